@@ -1,0 +1,59 @@
+//! Goal: generated files are what their sources say. Method: generate again in memory and compare;
+//! `ETCDR_BLESS=1 cargo test -p etcdr-schemas` rewrites them instead.
+#![allow(missing_docs)]
+
+use std::fs;
+use std::path::Path;
+
+use etcdr_schemas::manifest::Manifest;
+use etcdr_schemas::report::{self, Named, Report};
+use etcdr_schemas::repository::RepositoryInfo;
+use schemars::{JsonSchema, schema_for};
+
+fn check(path: &str, fresh: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("ETCDR_BLESS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, fresh).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == fresh, "{} is stale: run with ETCDR_BLESS=1", path.display());
+}
+
+#[test]
+fn protobuf_code_matches_its_proto() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (file, package) in [("etcd", "etcdserverpb"), ("disk", "etcddisk")] {
+        let set = protox::compile([root.join(format!("proto/{file}.proto"))], [root.join("proto")])
+            .expect("our own proto compiles");
+        let out = tempfile::tempdir().unwrap();
+        prost_build::Config::new().bytes(["."]).out_dir(out.path()).compile_fds(set).unwrap();
+        let code = fs::read_to_string(out.path().join(format!("{package}.rs"))).unwrap();
+        check(&format!("src/pb/{file}.rs"), &code);
+    }
+}
+
+fn schema<T: JsonSchema>(path: &str) {
+    let json = serde_json::to_string_pretty(&schema_for!(T)).unwrap();
+    check(path, &format!("{json}\n"));
+}
+
+fn report_schema<T: JsonSchema + Named>() {
+    schema::<Report<T>>(&format!("json/{}.v1.json", T::THING));
+}
+
+#[test]
+fn json_schemas_match_their_types() {
+    schema::<Manifest>("json/manifest.v1.json");
+    schema::<RepositoryInfo>("json/repository.v1.json");
+    report_schema::<report::InitReport>();
+    report_schema::<report::KeygenReport>();
+    report_schema::<report::SnapshotReport>();
+    report_schema::<report::SnapshotList>();
+    report_schema::<report::ExportReport>();
+    report_schema::<report::VerifyReport>();
+    report_schema::<report::RestorePlan>();
+    report_schema::<report::RestoreReceipt>();
+    report_schema::<report::DemoReport>();
+    report_schema::<report::ErrorReport>();
+}
