@@ -1,0 +1,32 @@
+# Thin on purpose: what is more than one line lives in scripts/ or in a test.
+export ETCD_BIN_DIR
+
+help:
+	@echo "make demo    save, destroy, restore and prove, on a real etcd, in a minute"
+	@echo "make test    every test, on every etcd version that can be had here"
+	@echo "make bench   speed and memory, side by side with the official tools"
+	@echo "make lint    formatting and lints, as the gate runs them"
+	@echo "make setup   only fetch what demo and test need"
+
+demo:
+	scripts/etcd-install >/dev/null
+	cargo run --quiet --package etcdr -- demo
+
+# The binary is built together with the tests, so that both share one build of everything.
+test: setup
+	cargo test --workspace --no-run
+	ETCDR_BIN="$$(scripts/built-binary)" cargo test --workspace
+
+bench:
+	scripts/etcd-install >/dev/null
+	scripts/bench
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	if command -v cargo-deny >/dev/null 2>&1; then cargo deny check; else echo "cargo-deny is not installed: licences and advisories were not checked"; fi
+
+setup:
+	scripts/etcd-versions
+
+.PHONY: help demo test bench lint setup
