@@ -1,0 +1,123 @@
+//! What can be wrong with a bbolt file, with the stable code of each finding.
+
+use etcdr_schemas::report::Severity;
+
+/// One defect of a page, a meta, a key or the freelist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each variant's sentence is its message")]
+pub enum Problem {
+    #[error("{size} bytes are fewer than two pages")]
+    TooShort { size: u64 },
+    #[error("neither meta page is valid")]
+    NoMeta,
+    #[error("this meta page is not valid; the other one is used")]
+    OneMeta,
+    #[error("the header of this meta page is not a meta page's")]
+    MetaHeader,
+    #[error("the meta page counts {high_water_mark} pages, the file holds {pages}")]
+    HighWaterMark { high_water_mark: u64, pages: u64 },
+    #[error("the meta page names page {0} as the root")]
+    Root(u64),
+    #[error("the meta page names page {0} as the freelist")]
+    FreelistId(u64),
+    #[error("the page is out of range: the database has {0} pages")]
+    Range(u64),
+    #[error("its header says that it is page {0}")]
+    WrongId(u64),
+    #[error("it is neither a branch nor a leaf (flags {0:#06x})")]
+    Kind(u16),
+    #[error("it claims {0} overflow pages, which go past the end")]
+    Overflow(u32),
+    #[error("a page of {0} bytes is more than etcd can write")]
+    PageSize(u64),
+    #[error("the tree is deeper than {0} levels")]
+    Depth(u32),
+    #[error("it is used more than once")]
+    Shared,
+    #[error("it has no elements")]
+    Empty,
+    #[error("element {0} points outside the page")]
+    Element(u16),
+    #[error("element {index} has flags {flags:#x}")]
+    ElementFlags { index: u16, flags: u32 },
+    #[error("the key of element {index} has {size} bytes")]
+    KeySize { index: u16, size: u32 },
+    #[error("the key of element {0} is not above the one before it")]
+    KeyOrder(u16),
+    #[error("its first key is below the key in its parent")]
+    KeyBelowParent,
+    #[error("element {0} has a key that belongs to the next page")]
+    KeyBeyondNext(u16),
+    #[error("element {0} is a bucket without a proper header")]
+    BucketHeader(u16),
+    #[error("element {0} is a plain row among the buckets")]
+    PlainInRoot(u16),
+    #[error("element {0} is a bucket inside a bucket")]
+    NestedBucket(u16),
+    #[error("there are more than {0} buckets")]
+    Buckets(usize),
+    #[error("the freelist counts more pages than it has room for")]
+    FreelistCount,
+    #[error("the freelist names page {0}, which is out of range")]
+    FreelistRange(u64),
+    #[error("the freelist names page {0} twice")]
+    FreelistDuplicate(u64),
+    #[error("the freelist is not in order at page {0}")]
+    FreelistOrder(u64),
+    #[error("it is in use and in the freelist")]
+    FreelistReachable,
+    #[error("it is neither in use nor in the freelist")]
+    Unreachable,
+    #[error("the key of element {0} is not a revision")]
+    Revision(u16),
+}
+
+impl Problem {
+    /// The stable code of a finding. Part of the report contract: codes are added, never changed.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::TooShort { .. } => "bolt.meta.size",
+            Self::NoMeta | Self::OneMeta => "bolt.meta.invalid",
+            Self::MetaHeader => "bolt.meta.header",
+            Self::HighWaterMark { .. } => "bolt.meta.high-water-mark",
+            Self::Root(_) => "bolt.meta.root",
+            Self::FreelistId(_) => "bolt.meta.freelist",
+            Self::Range(_) => "bolt.page.range",
+            Self::WrongId(_) => "bolt.page.id",
+            Self::Kind(_) => "bolt.page.kind",
+            Self::Overflow(_) => "bolt.page.overflow",
+            Self::PageSize(_) => "bolt.page.size",
+            Self::Depth(_) => "bolt.page.depth",
+            Self::Shared => "bolt.page.shared",
+            Self::Empty => "bolt.page.empty",
+            Self::Unreachable => "bolt.page.unreachable",
+            Self::Element(_) => "bolt.element.bounds",
+            Self::ElementFlags { .. } => "bolt.element.flags",
+            Self::KeySize { .. } => "bolt.key.size",
+            Self::KeyOrder(_) => "bolt.key.order",
+            Self::KeyBelowParent => "bolt.key.parent",
+            Self::KeyBeyondNext(_) => "bolt.key.next",
+            Self::BucketHeader(_) => "bolt.bucket.header",
+            Self::PlainInRoot(_) => "bolt.bucket.plain",
+            Self::NestedBucket(_) => "bolt.bucket.nested",
+            Self::Buckets(_) => "bolt.bucket.count",
+            Self::FreelistCount => "bolt.freelist.count",
+            Self::FreelistRange(_) => "bolt.freelist.range",
+            Self::FreelistDuplicate(_) => "bolt.freelist.duplicate",
+            Self::FreelistOrder(_) => "bolt.freelist.order",
+            Self::FreelistReachable => "bolt.freelist.reachable",
+            Self::Revision(_) => "etcd.key.malformed",
+        }
+    }
+
+    /// How bad it is. A meta page that is not used, or its unread header, harms nobody yet.
+    #[must_use]
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::OneMeta | Self::MetaHeader | Self::FreelistOrder(_) => Severity::Warning,
+            _ => Severity::Damage,
+        }
+    }
+}
