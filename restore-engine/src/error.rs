@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use etcdr_schemas::report::Finding;
 use etcdr_schemas::{Diagnose, ExitCode, Revision, Sha256Digest};
 
 use crate::bolt::Problem;
@@ -115,11 +116,123 @@ pub enum Error {
         /// Why.
         problem: &'static str,
     },
+    /// What was asked for does not make sense.
+    #[error("{message}")]
+    Request {
+        /// Which rule is broken, and by what.
+        message: String,
+    },
+    /// The source of a restore could not be read to its end.
+    #[error("the source cannot be read: {source}")]
+    Source {
+        /// What the source said. It may wrap another crate's error.
+        source: io::Error,
+    },
+    /// The source is not the one that the plan was made for.
+    #[error(
+        "the source is not what was planned with: {what} is {actual} where {expected} was expected"
+    )]
+    NotAsPlanned {
+        /// Which fact differs.
+        what: &'static str,
+        /// What the plan or the manifest says.
+        expected: String,
+        /// What came.
+        actual: String,
+    },
+    /// A file that is neither a whole database nor one with its digest.
+    #[error(
+        "a file of {size} bytes does not end with etcd's digest, and is not whole database pages either"
+    )]
+    NoDigest {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Structural checks found damage.
+    #[error("{}", damage(findings))]
+    Damaged {
+        /// What was found, worst included.
+        findings: Vec<Finding>,
+    },
+    /// Something is where the restore should go.
+    #[error("{} exists and is not empty", path.display())]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another process works there.
+    #[error("{} is in use: {by}", path.display())]
+    Busy {
+        /// The directory or file.
+        path: PathBuf,
+        /// By whom.
+        by: &'static str,
+    },
+    /// The file system is too full.
+    #[error("{} has {available} bytes free, and the restore needs {needed} there", path.display())]
+    NoSpace {
+        /// A directory on that file system.
+        path: PathBuf,
+        /// Bytes needed on it.
+        needed: u64,
+        /// Bytes free on it.
+        available: u64,
+    },
+    /// A write-ahead log is damaged.
+    #[error("the log {} is damaged at byte {offset}: {reason}", path.display())]
+    Wal {
+        /// The segment, or the directory.
+        path: PathBuf,
+        /// Offset of the record in bytes.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A `.snap` file is damaged.
+    #[error("the raft snapshot {} is damaged: {reason}", path.display())]
+    Snap {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// One sentence for the worst finding, and how many there are besides.
+fn damage(findings: &[Finding]) -> String {
+    let Some(worst) = findings.iter().max_by_key(|finding| finding.severity) else {
+        return "the database is damaged".to_owned();
+    };
+    let more = match findings.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    format!("the database is damaged: {} at {}: {}{more}", worst.code, worst.place, worst.message)
+}
+
+impl Error {
+    /// A local file or directory could not be read or written.
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Local { action, path: path.to_owned(), source }
+    }
+
+    /// What was asked for does not make sense.
+    pub(crate) const fn request(message: String) -> Self {
+        Self::Request { message }
+    }
 }
 
 impl Diagnose for Error {
     fn is_permanent(&self) -> bool {
-        !matches!(self, Self::Read { .. } | Self::Local { .. } | Self::Write { .. })
+        !matches!(
+            self,
+            Self::Read { .. }
+                | Self::Local { .. }
+                | Self::Write { .. }
+                | Self::Source { .. }
+                | Self::Busy { .. }
+                | Self::NoSpace { .. }
+        )
     }
 
     fn exit_code(&self) -> ExitCode {
@@ -129,7 +242,14 @@ impl Diagnose for Error {
             | Self::NotEtcd { .. }
             | Self::Row { .. }
             | Self::Digest { .. }
-            | Self::Length { .. } => ExitCode::Damaged,
+            | Self::Length { .. }
+            | Self::NotAsPlanned { .. }
+            | Self::NoDigest { .. }
+            | Self::Damaged { .. }
+            | Self::Wal { .. }
+            | Self::Snap { .. } => ExitCode::Damaged,
+            Self::Request { .. } => ExitCode::Usage,
+            Self::Busy { .. } => ExitCode::Claimed,
             Self::NotCovered { .. } => ExitCode::NotCovered,
             _ => ExitCode::Failed,
         }
@@ -140,6 +260,14 @@ impl Diagnose for Error {
             Self::Local { .. } | Self::Write { .. } | Self::Rows { .. } => {
                 "The source was only read; nothing that existed before was changed.".into()
             }
+            Self::Source { .. }
+            | Self::NotAsPlanned { .. }
+            | Self::NoDigest { .. }
+            | Self::Damaged { .. }
+            | Self::NoSpace { .. } => {
+                "The target is as it was: what had been staged beside it is removed.".into()
+            }
+            Self::Occupied { .. } | Self::Busy { .. } => "Nothing was written or moved.".into(),
             _ => "The database was only read; nothing was written.".into(),
         }
     }
@@ -159,6 +287,20 @@ impl Diagnose for Error {
             Self::Limit { .. } | Self::Rows { .. } => {
                 "Report this: it is outside what etcdr was built for.".into()
             }
+            Self::Request { .. } => {
+                "Correct the command line; `etcdr restore --help` explains it.".into()
+            }
+            Self::Source { .. } => "Check the source or the network, then try again.".into(),
+            Self::NoDigest { .. } => {
+                "Check that it was copied whole. `--skip-hash-check` restores it all the same."
+                    .into()
+            }
+            Self::Occupied { .. } => {
+                "Choose another directory, or say --replace to move it aside (never deleted)."
+                    .into()
+            }
+            Self::Busy { .. } => "Stop the process that uses it, then try again.".into(),
+            Self::NoSpace { .. } => "Free space there, or choose another target.".into(),
             _ => "Take another snapshot; `etcdr snapshot list` shows what there is.".into(),
         }
     }

@@ -17,4 +17,12 @@ pub mod buckets;
 pub mod mvcc;
 pub mod snapshot;
 
+pub mod durable;
+pub mod membership;
+pub mod plan;
+pub mod restore;
+pub mod snap;
+pub mod verify;
+pub mod wal;
+
 pub use error::{Error, Result};
