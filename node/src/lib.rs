@@ -1,1 +1,38 @@
-//! placeholder
+//! One etcd node, remote or ours: talk to it, run it.
+//!
+//! This is the only crate that speaks gRPC to etcd and the only one that starts processes. A [`Client`]
+//! holds one connection to one endpoint, on purpose: whoever takes a backup must know which member
+//! answered. It reads; writing needs a [`Writer`], which demos and drills ask for and the agent never
+//! does. A [`SnapshotStream`] gives the bytes of a snapshot file and fails on every stream that is cut,
+//! stuck or out of step. A [`LocalCluster`] runs real etcd members on this machine, from data directories
+//! that exist or that etcd makes, and kills them when it is dropped.
+
+mod endpoint;
+mod options;
+mod tls;
+
+mod auth;
+mod call;
+mod client;
+mod kv;
+mod reply;
+mod snapshot;
+
+mod cluster;
+mod locate;
+mod ports;
+mod process;
+
+pub mod error;
+
+pub use client::Client;
+pub use cluster::{ClusterOptions, LocalCluster, MemberSpec, ServerTls};
+pub use error::Error;
+pub use kv::Writer;
+pub use locate::{EtcdBinary, Tool};
+pub use options::ConnectOptions;
+pub use ports::free_urls;
+pub use process::ToolOutput;
+pub use reply::{HashKvReply, Status};
+pub use snapshot::SnapshotStream;
+pub use tls::TlsFault;
