@@ -18,6 +18,7 @@ mod problem;
 pub mod writer;
 
 pub use db::{Bucket, Db, Root};
+pub(crate) use db::{bucket_of, inline_node};
 pub use meta::Meta;
 pub use problem::Problem;
 

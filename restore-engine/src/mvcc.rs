@@ -1,1 +1,8 @@
-//! mvcc
+//! The key space: rows of bucket `key`, ordered by revision, and what can be computed from them.
+
+pub mod hash;
+mod key;
+mod newest;
+
+pub use hash::{KeySpace, hash_kv, key_space, live_keys};
+pub use key::{RowKey, key_of};

@@ -37,6 +37,8 @@ pub enum Problem {
     Shared,
     #[error("it has no elements")]
     Empty,
+    #[error("nothing that streamed by can be this page of the tree")]
+    Lost,
     #[error("element {0} points outside the page")]
     Element(u16),
     #[error("element {index} has flags {flags:#x}")]
@@ -92,6 +94,7 @@ impl Problem {
             Self::Depth(_) => "bolt.page.depth",
             Self::Shared => "bolt.page.shared",
             Self::Empty => "bolt.page.empty",
+            Self::Lost => "bolt.page.lost",
             Self::Unreachable => "bolt.page.unreachable",
             Self::Element(_) => "bolt.element.bounds",
             Self::ElementFlags { .. } => "bolt.element.flags",
