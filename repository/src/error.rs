@@ -1,0 +1,500 @@
+//! The one error type of this crate: what happened, whose fault it is, what to do.
+
+use std::borrow::Cow;
+use std::io;
+
+use etcdr_schemas::manifest::ManifestError;
+use etcdr_schemas::{ClusterName, Diagnose, ExitCode, Sha256Digest, SnapshotId};
+
+/// Error of a caller's own stage (a [`crate::Tap`]), carried through unchanged.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong with a repository.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The repository URL makes no sense.
+    #[error("{text:?} is not a repository URL: {reason}")]
+    BadLocation {
+        /// What was given, without secrets.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The directory that a local repository should be made in is not there.
+    #[error("cannot make the repository directory {path}: its parent directory does not exist")]
+    ParentMissing {
+        /// Directory of the repository.
+        path: String,
+    },
+    /// There is no repository.
+    #[error("there is no repository at {location}: {detail}")]
+    RepositoryMissing {
+        /// Its URL.
+        location: String,
+        /// What exactly is missing.
+        detail: String,
+    },
+    /// `init` on something that is a repository already.
+    #[error("{location} is a repository already (id {id})")]
+    AlreadyRepository {
+        /// Its URL.
+        location: String,
+        /// The id of the repository that is there.
+        id: String,
+    },
+    /// A later format.
+    #[error(
+        "the repository at {location} has format {found}; this version of etcdr reads format 1"
+    )]
+    UnknownFormat {
+        /// Its URL.
+        location: String,
+        /// The number in `etcdr.json`.
+        found: u64,
+    },
+    /// Neither a recipient nor an explicit wish to do without.
+    #[error("no recipient to encrypt to")]
+    NoRecipients,
+    /// A recipient that cannot be used.
+    #[error("{text:?} is not a recipient: {reason}")]
+    BadRecipient {
+        /// The text; recipients are public.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A snapshot name that cannot be read.
+    #[error("{text:?} is not a snapshot name: {reason}")]
+    BadName {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No snapshot goes by that name.
+    #[error("cluster {cluster} has no snapshot {name}{}", Nearest(nearest))]
+    UnknownSnapshot {
+        /// The cluster.
+        cluster: ClusterName,
+        /// What was asked for.
+        name: String,
+        /// At most five ids that come close.
+        nearest: Vec<SnapshotId>,
+    },
+    /// Several snapshots go by that name.
+    #[error("{name:?} fits {count} snapshots of cluster {cluster}: {}", List(first))]
+    AmbiguousSnapshot {
+        /// The cluster.
+        cluster: ClusterName,
+        /// What was asked for.
+        name: String,
+        /// How many fit.
+        count: usize,
+        /// The newest five.
+        first: Vec<SnapshotId>,
+    },
+    /// More manifests than a listing holds.
+    #[error("cluster {cluster} has more than {limit} snapshots")]
+    TooManySnapshots {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The limit.
+        limit: usize,
+    },
+    /// Someone else was first.
+    #[error("{key} exists already: another process has written it")]
+    Claimed {
+        /// Key of the object.
+        key: String,
+    },
+
+    /// An encrypted image and no identity at all.
+    #[error("{key} is encrypted to {}, and no identity was given", List(recipients))]
+    NoIdentity {
+        /// Key of the image.
+        key: String,
+        /// The recipients that the manifest lists.
+        recipients: Vec<String>,
+    },
+    /// None of the identities opens the image.
+    #[error("none of the identities opens {key}, which is encrypted to {}", List(recipients))]
+    WrongIdentity {
+        /// Key of the image.
+        key: String,
+        /// The recipients that the manifest lists.
+        recipients: Vec<String>,
+    },
+    /// An identity or key file that cannot be used.
+    #[error("{origin} is not a usable key: {reason}")]
+    BadKey {
+        /// The file.
+        origin: String,
+        /// What is wrong with it; never its content.
+        reason: String,
+    },
+    /// A public key is configured and the manifest has no signature.
+    #[error("the manifest of {id} is not signed, and a public key is configured")]
+    Unsigned {
+        /// The snapshot.
+        id: SnapshotId,
+    },
+    /// The signature does not fit manifest and public key.
+    #[error("the signature of the manifest of {id} is not good: {reason}")]
+    BadSignature {
+        /// The snapshot.
+        id: SnapshotId,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Encryption itself failed, e.g. a plugin that is not installed.
+    #[error("cannot encrypt: {reason}")]
+    Encrypt {
+        /// What age says.
+        reason: String,
+    },
+
+    /// The object store refused or failed.
+    #[error("{operation} {key}: {fault}: {}", Chain(source))]
+    Store {
+        /// What was tried, e.g. `read`.
+        operation: &'static str,
+        /// Key under the repository's root.
+        key: String,
+        /// Whose fault it is.
+        fault: StoreFault,
+        /// What the store said.
+        source: Box<object_store::Error>,
+    },
+    /// A local file could not be read.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// A manifest without its image.
+    #[error("the image {key} is gone")]
+    ImageMissing {
+        /// Key of the image.
+        key: String,
+    },
+    /// The stored object has another size.
+    #[error("{key} has {found} bytes and should have {expected}")]
+    SizeMismatch {
+        /// Key of the image.
+        key: String,
+        /// Size in the manifest, in bytes.
+        expected: u64,
+        /// Size in the store, in bytes.
+        found: u64,
+    },
+    /// A digest does not match.
+    #[error("the SHA-256 of {what} of {key} is {found} and should be {expected}")]
+    DigestMismatch {
+        /// Key of the image.
+        key: String,
+        /// `the stored bytes` or `the content`.
+        what: &'static str,
+        /// The digest that is recorded.
+        expected: Sha256Digest,
+        /// The digest that was computed.
+        found: Sha256Digest,
+    },
+    /// Bytes that cannot be what they should be.
+    #[error("{key} is damaged: {reason}")]
+    Damaged {
+        /// Key or path.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A manifest that cannot be used.
+    #[error("{key}: {source}")]
+    Manifest {
+        /// Key of the manifest.
+        key: String,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
+    /// An archive in which the snapshot cannot be told.
+    #[error("{path}: {reason}")]
+    Archive {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The caller's own stage refused the bytes.
+    #[error("{0}")]
+    Tap(#[source] BoxError),
+    /// Compression failed.
+    #[error("cannot compress: {0}")]
+    Compress(#[source] io::Error),
+    /// A stage ended because its neighbour did; the neighbour's error is the one to report.
+    #[error("the upload was stopped")]
+    Stopped,
+    /// A worker thread died.
+    #[error("a worker failed: {0}")]
+    Worker(String),
+}
+
+/// Whose fault a store's error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreFault {
+    /// The bucket, container or object is not there.
+    Missing,
+    /// The credentials do not allow it.
+    Denied,
+    /// It exists already.
+    Exists,
+    /// The disk or quota is full.
+    Full,
+    /// The store cannot do this.
+    Unsupported,
+    /// Unreachable, overloaded, broken off: worth another try.
+    Unavailable,
+}
+
+impl std::fmt::Display for StoreFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "not found",
+            Self::Denied => "permission denied",
+            Self::Exists => "exists already",
+            Self::Full => "no space left",
+            Self::Unsupported => "not supported by the store",
+            Self::Unavailable => "the store failed",
+        })
+    }
+}
+
+impl StoreFault {
+    /// Sorts a store's error.
+    #[must_use]
+    pub fn of(error: &object_store::Error) -> Self {
+        use object_store::Error as E;
+        match error {
+            E::NotFound { .. } => Self::Missing,
+            E::AlreadyExists { .. } | E::Precondition { .. } => Self::Exists,
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => Self::Denied,
+            E::NotSupported { .. } | E::NotImplemented { .. } => Self::Unsupported,
+            other => Self::of_io(other),
+        }
+    }
+
+    /// Local disks report through an `io::Error` somewhere down the chain.
+    fn of_io(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    return Self::Full;
+                }
+                Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                    return Self::Denied;
+                }
+                _ => cause = error.source(),
+            }
+        }
+        Self::Unavailable
+    }
+}
+
+impl Error {
+    pub(crate) fn store(
+        operation: &'static str,
+        key: impl std::fmt::Display,
+        source: object_store::Error,
+    ) -> Self {
+        let fault = StoreFault::of(&source);
+        Self::Store { operation, key: key.to_string(), fault, source: Box::new(source) }
+    }
+
+    pub(crate) fn damaged(key: impl std::fmt::Display, reason: impl Into<String>) -> Self {
+        Self::Damaged { key: key.to_string(), reason: reason.into() }
+    }
+
+    /// The store's fault, where it is one.
+    #[must_use]
+    pub const fn store_fault(&self) -> Option<StoreFault> {
+        match self {
+            Self::Store { fault, .. } => Some(*fault),
+            _ => None,
+        }
+    }
+
+    /// Takes this crate's error back out of an `io::Error`; any other one means damaged data.
+    pub(crate) fn from_io(key: &str, error: io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(ours) => ours,
+            Err(other) => Self::damaged(key, other.to_string()),
+        }
+    }
+
+    /// Wraps this error for readers; `get_ref().downcast_ref::<Error>()` gets it back.
+    pub(crate) fn into_io(self) -> io::Error {
+        io::Error::other(self)
+    }
+}
+
+impl Diagnose for Error {
+    fn is_permanent(&self) -> bool {
+        match self {
+            Self::Store { fault, .. } => *fault != StoreFault::Unavailable,
+            Self::Stopped | Self::Worker(_) => false,
+            _ => true,
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::BadLocation { .. }
+            | Self::NoRecipients
+            | Self::BadRecipient { .. }
+            | Self::BadName { .. } => ExitCode::Usage,
+            Self::RepositoryMissing { .. } => ExitCode::RepositoryMissing,
+            Self::UnknownSnapshot { .. } | Self::AmbiguousSnapshot { .. } => ExitCode::NotCovered,
+            Self::Claimed { .. } => ExitCode::Claimed,
+            Self::NoIdentity { .. }
+            | Self::WrongIdentity { .. }
+            | Self::BadKey { .. }
+            | Self::Unsigned { .. }
+            | Self::BadSignature { .. }
+            | Self::Encrypt { .. } => ExitCode::Key,
+            Self::Manifest { source: ManifestError::UnknownFormat(_), .. } => ExitCode::Failed,
+            Self::ImageMissing { .. }
+            | Self::SizeMismatch { .. }
+            | Self::DigestMismatch { .. }
+            | Self::Damaged { .. }
+            | Self::Manifest { .. } => ExitCode::Damaged,
+            _ => ExitCode::Failed,
+        }
+    }
+
+    fn safe(&self) -> Cow<'static, str> {
+        match self {
+            Self::AlreadyRepository { .. } => "The repository was not changed.",
+            Self::DigestMismatch { .. } | Self::Damaged { .. } | Self::SizeMismatch { .. } => {
+                "Nothing was released from the damaged object, and nothing was changed."
+            }
+            _ => "Snapshots that exist were not changed; no half-written snapshot can be listed.",
+        }
+        .into()
+    }
+
+    fn next(&self) -> Cow<'static, str> {
+        match self {
+            Self::Store { fault, .. } => next_of(*fault),
+            Self::BadLocation { .. } => {
+                "Use file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix."
+            }
+            Self::ParentMissing { .. } => "Check the path, or make the parent directory first.",
+            Self::RepositoryMissing { .. } => {
+                "Check --repository, or make one: etcdr init --repository URL --recipient AGE."
+            }
+            Self::AlreadyRepository { .. } => "Use it as it is, or choose another URL.",
+            Self::UnknownFormat { .. }
+            | Self::Manifest { source: ManifestError::UnknownFormat(_), .. } => {
+                "Use a newer etcdr."
+            }
+            Self::NoRecipients => {
+                "Name one with --recipient (etcdr keygen makes a pair), or say --no-encryption."
+            }
+            Self::BadRecipient { .. } => {
+                "A recipient is age1…, or an ssh-ed25519 or ssh-rsa public key."
+            }
+            Self::BadName { .. } => {
+                "Names are latest, latest~2, an id or a part of one, @2026-11-22T07:00:00Z, @r12345."
+            }
+            Self::UnknownSnapshot { .. } | Self::AmbiguousSnapshot { .. } => {
+                "Run etcdr snapshot list, and give more of the id."
+            }
+            Self::TooManySnapshots { .. } => "Use one cluster name per cluster, and prune.",
+            Self::Claimed { .. } => "Look at what the other process wrote before trying again.",
+            Self::NoIdentity { .. } | Self::WrongIdentity { .. } => {
+                "Give the identity of one of these recipients: --identity FILE."
+            }
+            Self::BadKey { .. } => "Give the file that etcdr keygen, age-keygen or minisign wrote.",
+            Self::Unsigned { .. } | Self::BadSignature { .. } => {
+                "Find out who wrote this manifest before using it; choose a signed snapshot."
+            }
+            Self::Encrypt { .. } => "Check the recipients; plugins must be on PATH.",
+            Self::ImageMissing { .. }
+            | Self::SizeMismatch { .. }
+            | Self::DigestMismatch { .. }
+            | Self::Damaged { .. }
+            | Self::Manifest { .. } => {
+                "Use another snapshot (etcdr snapshot list), keep this one, and check the store."
+            }
+            Self::File { .. } | Self::Archive { .. } => {
+                "Check the file; .db, .gz, .zst, .zip, .tar and .tar.gz of one snapshot are read."
+            }
+            Self::Tap(_) | Self::Compress(_) | Self::Stopped | Self::Worker(_) => {
+                "Run the command again."
+            }
+        }
+        .into()
+    }
+}
+
+const fn next_of(fault: StoreFault) -> &'static str {
+    match fault {
+        StoreFault::Missing => "Check the bucket, the prefix and the region.",
+        StoreFault::Denied => "Check the credentials and what they may do on this prefix.",
+        StoreFault::Exists => "Look at what is there before trying again.",
+        StoreFault::Full => "Free space in the store and run the command again.",
+        StoreFault::Unsupported => "Use a store with conditional writes.",
+        StoreFault::Unavailable => "Check that the endpoint is reachable, and try again.",
+    }
+}
+
+/// `a, b, c`, of strings or ids.
+struct List<'a, T>(&'a [T]);
+
+impl<T: std::fmt::Display> std::fmt::Display for List<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("nobody that is listed");
+        }
+        self.0.iter().enumerate().try_for_each(|(index, item)| {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{item}")
+        })
+    }
+}
+
+/// `; nearest: …`, or nothing.
+struct Nearest<'a>(&'a [SnapshotId]);
+
+impl std::fmt::Display for Nearest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, "; nearest: {}", List(self.0)) }
+    }
+}
+
+/// An error with its causes, each once: stores repeat the cause in their own text or leave it out.
+struct Chain<'a>(&'a object_store::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = self.0.to_string();
+        let mut cause = std::error::Error::source(self.0);
+        for _ in 0..8 {
+            let Some(error) = cause else { break };
+            let next = error.to_string();
+            if !text.contains(&next) {
+                text = format!("{text}: {next}");
+            }
+            cause = error.source();
+        }
+        f.write_str(&text.chars().take(600).collect::<String>())
+    }
+}

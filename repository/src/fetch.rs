@@ -1,0 +1,115 @@
+//! Reading an object by ranges: a broken read is resumed where it broke, a bounded number of times.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcdr_schemas::Diagnose;
+use futures_util::{Stream, StreamExt, stream};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use tokio::runtime::Handle;
+
+use crate::bridge::joined;
+use crate::error::{Error, Result, StoreFault};
+use crate::store::Store;
+
+/// Bytes of one request of a sequential read.
+const RANGE: u64 = 2 << 20;
+
+/// Requests of a sequential read that are on their way at once.
+const AHEAD: usize = 4;
+
+/// How often one range is asked for.
+const TRIES: u32 = 4;
+
+/// An object of known size.
+#[derive(Clone)]
+pub(crate) struct Object {
+    store: Store,
+    key: Path,
+    size: u64,
+    pause: Duration,
+}
+
+impl Object {
+    /// Asks for the size and refuses another one than `expected`.
+    pub(crate) async fn open(
+        store: Store,
+        key: Path,
+        expected: u64,
+        pause: Duration,
+    ) -> Result<Self> {
+        let head = retried(pause, || async {
+            store.head(&key).await.map_err(|source| Error::store("look at", &key, source))
+        });
+        let found = match head.await {
+            Err(error) if error.store_fault() == Some(StoreFault::Missing) => {
+                return Err(Error::ImageMissing { key: key.to_string() });
+            }
+            other => other?.size,
+        };
+        if found != expected {
+            return Err(Error::SizeMismatch { key: key.to_string(), expected, found });
+        }
+        Ok(Self { store, key, size: expected, pause })
+    }
+
+    pub(crate) const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Exactly the bytes of a range.
+    pub(crate) async fn range(&self, range: Range<u64>) -> Result<Bytes> {
+        retried(self.pause, || async {
+            let bytes = self.store.get_range(&self.key, range.clone()).await;
+            let bytes = bytes.map_err(|source| Error::store("read", &self.key, source))?;
+            if bytes.len() as u64 == range.end.saturating_sub(range.start) {
+                return Ok(bytes);
+            }
+            let source = object_store::Error::Generic {
+                store: "etcdr",
+                source: format!("the answer for bytes {range:?} has {}", bytes.len()).into(),
+            };
+            Err(Error::store("read", &self.key, source))
+        })
+        .await
+    }
+
+    /// All bytes in order. Requests run in tasks of their own, so that they progress while the reader
+    /// works on what it has.
+    pub(crate) fn stream(
+        &self,
+        handle: &Handle,
+    ) -> impl Stream<Item = Result<Bytes>> + Send + 'static + use<> {
+        let (object, handle) = (self.clone(), handle.clone());
+        let starts = (0..self.size.div_ceil(RANGE)).map(|index| index.saturating_mul(RANGE));
+        stream::iter(starts)
+            .map(move |start| {
+                let object = object.clone();
+                let end = start.saturating_add(RANGE).min(object.size);
+                let task = handle.spawn(async move { object.range(start..end).await });
+                async { joined(task.await) }
+            })
+            .buffered(AHEAD)
+    }
+}
+
+/// Runs `work` until it succeeds, fails for good, or was tried [`TRIES`] times.
+pub(crate) async fn retried<T, F: Future<Output = Result<T>>>(
+    pause: Duration,
+    work: impl Fn() -> F,
+) -> Result<T> {
+    let mut pause = pause;
+    for _ in 1..TRIES {
+        match work().await {
+            Err(error) if !error.is_permanent() => {
+                tracing::debug!(%error, "trying again");
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2);
+            }
+            outcome => return outcome,
+        }
+    }
+    work().await
+}

@@ -1,0 +1,45 @@
+//! Small objects: read whole with a limit, written once.
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+use crate::error::{Error, Result, StoreFault};
+
+/// Reads a whole object of at most `limit` bytes, whatever size the store claims it has.
+pub(crate) async fn read_small(store: &dyn ObjectStore, key: &Path, limit: u64) -> Result<Bytes> {
+    let fail = |source| Error::store("read", key, source);
+    let too_large = || Error::damaged(key, format!("it is larger than {limit} bytes"));
+    let object = store.get(key).await.map_err(fail)?;
+    if object.meta.size > limit {
+        return Err(too_large());
+    }
+    let mut stream = object.into_stream();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        bytes.extend_from_slice(&chunk.map_err(fail)?);
+        if bytes.len() as u64 > limit {
+            return Err(too_large());
+        }
+    }
+    Ok(bytes.into())
+}
+
+/// Writes an object that must not exist yet.
+///
+/// A request whose answer was lost may have written it; the repetition then finds the object. What is
+/// there is compared, so that only somebody else's object counts as [`Error::Claimed`].
+pub(crate) async fn create(store: &dyn ObjectStore, key: &Path, bytes: &Bytes) -> Result<()> {
+    let options = PutOptions::from(PutMode::Create);
+    let put = store.put_opts(key, PutPayload::from(bytes.clone()), options).await;
+    let Err(source) = put else { return Ok(()) };
+    let error = Error::store("write", key, source);
+    if error.store_fault() != Some(StoreFault::Exists) {
+        return Err(error);
+    }
+    match read_small(store, key, bytes.len() as u64).await {
+        Ok(found) if found == bytes => Ok(()),
+        _ => Err(Error::Claimed { key: key.to_string() }),
+    }
+}

@@ -1,0 +1,192 @@
+//! From bytes to a snapshot that exists: upload, rename, read back, sign, commit.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use etcdr_schemas::manifest::{Image, MAX_MANIFEST_BYTES, Manifest};
+use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use tokio::runtime::Handle;
+
+use crate::bridge;
+use crate::error::{Error, Result, StoreFault};
+use crate::fetch::Object;
+use crate::image::{Described, ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
+use crate::keys::Identities;
+use crate::layout;
+use crate::objects::create;
+use crate::repository::Repository;
+use crate::seal::Tap;
+use crate::sign::SigningKey;
+use crate::unseal::SealedImage;
+
+/// An image that is given up.
+pub struct Doomed(Path);
+
+impl From<StagedImage> for Doomed {
+    fn from(image: StagedImage) -> Self {
+        Self(image.0.key)
+    }
+}
+
+impl From<StoredImage> for Doomed {
+    fn from(image: StoredImage) -> Self {
+        Self(image.0.key)
+    }
+}
+
+impl From<ProvenImage> for Doomed {
+    fn from(image: ProvenImage) -> Self {
+        Self(image.0.key)
+    }
+}
+
+impl Repository {
+    /// Begins to write an image. `started_at` and the random `nonce` name it while it is in flight; the
+    /// same nonce belongs into its id. `tap` sees the plain bytes.
+    ///
+    /// # Errors
+    /// [`Error::Encrypt`] when the recipients cannot be used.
+    pub async fn begin_image<T: Tap>(
+        &self,
+        cluster: &ClusterName,
+        options: SealOptions,
+        started_at: DateTime<Utc>,
+        nonce: u32,
+        tap: T,
+    ) -> Result<ImageUpload<T>> {
+        let key = layout::staging(cluster, started_at, nonce);
+        ImageUpload::begin(self.store.clone(), cluster.clone(), key, options, tap).await
+    }
+
+    /// Gives an image its final key. A store that refuses the copy (S3 does above 5 GiB) keeps it under
+    /// its staging key, which then goes into the manifest; one that refuses the delete keeps both.
+    ///
+    /// # Errors
+    /// [`Error::Claimed`] when there is an image of that id.
+    pub async fn publish_image(&self, image: StagedImage, id: &SnapshotId) -> Result<StoredImage> {
+        let described = image.0;
+        let target = layout::image(&described.cluster, id, &described.codec);
+        let from = &described.key;
+        let copied = match self.store.copy_if_not_exists(from, &target).await {
+            Err(error) if StoreFault::of(&error) == StoreFault::Unsupported => {
+                self.store.copy(from, &target).await
+            }
+            other => other,
+        };
+        match copied {
+            Err(error) if StoreFault::of(&error) == StoreFault::Exists => {
+                Err(Error::Claimed { key: target.to_string() })
+            }
+            Err(error) => {
+                tracing::warn!(%error, key = %from, "the image keeps its staging key");
+                Ok(StoredImage(described))
+            }
+            Ok(()) => {
+                if let Err(error) = self.store.delete(from).await {
+                    tracing::warn!(%error, key = %from, "cannot delete the staging copy");
+                }
+                Ok(StoredImage(Described { key: target, ..described }))
+            }
+        }
+    }
+
+    /// Reads all stored bytes of an image back and compares size and SHA-256 with what was written.
+    ///
+    /// # Errors
+    /// [`Error::ImageMissing`], [`Error::SizeMismatch`], [`Error::DigestMismatch`], [`Error::Store`].
+    pub async fn read_back(&self, image: &StoredImage) -> Result<ProvenImage> {
+        let described = &image.0;
+        let sealed = described.sealed;
+        self.compare(&described.key, sealed.stored_size, sealed.stored_sha256).await?;
+        Ok(ProvenImage(described.clone()))
+    }
+
+    /// The same for the image of a manifest: verification level `object`. Needs no key.
+    ///
+    /// # Errors
+    /// As [`Repository::read_back`].
+    pub async fn verify_object(&self, image: &Image) -> Result<()> {
+        self.compare(&image_path(image)?, image.stored_size, image.stored_sha256).await
+    }
+
+    async fn compare(&self, key: &Path, size: u64, expected: Sha256Digest) -> Result<()> {
+        let object = Object::open(self.store.clone(), key.clone(), size, self.pause).await?;
+        let (_, found) = bridge::digest(object.stream(&Handle::current())).await?;
+        if found == expected {
+            return Ok(());
+        }
+        let (key, what) = (key.to_string(), "the stored bytes");
+        Err(Error::DigestMismatch { key, what, expected, found })
+    }
+
+    /// Opens an image for reading: checks its size, opens its header with the identities, and checks
+    /// its seek table against the manifest.
+    ///
+    /// # Errors
+    /// [`Error::NoIdentity`] and [`Error::WrongIdentity`] with the recipients that the manifest lists;
+    /// [`Error::ImageMissing`], [`Error::SizeMismatch`], [`Error::Damaged`], [`Error::Store`].
+    pub async fn open_image(&self, image: &Image, identities: &Identities) -> Result<SealedImage> {
+        let (key, size) = (image_path(image)?, image.stored_size);
+        let object = Object::open(self.store.clone(), key, size, self.pause).await?;
+        SealedImage::open(object, image.clone(), identities.clone()).await
+    }
+
+    /// Makes the snapshot exist: links it to the manifest before it, writes the signature, then the
+    /// manifest, each only where there is none. Returns the manifest as it was written.
+    ///
+    /// # Errors
+    /// [`Error::Claimed`] when another process has written that manifest; [`Error::Store`]. After an
+    /// error there is no snapshot.
+    pub async fn commit(
+        &self,
+        mut manifest: Manifest,
+        key: Option<&SigningKey>,
+    ) -> Result<Manifest> {
+        let (cluster, id) = (manifest.cluster.clone(), manifest.id);
+        if layout::parse_image(&cluster, &manifest.image.key).is_none() {
+            return Err(Error::damaged(&manifest.image.key, "not a key of this cluster's images"));
+        }
+        if manifest.previous_manifest_sha256.is_none() {
+            manifest.previous_manifest_sha256 = self.newest_digest(&cluster).await?;
+        }
+        let place = layout::manifest(&cluster, &id);
+        let json = manifest.to_json();
+        let json = json.map_err(|error| Error::Worker(format!("cannot write JSON: {error}")))?;
+        if json.len() as u64 > MAX_MANIFEST_BYTES {
+            return Err(Error::damaged(&place, "the manifest would be larger than is read"));
+        }
+        let signature = layout::signature(&cluster, &id);
+        if let Some(key) = key {
+            let text = Bytes::from(key.sign(&id, &json)?);
+            create(self.store.as_ref(), &signature, &text).await?;
+        }
+        let committed = create(self.store.as_ref(), &place, &Bytes::from(json)).await;
+        if committed.is_err() && key.is_some() {
+            // Nobody needs a signature of nothing; without the right to delete, it does no harm.
+            let _ = self.store.delete(&signature).await;
+        }
+        committed.map(|()| manifest)
+    }
+
+    /// Deletes an image that no manifest names.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn discard(&self, image: impl Into<Doomed>) -> Result<()> {
+        let Doomed(key) = image.into();
+        match self.store.delete(&key).await {
+            Err(error) if StoreFault::of(&error) == StoreFault::Missing => Ok(()),
+            other => other.map_err(|source| Error::store("delete", &key, source)),
+        }
+    }
+}
+
+/// The key of a manifest's image, which must be an image of some cluster.
+fn image_path(image: &Image) -> Result<Path> {
+    let (cluster, _) = image.key.split_once('/').unwrap_or_default();
+    let cluster = cluster.parse::<ClusterName>().ok();
+    cluster
+        .and_then(|cluster| layout::parse_image(&cluster, &image.key))
+        .ok_or_else(|| Error::damaged(&image.key, "not the key of an image"))
+}

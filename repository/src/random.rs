@@ -1,0 +1,135 @@
+//! An image read at any offset, without unpacking what is not asked for.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use etcdr_schemas::ReadAt;
+
+use crate::error::{Error, Result};
+use crate::layers::{ObjectReader, Packed};
+use crate::seek_table::Frame;
+use crate::unseal::{Parts, Unpacker};
+
+/// Unpacked frames that are kept: 24 MiB of the frames that this version writes.
+const KEPT: usize = 6;
+
+/// The plain bytes of an image at any offset. Blocks while it fetches: use it on a thread that may.
+/// Errors carry [`Error`] as their inner error.
+pub struct RandomImage {
+    parts: Arc<Parts>,
+    /// Where each frame begins in the packed bytes.
+    starts: Vec<u64>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Opened on first use, and anew after an error: age's reader keeps half-read chunks.
+    source: Option<Source>,
+    /// Most recently used last.
+    frames: VecDeque<(usize, Arc<Vec<u8>>)>,
+}
+
+struct Source {
+    packed: Packed<ObjectReader>,
+    ahead: Arc<AtomicU64>,
+    unpacker: Unpacker,
+}
+
+impl RandomImage {
+    pub(crate) fn new(parts: Arc<Parts>) -> Self {
+        let mut at = 0u64;
+        let starts = parts.table.frames().iter().map(|frame| {
+            let start = at;
+            at = at.saturating_add(u64::from(frame.packed));
+            start
+        });
+        let starts = starts.collect();
+        Self { parts, starts, state: Mutex::default() }
+    }
+
+    fn frame(&self, index: usize) -> Result<Arc<Vec<u8>>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = state.frames.iter().position(|(kept, _)| *kept == index) {
+            let entry = state.frames.remove(at);
+            let frame = entry.as_ref().map(|(_, frame)| Arc::clone(frame));
+            state.frames.extend(entry);
+            return frame.ok_or(Error::Stopped);
+        }
+        if state.frames.len() >= KEPT {
+            state.frames.pop_front();
+        }
+        // An error drops the source.
+        let mut source = match state.source.take() {
+            Some(source) => source,
+            None => self.open()?,
+        };
+        let frame = Arc::new(self.load(&mut source, index)?);
+        state.source = Some(source);
+        state.frames.push_back((index, Arc::clone(&frame)));
+        Ok(frame)
+    }
+
+    fn open(&self) -> Result<Source> {
+        let ahead = Arc::new(AtomicU64::new(0));
+        let parts = &self.parts;
+        let stored =
+            ObjectReader::new(parts.object.clone(), parts.handle.clone(), Arc::clone(&ahead));
+        ahead.store(64 << 10, Ordering::Relaxed);
+        let packed = Packed::open(&parts.image, &parts.identities, stored)?;
+        Ok(Source { packed, ahead, unpacker: Unpacker::new()? })
+    }
+
+    fn load(&self, source: &mut Source, index: usize) -> Result<Vec<u8>> {
+        let key = &self.parts.image.key;
+        let failed = |error| Error::from_io(key, error);
+        let beyond = || Error::damaged(key, format!("it has no frame {index}"));
+        let &Frame { packed, plain } = self.parts.table.frames().get(index).ok_or_else(beyond)?;
+        let &start = self.starts.get(index).ok_or_else(beyond)?;
+        // One request for the frame, with the chunk borders of age around it.
+        source.ahead.store(u64::from(packed).saturating_add(160 << 10), Ordering::Relaxed);
+        source.packed.seek(SeekFrom::Start(start)).map_err(failed)?;
+        // Bounded: the table was checked when the image was opened.
+        let mut bytes = vec![0; packed as usize];
+        source.packed.read_exact(&mut bytes).map_err(failed)?;
+        source.unpacker.unpack(key, &bytes, plain)
+    }
+
+    fn fill(&self, mut buf: &mut [u8], mut offset: u64) -> Result<()> {
+        let frame_size = u64::from(self.parts.frame_size);
+        while !buf.is_empty() {
+            let index = usize::try_from(offset / frame_size).unwrap_or(usize::MAX);
+            let frame = self.frame(index)?;
+            let within = usize::try_from(offset % frame_size).unwrap_or(usize::MAX);
+            let ready = frame.get(within..).unwrap_or_default();
+            let count = ready.len().min(buf.len());
+            if count == 0 {
+                return Err(Error::damaged(
+                    &self.parts.image.key,
+                    "a frame is shorter than it says",
+                ));
+            }
+            let (now, rest) = buf.split_at_mut(count);
+            now.copy_from_slice(ready.get(..count).unwrap_or_default());
+            buf = rest;
+            offset = offset.saturating_add(count as u64);
+        }
+        Ok(())
+    }
+}
+
+impl ReadAt for RandomImage {
+    fn size(&self) -> u64 {
+        self.parts.image.plain_size
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buf.len() as u64);
+        if end.is_none_or(|end| end > self.size()) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.fill(buf, offset).map_err(Error::into_io)
+    }
+}

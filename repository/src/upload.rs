@@ -1,0 +1,215 @@
+//! Bounded multipart upload: a blocking writer on one side, a task that sends parts on the other.
+//!
+//! At most [`PARTS`] parts exist at a time, the one being filled included. The object appears only when
+//! the writer was closed; whatever ends early (the source, a stage, the caller) drops its channel end,
+//! and the task aborts the upload, so that nothing is left behind to pay for.
+
+use std::io::{self, Write};
+use std::sync::mpsc as blocking_mpsc;
+use std::time::Duration;
+
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::bridge::joined;
+use crate::error::{Error, Result};
+use crate::store::Store;
+
+/// Parts in memory: one being filled, the others on their way.
+const PARTS: usize = 3;
+
+/// Size of a part, in bytes, while an upload is small. S3 wants at least 5 MiB.
+const PART_SIZE: u64 = 8 << 20;
+
+/// Parts grow with what was uploaded, which keeps 5 TiB, the largest object of S3, within its limit of
+/// 10,000 parts: 1024 parts reach 8 GiB, and each further e-fold takes another 1024.
+const GROWTH: u64 = 1024;
+
+/// Time in which an abort must be done; the store's lifecycle rules are the second net.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A part on its way from the writer to the task.
+pub(crate) enum Part {
+    /// There are more.
+    More(Vec<u8>),
+    /// The object ends with this one.
+    Last(Vec<u8>),
+}
+
+/// A destination that must be closed to count.
+pub(crate) trait Sink: Write {
+    /// All bytes were written.
+    fn close(self) -> Result<()>;
+}
+
+/// The blocking half: cuts a byte stream into parts.
+pub(crate) struct PartWriter {
+    parts: mpsc::Sender<Part>,
+    permits: blocking_mpsc::Receiver<()>,
+    buffer: Vec<u8>,
+    limit: usize,
+    sent: u64,
+}
+
+/// The asynchronous half's end of the channels.
+pub(crate) struct PartReader {
+    parts: mpsc::Receiver<Part>,
+    permits: blocking_mpsc::SyncSender<()>,
+}
+
+/// Makes the two halves.
+pub(crate) fn parts() -> (PartWriter, PartReader) {
+    let (parts, incoming) = mpsc::channel(1);
+    let (release, permits) = blocking_mpsc::sync_channel(PARTS);
+    for _ in 0..PARTS {
+        // The channel has room for all of them.
+        let _ = release.try_send(());
+    }
+    let writer = PartWriter { parts, permits, buffer: Vec::new(), limit: 0, sent: 0 };
+    (writer, PartReader { parts: incoming, permits: release })
+}
+
+/// Size of the next part after `sent` bytes.
+fn part_size(sent: u64) -> usize {
+    let size = (sent / GROWTH).next_multiple_of(1 << 20).clamp(PART_SIZE, 5 << 30);
+    usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+impl PartWriter {
+    fn begin_part(&mut self) -> Result<()> {
+        self.permits.recv().map_err(|_| Error::Stopped)?;
+        self.limit = part_size(self.sent);
+        self.buffer = Vec::with_capacity(self.limit);
+        Ok(())
+    }
+
+    fn send(&mut self, part: fn(Vec<u8>) -> Part) -> Result<()> {
+        let body = std::mem::take(&mut self.buffer);
+        self.sent = self.sent.saturating_add(body.len() as u64);
+        self.limit = 0;
+        self.parts.blocking_send(part(body)).map_err(|_| Error::Stopped)
+    }
+}
+
+impl Write for PartWriter {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.limit != 0 && self.buffer.len() == self.limit {
+            self.send(Part::More).map_err(Error::into_io)?;
+        }
+        if self.limit == 0 {
+            self.begin_part().map_err(Error::into_io)?;
+        }
+        let take = data.len().min(self.limit - self.buffer.len());
+        let (now, _) = data.split_at(take);
+        self.buffer.extend_from_slice(now);
+        Ok(take)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for PartWriter {
+    fn close(mut self) -> Result<()> {
+        self.send(Part::Last)
+    }
+}
+
+/// The asynchronous half: sends parts until the last, then completes the object.
+pub(crate) async fn run(store: Store, key: Path, mut incoming: PartReader) -> Result<()> {
+    let first = match incoming.parts.recv().await {
+        None => return Err(Error::Stopped),
+        Some(Part::Last(whole)) => return put_whole(&store, &key, whole).await,
+        Some(Part::More(first)) => first,
+    };
+    let upload = store.put_multipart(&key).await;
+    let mut upload = upload.map_err(|source| Error::store("upload", &key, source))?;
+    let mut flying = JoinSet::new();
+    let mut outcome = send_parts(upload.as_mut(), &mut flying, first, incoming, &key).await;
+    // No request of this upload may be on its way when it is aborted.
+    flying.shutdown().await;
+    if outcome.is_ok() {
+        let completed = upload.complete().await;
+        outcome = completed.map(drop).map_err(|source| Error::store("complete", &key, source));
+    }
+    if outcome.is_err() {
+        clean_up(upload.as_mut(), &store, &key).await;
+    }
+    outcome
+}
+
+/// An object of one part needs no multipart upload; the staging key is this run's own, so that a
+/// repeated request does no harm.
+async fn put_whole(store: &Store, key: &Path, body: Vec<u8>) -> Result<()> {
+    let put = store.put(key, PutPayload::from(body)).await;
+    put.map(drop).map_err(|source| Error::store("upload", key, source))
+}
+
+async fn send_parts(
+    upload: &mut dyn MultipartUpload,
+    flying: &mut JoinSet<Result<()>>,
+    first: Vec<u8>,
+    mut incoming: PartReader,
+    key: &Path,
+) -> Result<()> {
+    let mut put = |flying: &mut JoinSet<Result<()>>, body: Vec<u8>| {
+        let (part, key) = (upload.put_part(PutPayload::from(body)), key.clone());
+        flying.spawn(
+            async move { part.await.map_err(|source| Error::store("upload", &key, source)) },
+        );
+    };
+    put(flying, first);
+    let mut open = true;
+    loop {
+        tokio::select! {
+            part = incoming.parts.recv(), if open => match part {
+                None => return Err(Error::Stopped),
+                Some(Part::More(body)) => put(flying, body),
+                Some(Part::Last(body)) => {
+                    put(flying, body);
+                    open = false;
+                }
+            },
+            Some(done) = flying.join_next() => {
+                joined(done)?;
+                // The writer may be done and gone; then the permit is not needed.
+                let _ = incoming.permits.try_send(());
+            }
+            else => return Ok(()),
+        }
+    }
+}
+
+/// Best effort, and said when it fails: the error that led here is the one to report. A `complete`
+/// whose answer was lost may have made the object, so the key is deleted as well.
+async fn clean_up(upload: &mut dyn MultipartUpload, store: &Store, key: &Path) {
+    let aborted = tokio::time::timeout(ABORT_TIMEOUT, upload.abort()).await;
+    if let Ok(Err(error)) = &aborted {
+        tracing::warn!(%key, %error, "cannot abort the upload; its parts may remain in the store");
+    }
+    let deleted = tokio::time::timeout(ABORT_TIMEOUT, store.delete(key)).await;
+    if aborted.is_err() || deleted.is_err() {
+        tracing::warn!(%key, "the store did not answer while an upload was being cleaned up");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_parts_hold_the_largest_object() {
+        let (mut sent, mut parts) = (0u64, 0u32);
+        while sent < 5 << 40 {
+            sent += part_size(sent) as u64;
+            parts += 1;
+        }
+        assert!(parts < 10_000, "{parts}");
+        assert_eq!(part_size(0), 8 << 20);
+        assert_eq!(part_size(8 << 30), 8 << 20);
+        assert_eq!(part_size(80 << 30), 80 << 20);
+    }
+}
