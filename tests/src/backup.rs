@@ -166,7 +166,6 @@ impl Backup {
     ///
     /// # Panics
     /// When it fails or prints something else.
-    #[must_use]
     #[track_caller]
     pub fn json(&self, args: &[&str]) -> Value {
         let said = self.run(&[args, &["--output", "json"]].concat());

@@ -126,7 +126,9 @@ fn a_killed_restore_leaves_no_target_or_a_whole_one() {
 #[track_caller]
 fn assert_whole(place: &Backup, target: &Path) {
     let db = target.join("member/snap/db").display().to_string();
-    place.run(&["verify", "--file", &db, "--level", "structure"]);
+    // It has no digest at its end any more, which is worth a warning.
+    let said = place.run(&["verify", "--file", &db, "--level", "structure"]);
+    assert!(matches!(said.code, 0 | 3), "{said:?}");
     let files = files_under(target);
     for ending in [".wal", ".snap", "db"] {
         assert!(files.iter().any(|name| name.ends_with(ending)), "no {ending} in {files:?}");

@@ -1,0 +1,296 @@
+//! `make bench`: saving and restoring, side by side with etcd's own tools, in one run.
+//!
+//! Method: one real etcd is filled with Kubernetes-like objects. Each contestant then runs as a whole process, in
+//! turn, several rounds, with dirty pages written back before each run. Medians and their ratios are printed and
+//! written as JSON. Peak memory is VmHWM as the kernel counts it. Nothing here passes or fails: this machine
+//! and yours differ, the ratios less so.
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use etcdr_node::{Client, ClusterOptions, ConnectOptions, EtcdBinary, LocalCluster, MemberSpec};
+use futures_util::{StreamExt as _, stream};
+use serde_json::json;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let settings = Settings::from_env()?;
+    let mut sizes = Vec::new();
+    for megabytes in &settings.megabytes {
+        sizes.push(run(&settings, *megabytes).await?);
+    }
+    let path = settings.results.join("bench.json");
+    std::fs::create_dir_all(&settings.results)?;
+    std::fs::write(&path, serde_json::to_vec_pretty(&json!({ "sizes": sizes }))?)?;
+    println!("\nfigures: {}", path.display());
+    Ok(())
+}
+
+struct Settings {
+    /// Binaries of one etcd version, etcdutl among them.
+    etcd: PathBuf,
+    etcdr: PathBuf,
+    results: PathBuf,
+    megabytes: Vec<u64>,
+    rounds: usize,
+}
+
+impl Settings {
+    fn from_env() -> anyhow::Result<Self> {
+        let variable = |name: &str, default: &str| std::env::var(name).unwrap_or(default.to_owned());
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace root")?;
+        let etcd = match std::env::var_os("ETCDR_BENCH_ETCD") {
+            Some(dir) => PathBuf::from(dir),
+            None => newest_with_etcdutl(&root.join(".cache/etcd"))?,
+        };
+        let megabytes = variable("ETCDR_BENCH_MB", "100,1500");
+        Ok(Self {
+            etcd,
+            etcdr: variable("ETCDR_BENCH_BINARY", &root.join("target/release/etcdr").to_string_lossy()).into(),
+            results: variable("ETCDR_BENCH_RESULTS", &root.join("bench-results").to_string_lossy()).into(),
+            megabytes: megabytes.split(',').map(str::parse).collect::<Result<_, _>>()?,
+            rounds: variable("ETCDR_BENCH_ROUNDS", "5").parse()?,
+        })
+    }
+
+    fn tool(&self, name: &str) -> PathBuf {
+        self.etcd.join(name)
+    }
+}
+
+fn newest_with_etcdutl(cache: &Path) -> anyhow::Result<PathBuf> {
+    let dirs = std::fs::read_dir(cache).with_context(|| format!("no {}: run `make setup`", cache.display()))?;
+    let with_tool = dirs.filter_map(Result::ok).map(|entry| entry.path());
+    with_tool
+        .filter(|path| path.join("etcdutl").exists())
+        .max()
+        .context("no etcd with etcdutl: run `make setup`, or set ETCDR_BENCH_ETCD")
+}
+
+async fn run(settings: &Settings, megabytes: u64) -> anyhow::Result<serde_json::Value> {
+    let folder = tempfile::tempdir()?;
+    let dir = folder.path();
+    let binary = EtcdBinary::locate(Some(&settings.etcd), None).await?;
+    println!("\n== {megabytes} MB of Kubernetes-like data, etcd {} ==", binary.version());
+    let cluster = start(&binary, &dir.join("source")).await?;
+    let endpoint = cluster.endpoints().first().context("no endpoint")?.clone();
+    let client = Client::connect(&ConnectOptions::new(&endpoint)).await?;
+    fill(&client, megabytes << 20).await?;
+    let keys = Keys::make(settings, dir)?;
+
+    let mut drain = Samples::new("drain etcd's stream");
+    let mut etcdctl = Samples::new("etcdctl snapshot save");
+    let mut save = Samples::new("etcdr snapshot save");
+    for round in 0..settings.rounds {
+        drain.push(drained(&client).await?);
+        let plain = dir.join(format!("plain-{round}.db"));
+        etcdctl.push(measure(Command::new(settings.tool("etcdctl")).env("ETCDCTL_API", "3").args([
+            "--endpoints", &endpoint, "--command-timeout", "600s", "snapshot", "save", &plain.to_string_lossy(),
+        ]))?);
+        let mut command = keys.etcdr(settings);
+        save.push(measure(command.args(["snapshot", "save", "--endpoints", &endpoint]))?);
+        if round > 0 {
+            std::fs::remove_file(&plain)?;
+        }
+    }
+    drop(cluster);
+
+    let plain = dir.join("plain-0.db");
+    let mut etcdutl = Samples::new("etcdutl snapshot restore");
+    let mut restore = Samples::new("etcdr restore (encrypted)");
+    let mut verify = Samples::new("etcdr verify structure");
+    for round in 0..settings.rounds {
+        let target = dir.join(format!("etcdutl-{round}"));
+        etcdutl.push(measure(Command::new(settings.tool("etcdutl")).args([
+            "snapshot", "restore", &plain.to_string_lossy(), "--data-dir", &target.to_string_lossy(),
+        ]))?);
+        std::fs::remove_dir_all(&target)?;
+        let target = dir.join(format!("etcdr-{round}"));
+        restore.push(measure(
+            keys.etcdr(settings).args(["restore", "latest", "--name", "m", "--data-dir"]).arg(&target),
+        )?);
+        std::fs::remove_dir_all(&target)?;
+        verify.push(measure(keys.etcdr(settings).args(["verify", "latest"]))?);
+    }
+    let size = std::fs::metadata(&plain)?.len();
+    let ratios = [
+        ("save / drain", save.median() / drain.median(), "<= 1.5"),
+        ("save / etcdctl", save.median() / etcdctl.median(), "< 1"),
+        ("restore / etcdutl", restore.median() / etcdutl.median(), "<= 0.8"),
+    ];
+    let samples = [drain, etcdctl, save, etcdutl, restore, verify];
+    for sample in &samples {
+        sample.print(size);
+    }
+    for (name, ratio, wanted) in ratios {
+        println!("{name:<28} {ratio:>8.2}     wanted {wanted}");
+    }
+    Ok(json!({
+        "megabytes": megabytes,
+        "snapshot_bytes": size,
+        "samples": samples.iter().map(Samples::json).collect::<Vec<_>>(),
+        "ratios": ratios.iter().map(|(name, ratio, wanted)| json!({
+            "name": name, "ratio": ratio, "wanted": wanted,
+        })).collect::<Vec<_>>(),
+    }))
+}
+
+async fn start(binary: &EtcdBinary, data_dir: &Path) -> anyhow::Result<LocalCluster> {
+    let members = [MemberSpec::new("m", data_dir)];
+    Ok(LocalCluster::start(binary, &members, &ClusterOptions::default()).await?)
+}
+
+/// Puts objects until the database has about `bytes`: keys of 40 to 60 bytes, values of 0.5 to 8 KiB that compress
+/// as JSON does.
+async fn fill(client: &Client, bytes: u64) -> anyhow::Result<()> {
+    const PER_TXN: u64 = 64;
+    let began = Instant::now();
+    let average = 4096 + 512;
+    let txns = bytes / average / PER_TXN;
+    let writer = client.writer();
+    stream::iter(0..txns)
+        .map(|txn| writer.txn_put((txn * PER_TXN..(txn + 1) * PER_TXN).map(object), 0))
+        .buffer_unordered(8)
+        .for_each(|result| async move { drop(result.unwrap()) })
+        .await;
+    println!("filled in {:.0} s", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn object(n: u64) -> (Bytes, Bytes) {
+    let mut random = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let mut value = format!("k8s\0{{\"kind\":\"Pod\",\"metadata\":{{\"name\":\"pod-{n}\",\"uid\":\"");
+    let wanted = 512 + usize::try_from(next() % 7680).unwrap();
+    while value.len() < wanted {
+        let line = format!(
+            "{:016x}\",\"app.kubernetes.io/name\":\"service-{}\",\"image\":\"registry.local/team-{}/app:v{}\",\"phase\":\"Running\",\"hash\":\"",
+            next(), next() % 400, next() % 40, next() % 1000
+        );
+        value.push_str(&line);
+    }
+    (format!("/registry/pods/namespace-{}/pod-{n:09}", n % 97).into(), value.into())
+}
+
+struct Keys {
+    dir: PathBuf,
+}
+
+impl Keys {
+    fn make(settings: &Settings, dir: &Path) -> anyhow::Result<Self> {
+        let keys = Self { dir: dir.to_owned() };
+        measure(Command::new(&settings.etcdr).args(["keygen", "--quiet", "--dir"]).arg(dir.join("keys")))?;
+        let recipient = dir.join("keys/recipient.txt");
+        measure(keys.etcdr(settings).args(["init", "--recipient"]).arg(recipient))?;
+        Ok(keys)
+    }
+
+    fn etcdr(&self, settings: &Settings) -> Command {
+        let mut command = Command::new(&settings.etcdr);
+        command
+            .env("ETCDR_REPOSITORY", format!("file://{}", self.dir.join("repository").display()))
+            .env("ETCDR_IDENTITY", self.dir.join("keys/identity.txt"))
+            .arg("--quiet");
+        command
+    }
+}
+
+/// One run: seconds, and peak resident memory in KiB where it is another process's.
+struct Sample {
+    seconds: f64,
+    peak_kib: Option<u64>,
+}
+
+async fn drained(client: &Client) -> anyhow::Result<Sample> {
+    rustix::fs::sync();
+    let began = Instant::now();
+    let mut stream = client.snapshot(Duration::from_secs(30)).await?;
+    while let Some(chunk) = stream.next().await {
+        chunk?;
+    }
+    Ok(Sample { seconds: began.elapsed().as_secs_f64(), peak_kib: None })
+}
+
+/// Runs a command to its end; 0 and 3 (warnings) are success.
+fn measure(command: &mut Command) -> anyhow::Result<Sample> {
+    rustix::fs::sync();
+    let began = Instant::now();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?;
+    let status_file = format!("/proc/{}/status", child.id());
+    let mut peak_kib = None;
+    let status = loop {
+        // VmHWM only grows, so the last look before the end is the peak but for the last milliseconds.
+        peak_kib = high_water(&status_file).max(peak_kib);
+        match child.try_wait()? {
+            Some(status) => break status,
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    ensure!(matches!(status.code(), Some(0 | 3)), "{command:?} ended with {status}");
+    Ok(Sample { seconds, peak_kib })
+}
+
+fn high_water(status_file: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(status_file).ok()?;
+    let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+struct Samples {
+    name: &'static str,
+    samples: Vec<Sample>,
+}
+
+impl Samples {
+    const fn new(name: &'static str) -> Self {
+        Self { name, samples: Vec::new() }
+    }
+
+    fn push(&mut self, sample: Sample) {
+        self.samples.push(sample);
+    }
+
+    fn seconds(&self) -> Vec<f64> {
+        let mut seconds: Vec<f64> = self.samples.iter().map(|sample| sample.seconds).collect();
+        seconds.sort_by(f64::total_cmp);
+        seconds
+    }
+
+    fn median(&self) -> f64 {
+        let seconds = self.seconds();
+        seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    fn peak_mib(&self) -> Option<f64> {
+        let peak = self.samples.iter().filter_map(|sample| sample.peak_kib).max()?;
+        Some(f64::from(u32::try_from(peak).ok()?) / 1024.0)
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn print(&self, bytes: u64) {
+        let seconds = self.seconds();
+        let rate = bytes as f64 / (1 << 20) as f64 / self.median();
+        let peak = self.peak_mib().map_or_else(String::new, |mib| format!("  peak {mib:.0} MiB"));
+        let (Some(low), Some(high)) = (seconds.first(), seconds.last()) else { return };
+        println!("{:<28} {:>8.2} s   ({low:.2} to {high:.2})  {rate:>6.0} MiB/s{peak}", self.name, self.median());
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "name": self.name,
+            "seconds": self.seconds(),
+            "median_seconds": self.median(),
+            "peak_mib": self.peak_mib(),
+        })
+    }
+}
