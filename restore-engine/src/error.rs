@@ -178,6 +178,14 @@ pub enum Error {
         /// Bytes free on it.
         available: u64,
     },
+    /// What was written does not read back as it should.
+    #[error("what was written to {} does not read back: {reason}", path.display())]
+    SelfCheck {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        reason: String,
+    },
     /// A write-ahead log is damaged.
     #[error("the log {} is damaged at byte {offset}: {reason}", path.display())]
     Wal {
@@ -264,6 +272,7 @@ impl Diagnose for Error {
             | Self::NotAsPlanned { .. }
             | Self::NoDigest { .. }
             | Self::Damaged { .. }
+            | Self::SelfCheck { .. }
             | Self::NoSpace { .. } => {
                 "The target is as it was: what had been staged beside it is removed.".into()
             }
@@ -300,6 +309,7 @@ impl Diagnose for Error {
                     .into()
             }
             Self::Busy { .. } => "Stop the process that uses it, then try again.".into(),
+            Self::SelfCheck { .. } => "Check the disk and the memory of this machine.".into(),
             Self::NoSpace { .. } => "Free space there, or choose another target.".into(),
             _ => "Take another snapshot; `etcdr snapshot list` shows what there is.".into(),
         }

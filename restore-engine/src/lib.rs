@@ -18,6 +18,7 @@ pub mod mvcc;
 pub mod snapshot;
 
 pub mod durable;
+mod intake;
 pub mod membership;
 pub mod plan;
 pub mod restore;

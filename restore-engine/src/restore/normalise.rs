@@ -1,0 +1,169 @@
+//! What a new cluster must not inherit from the database of the old one (ETCD-FORMATS 4.8).
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use etcdr_schemas::report::PlannedBump;
+use etcdr_schemas::{EtcdVersion, ReadAt, TargetVersion};
+
+use crate::bolt::Db;
+use crate::bolt::patch::Patch;
+use crate::buckets;
+use crate::error::{Error, Result};
+use crate::membership::NewCluster;
+use crate::mvcc::RowKey;
+use crate::plan::Plan;
+use crate::wal::RESTORE_TERM;
+
+/// Most bytes of rows of one small bucket; etcd's hold a few hundred.
+const MAX_SMALL_BUCKET: u64 = 4 << 20;
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The changes to a database, and a sentence for each.
+#[derive(Debug)]
+pub(super) struct Changes {
+    pub(super) patch: Patch,
+    pub(super) told: Vec<String>,
+}
+
+/// Decides the changes for the database that was staged.
+pub(super) fn changes<R: ReadAt>(db: &Db<R>, plan: &Plan) -> Result<Changes> {
+    let mut changes = Changes {
+        patch: Patch { replace: BTreeMap::new(), append: Vec::new() },
+        told: Vec::new(),
+    };
+    changes.membership(db, &plan.cluster)?;
+    changes.alarms(db)?;
+    changes.cluster(db, plan.target_version)?;
+    changes.meta(db, plan)?;
+    if let Some(bump) = &plan.report.bump {
+        changes.bump(bump);
+    }
+    Ok(changes)
+}
+
+impl Changes {
+    fn replace(&mut self, bucket: &[u8], rows: Rows) {
+        self.patch.replace.insert(bucket.to_vec(), rows.into_iter().collect());
+    }
+
+    fn membership<R: ReadAt>(&mut self, db: &Db<R>, cluster: &NewCluster) -> Result<()> {
+        let old = rows(db, buckets::MEMBERS)?.len();
+        let removed = rows(db, buckets::MEMBERS_REMOVED)?.len();
+        self.replace(buckets::MEMBERS, cluster.rows().into_iter().collect());
+        self.replace(buckets::MEMBERS_REMOVED, Rows::new());
+        let new = cluster.members().len();
+        self.told.push(format!(
+            "{old} members and {removed} removed ones made way for {new} new member(s)"
+        ));
+        Ok(())
+    }
+
+    fn alarms<R: ReadAt>(&mut self, db: &Db<R>) -> Result<()> {
+        let alarms = crate::plan::alarms(db)?;
+        if !alarms.is_empty() {
+            self.told.push(format!("alarms were cleared: {}", alarms.join(", ")));
+            self.replace(buckets::ALARM, Rows::new());
+        }
+        Ok(())
+    }
+
+    /// 3.6 takes the cluster's version from here and refuses one above its own.
+    fn cluster<R: ReadAt>(&mut self, db: &Db<R>, target: TargetVersion) -> Result<()> {
+        let mut rows = rows(db, buckets::CLUSTER)?;
+        let before = rows.len();
+        if rows.remove(buckets::cluster::DOWNGRADE).is_some() {
+            self.told.push("a downgrade that was under way was dropped".to_owned());
+        }
+        if let Some(version) = rows.get(buckets::cluster::VERSION)
+            && above(version, target)
+        {
+            self.told.push(format!("cluster version {} was dropped", version.escape_ascii()));
+            rows.remove(buckets::cluster::VERSION);
+        }
+        if rows.len() != before {
+            self.replace(buckets::CLUSTER, rows);
+        }
+        Ok(())
+    }
+
+    fn meta<R: ReadAt>(&mut self, db: &Db<R>, plan: &Plan) -> Result<()> {
+        use buckets::meta::{CONF_STATE, CONSISTENT_INDEX, SCHEDULED_COMPACT, STORAGE_VERSION, TERM};
+        let mut rows = rows(db, buckets::META)?;
+        let index = plan.cluster.members().len() as u64;
+        rows.insert(CONSISTENT_INDEX.to_vec(), index.to_be_bytes().to_vec());
+        rows.insert(TERM.to_vec(), RESTORE_TERM.to_be_bytes().to_vec());
+        rows.insert(CONF_STATE.to_vec(), plan.cluster.conf_state_json());
+        self.told.push(format!("raft index and term were set to {index} and {RESTORE_TERM}"));
+        let keeps = plan.target_version >= TargetVersion::V3_6;
+        if let Some(version) = rows.get(STORAGE_VERSION)
+            && (!keeps || above(version, plan.target_version))
+        {
+            self.told.push(format!("storage version {} was dropped", version.escape_ascii()));
+            rows.remove(STORAGE_VERSION);
+        }
+        if let Some(bump) = &plan.report.bump {
+            rows.insert(SCHEDULED_COMPACT.to_vec(), row_key(bump));
+        }
+        self.replace(buckets::META, rows);
+        Ok(())
+    }
+
+    /// An empty row at the new revision makes it the current one for every version; the marker in
+    /// `meta` makes the first boot compact all before it (ETCD-FORMATS 4.6).
+    fn bump(&mut self, bump: &PlannedBump) {
+        self.patch.append.push((buckets::KEY.to_vec(), row_key(bump), Vec::new()));
+        self.told.push(format!(
+            "the revision was raised by {} to {}; the first start compacts all before it",
+            bump.by, bump.to
+        ));
+    }
+}
+
+fn row_key(bump: &PlannedBump) -> Vec<u8> {
+    RowKey { main: bump.to, sub: 0, tombstone: false }.encode()
+}
+
+/// Whether a version's minor is above the target's. What cannot be read is, too: no server takes it.
+fn above(version: &[u8], target: TargetVersion) -> bool {
+    let parsed = std::str::from_utf8(version).ok().and_then(|v| v.parse::<EtcdVersion>().ok());
+    parsed.is_none_or(|version| version.major > 3 || version.minor > target.minor())
+}
+
+/// All rows of a small bucket; none when it is absent.
+fn rows<R: ReadAt>(db: &Db<R>, name: &'static [u8]) -> Result<Rows> {
+    let Some(bucket) = db.bucket(name)? else { return Ok(Rows::new()) };
+    let mut rows = Rows::new();
+    let mut size = 0;
+    db.scan(&bucket, &mut |key, value| {
+        size += (key.len() + value.len()) as u64;
+        if size > MAX_SMALL_BUCKET {
+            let what = "bytes in a bucket of etcd's own records";
+            return Err(Error::Limit { what, limit: MAX_SMALL_BUCKET });
+        }
+        rows.insert(key.to_vec(), value.to_vec());
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_above_the_target_go() {
+        let cases = [
+            ("3.6.0", TargetVersion::V3_5, true),
+            ("3.5.0", TargetVersion::V3_5, false),
+            ("3.4.0", TargetVersion::V3_6, false),
+            ("4.0.0", TargetVersion::V3_7, true),
+            ("", TargetVersion::V3_7, true),
+            ("\u{0}", TargetVersion::V3_7, true),
+        ];
+        for (version, target, gone) in cases {
+            assert_eq!(above(version.as_bytes(), target), gone, "{version} {target}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Reading back what was staged, before it may take its place.
+
+use std::path::Path;
+
+use etcdr_schemas::Progress;
+use etcdr_schemas::ReadAt;
+use etcdr_schemas::report::{Finding, OfflineHash, Severity};
+
+use super::site::MemberSite;
+use crate::bolt::{Db, check};
+use crate::durable::Disk;
+use crate::error::{Error, Result};
+use crate::local::LocalFile;
+use crate::mvcc;
+use crate::plan::Plan;
+use crate::wal::RESTORE_TERM;
+use crate::{snap, wal};
+
+/// What is known of the database that all members start with.
+#[derive(Debug)]
+pub(super) struct Proof {
+    pub(super) hash_kv: OfflineHash,
+    pub(super) live_keys: u64,
+    /// Findings short of damage.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Checks the page graph, computes HashKV and syncs the file, all at once: two of them read what is in
+/// memory anyway, and the third waits for the disk.
+pub(super) fn database(disk: &Disk, path: &Path, progress: &dyn Progress) -> Result<Proof> {
+    let db = Db::open(LocalFile::open(path)?)?;
+    std::thread::scope(|scope| {
+        let sync = scope.spawn(|| disk.sync_file(path));
+        let hash = scope.spawn(|| mvcc::key_space(&db, None));
+        let findings = structure(&db, progress);
+        let stopped = |_| Error::SelfCheck {
+            path: path.to_owned(),
+            reason: "a checking thread stopped".to_owned(),
+        };
+        let hash = hash.join().map_err(stopped)?;
+        sync.join().map_err(stopped)??;
+        let findings = findings?;
+        let summary = hash?;
+        Ok(Proof { hash_kv: summary.hash, live_keys: summary.live_keys, findings })
+    })
+}
+
+/// The structural check; damage is an error.
+pub(super) fn structure<R: ReadAt>(db: &Db<R>, progress: &dyn Progress) -> Result<Vec<Finding>> {
+    progress.begin("check", Some(db.size()));
+    let findings = check::check(db, progress)?;
+    progress.end();
+    if findings.iter().any(|finding| finding.severity == Severity::Damage) {
+        return Err(Error::Damaged { findings });
+    }
+    Ok(findings)
+}
+
+/// Reads log and raft snapshot of every member with the readers that any data directory is read with.
+pub(super) fn members(plan: &Plan, members: &[MemberSite]) -> Result<()> {
+    let count = plan.cluster.members().len() as u64;
+    let conf_state = plan.cluster.conf_state();
+    for (site, target) in members.iter().zip(&plan.targets) {
+        let own = plan.cluster.member(&target.name).map(|member| member.id.0);
+        let log = wal::read_log(&site.wal, &mut |_| Ok(()))?;
+        let snap_path = site.data.join("member/snap").join(snap::file_name(plan.cluster.members().len()));
+        let snap = snap::read(&snap_path)?;
+        let log_is_good = Some(log.metadata.node_id) == own
+            && log.metadata.cluster_id == plan.cluster.id().0
+            && log.entries == Some((1, count))
+            && log.torn.is_none()
+            && (log.state.term, log.state.commit) == (RESTORE_TERM, count)
+            && (log.last_snapshot.term, log.last_snapshot.index) == (RESTORE_TERM, count)
+            && log.last_snapshot.conf_state.as_ref() == Some(&conf_state);
+        require(log_is_good, &site.wal, "the log does not carry the new membership")?;
+        let snap_is_good = (snap.metadata.term, snap.metadata.index) == (RESTORE_TERM, count)
+            && snap.metadata.conf_state == conf_state
+            && snap.member_ids.len() as u64 == count;
+        require(snap_is_good, &snap_path, "it does not carry the new membership")?;
+    }
+    Ok(())
+}
+
+fn require(good: bool, path: &Path, reason: &str) -> Result<()> {
+    if good {
+        return Ok(());
+    }
+    Err(Error::SelfCheck { path: path.to_owned(), reason: reason.to_owned() })
+}
