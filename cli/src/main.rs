@@ -1,1 +1,84 @@
-fn main() {}
+//! `etcdr`: backup, restore and disaster recovery for etcd.
+//!
+//! This crate parses, renders and exits; the work is done by the libraries. Only here are arguments and
+//! environment read, the clock and randomness asked, and text printed.
+
+mod commands;
+mod context;
+mod exit;
+mod options;
+mod output;
+mod progress;
+
+use std::process;
+use std::time::Duration;
+
+use clap::Parser as _;
+use etcdr_schemas::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::commands::Cli;
+use crate::exit::CliError;
+use crate::options::{Global, LogFormat};
+
+fn main() -> process::ExitCode {
+    let cli = Cli::parse();
+    start_logging(&cli.global);
+    let format = cli.global.output;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&error.into(), format),
+    };
+    let result = runtime.block_on(until_signal(cli));
+    // Blocking threads that a signal cut off notice it at their next chunk and clean up after themselves.
+    runtime.shutdown_timeout(GRACE);
+    match result {
+        Ok(code) => process::ExitCode::from(code as u8),
+        Err(error) => exit::report(&error, format),
+    }
+}
+
+/// Time that work gets to clean up after a signal.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs the command; SIGINT, SIGTERM and SIGHUP drop it, and dropping aborts uploads, stops processes and
+/// removes what is half made.
+async fn until_signal(cli: Cli) -> anyhow::Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let stop = context::StopFlag::default();
+    tokio::select! {
+        result = cli.run(stop.clone()) => return result,
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    stop.raise();
+    settle().await;
+    Err(CliError::interrupted().into())
+}
+
+/// Waits until what was dropped has been undone: aborting an upload takes requests of its own.
+async fn settle() {
+    let tasks = tokio::runtime::Handle::current().metrics();
+    let all_done = async {
+        while tasks.num_alive_tasks() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // Whoever is left after the grace is a peer that does not answer.
+    let _ = tokio::time::timeout(GRACE, all_done).await;
+}
+
+/// Log lines go to stderr; `ETCDR_LOG` takes the usual directives.
+fn start_logging(global: &Global) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ETCDR_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match global.log_format {
+        LogFormat::Text => builder.without_time().init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

@@ -21,6 +21,7 @@ pub mod durable;
 mod intake;
 pub mod membership;
 pub mod plan;
+pub mod refile;
 pub mod restore;
 pub mod snap;
 pub mod verify;

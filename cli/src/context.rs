@@ -1,0 +1,148 @@
+//! What the commands need from outside: the clock, randomness, the environment, key files, the repository.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use etcdr_repository::{Identities, Location, PublicKey, Repository, StoreOptions};
+use etcdr_schemas::ExitCode;
+use etcdr_schemas::repository::RepositoryInfo;
+
+use crate::exit::CliError;
+use crate::options::Global;
+
+/// Version of this tool, as manifests and receipts record it.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The time.
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the clock")]
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// Random bytes from the operating system.
+pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).context("the operating system gives no random numbers")?;
+    Ok(bytes)
+}
+
+/// Random text of `2 * N` hex digits.
+pub(crate) fn random_hex<const N: usize>() -> anyhow::Result<String> {
+    Ok(random::<N>()?.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Runs blocking work on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await.context("a worker thread ended early")
+}
+
+/// Raised by a signal, and looked at by blocking work between two chunks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    pub(crate) fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Passes items on until the flag is raised; then one error, so that the consumer cleans up.
+    pub(crate) fn guard<T>(
+        &self,
+        items: impl Iterator<Item = std::io::Result<T>>,
+    ) -> impl Iterator<Item = std::io::Result<T>> {
+        let flag = self.clone();
+        items.map(move |item| {
+            if flag.0.load(Ordering::Relaxed) {
+                Err(std::io::Error::other(CliError::interrupted()))
+            } else {
+                item
+            }
+        })
+    }
+}
+
+impl Global {
+    /// The repository's location, from flag or environment.
+    pub(crate) fn location(&self) -> anyhow::Result<Location> {
+        let Some(url) = &self.repository else {
+            return Err(CliError::usage(
+                "no repository was named",
+                "say --repository URL or set ETCDR_REPOSITORY, e.g. file:///var/backups/etcd or s3://bucket/prefix",
+            )
+            .into());
+        };
+        Ok(url.parse::<Location>()?)
+    }
+
+    /// Opens the repository. With a public key, manifests that it does not vouch for are refused.
+    pub(crate) async fn open(&self) -> anyhow::Result<Repository> {
+        let repository = Repository::open(&self.location()?, &self.store_options()).await?;
+        Ok(match &self.public_key {
+            Some(path) => repository.with_public_key(PublicKey::read(path)?),
+            None => repository,
+        })
+    }
+
+    /// Options of the object store: the environment variables of its own tools, and the private CA.
+    pub(crate) fn store_options(&self) -> StoreOptions {
+        let ours = ["AWS_", "GOOGLE_", "AZURE_"];
+        let variables =
+            std::env::vars().filter(|(name, _)| ours.iter().any(|prefix| name.starts_with(prefix)));
+        let mut options = StoreOptions::from_variables(variables);
+        options.ca_bundle.clone_from(&self.store_cacert);
+        options
+    }
+
+    /// Identities that decrypt, from all files named.
+    pub(crate) fn identities(&self) -> anyhow::Result<Identities> {
+        Ok(Identities::read(&self.identity)?)
+    }
+
+}
+
+/// Content of a new repository's `etcdr.json`.
+pub(crate) fn new_repository(
+    recipients: Vec<String>,
+    unencrypted: bool,
+) -> anyhow::Result<RepositoryInfo> {
+    Ok(RepositoryInfo {
+        format: etcdr_schemas::repository::FORMAT,
+        repository_id: random_hex::<16>()?,
+        created_at: now(),
+        recipients,
+        unencrypted,
+        extra: serde_json::Map::new(),
+    })
+}
+
+/// Recipients as typed: each is a recipient, or a file with one a line.
+pub(crate) fn recipients(typed: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut all = Vec::new();
+    for text in typed {
+        if ["age1", "ssh-"].iter().any(|prefix| text.starts_with(prefix)) {
+            all.push(text.clone());
+        } else {
+            let content = read_recipients(Path::new(text))?;
+            let lines = content.lines().map(str::trim);
+            all.extend(lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned));
+        }
+    }
+    Ok(all)
+}
+
+fn read_recipients(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        CliError {
+            what: format!("{} is neither an age recipient nor a file of them: {error}", path.display()),
+            safe: "nothing was done".into(),
+            next: "give a recipient (age1… or ssh-…), or the recipient.txt that `etcdr keygen` wrote".into(),
+            code: ExitCode::Key,
+        }
+        .into()
+    })
+}
