@@ -22,18 +22,8 @@ pub const MEMBERS_REMOVED: &[u8] = b"members_removed";
 pub const CLUSTER: &[u8] = b"cluster";
 
 /// All buckets, in the order in which they are stored.
-pub const ALL: [&[u8]; 10] = [
-    ALARM,
-    AUTH,
-    AUTH_ROLES,
-    AUTH_USERS,
-    CLUSTER,
-    KEY,
-    LEASE,
-    MEMBERS,
-    MEMBERS_REMOVED,
-    META,
-];
+pub const ALL: [&[u8]; 10] =
+    [ALARM, AUTH, AUTH_ROLES, AUTH_USERS, CLUSTER, KEY, LEASE, MEMBERS, MEMBERS_REMOVED, META];
 
 /// Rows of bucket `meta`.
 pub mod meta {

@@ -15,7 +15,7 @@ use super::{Problem, read};
 use crate::{Error, Result};
 
 /// etcd has 10 buckets.
-const MAX_BUCKETS: usize = 1024;
+pub(crate) const MAX_BUCKETS: usize = 1024;
 /// bbolt inlines buckets of up to a quarter of a page, and pages have at most 64 KiB.
 const MAX_INLINE: usize = 64 * 1024;
 /// Bytes that are read at once where pages lie side by side.
@@ -284,8 +284,7 @@ impl<R: ReadAt> Db<R> {
             let ahead = level.ahead(id) * u64::from(self.page_size());
             let node = self.load(&mut window, id, ahead)?;
             let pages = node.size() / u64::from(self.page_size());
-            budget =
-                budget.checked_sub(pages).ok_or_else(|| self.damaged(id, Problem::Shared))?;
+            budget = budget.checked_sub(pages).ok_or_else(|| self.damaged(id, Problem::Shared))?;
             if node.is_leaf() {
                 if visit(id, &node)?.is_break() {
                     return Ok(());

@@ -177,8 +177,7 @@ mod tests {
     #[test]
     fn a_real_meta_round_trips() {
         let meta = Meta::parse(&real()).unwrap();
-        let want =
-            Meta { page_size: 4096, root: 3, freelist: None, high_water_mark: 5, txid: 15 };
+        let want = Meta { page_size: 4096, root: 3, freelist: None, high_water_mark: 5, txid: 15 };
         assert_eq!(meta, want);
         assert_eq!(meta.encode(0).to_vec(), real());
     }

@@ -102,7 +102,8 @@ impl Entries {
     }
 
     fn fits(&self, row: usize, limit: usize) -> bool {
-        self.encoded_len() + ELEMENT + row <= limit && self.elements.len() < usize::from(u16::MAX - 1)
+        self.encoded_len() + ELEMENT + row <= limit
+            && self.elements.len() < usize::from(u16::MAX - 1)
     }
 
     /// Takes the last element out: its tag and key.

@@ -171,9 +171,8 @@ impl<'a, R: ReadAt> Rows<'a, R> {
     fn filtered(&self, newest: &Newest) -> Result<u32> {
         let mut crc = start();
         self.scan(&mut |index, row, raw, value| {
-            let superseded = row.main.0 <= self.compact
-                && newest.live() > 0
-                && !newest.is_newest(index);
+            let superseded =
+                row.main.0 <= self.compact && newest.live() > 0 && !newest.is_newest(index);
             let kept_tombstone = row.main.0 == self.compact && row.tombstone;
             if !superseded && !kept_tombstone {
                 feed(&mut crc, raw, value);

@@ -307,9 +307,7 @@ impl PageTracker {
             if names.add(id, node).is_ok() {
                 self.candidates.insert(id, Candidate::Names(names));
             }
-        } else if markers::NAMES.contains(&first.key)
-            || first.key == buckets::meta::CONF_STATE
-        {
+        } else if markers::NAMES.contains(&first.key) || first.key == buckets::meta::CONF_STATE {
             self.candidates.insert(id, Candidate::Markers(read_markers(node).ok()));
         }
     }

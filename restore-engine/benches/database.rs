@@ -1,0 +1,101 @@
+//! Throughput of reading a large database, file in the page cache: `cargo bench -p etcdr-restore-engine`.
+//! `ETCDR_BENCH_FILE` names a database or snapshot file to use instead of a generated one of 1 GiB.
+#![expect(clippy::print_stdout, reason = "figures are what a benchmark is for")]
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use etcdr_restore_engine::Result;
+use etcdr_restore_engine::bolt::writer::Writer;
+use etcdr_restore_engine::bolt::{Db, check};
+use etcdr_restore_engine::local::LocalFile;
+use etcdr_restore_engine::mvcc::{RowKey, hash_kv, key_space};
+use etcdr_restore_engine::snapshot::SnapshotScanner;
+use etcdr_schemas::{Hidden, Revision, RunningSha256};
+
+const ROWS: i64 = 1_000_000;
+const VALUE: usize = 900;
+
+fn main() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = match std::env::var_os("ETCDR_BENCH_FILE") {
+        Some(path) => path.into(),
+        None => {
+            let path = dir.path().join("snapshot.db");
+            timed("write", 1 << 30, || generate(&path))?;
+            path
+        }
+    };
+    let db = Db::open(LocalFile::open(&path)?)?;
+    println!("{} MiB, pages of {}", db.size() >> 20, db.page_size());
+    let Some(key) = db.bucket(b"key")? else { return Ok(()) };
+    for _ in 0..2 {
+        timed("scan", db.size(), || {
+            db.scan(&key, &mut |_, _| Ok(ControlFlow::Continue(()))).map(|()| 0)
+        })?;
+        timed("check", db.size(), || check::check(&db, &Hidden).map(|found| found.len() as u64))?;
+        timed("hash_kv", db.size(), || hash_kv(&db, None).map(|hash| u64::from(hash.hash)))?;
+        timed("key_space", db.size(), || key_space(&db, None).map(|space| space.live_keys))?;
+        timed("scanner", db.size(), || stream(&path))?;
+    }
+    Ok(())
+}
+
+fn timed(name: &str, bytes: u64, work: impl FnOnce() -> Result<u64>) -> Result<()> {
+    let start = Instant::now();
+    let outcome = work()?;
+    let seconds = start.elapsed().as_secs_f64();
+    let rate = f64::from(u32::try_from(bytes >> 20).unwrap_or(u32::MAX)) / seconds;
+    println!("{name:10} {seconds:7.3} s {rate:8.0} MiB/s   ({outcome})");
+    Ok(())
+}
+
+fn generate(path: &Path) -> Result<u64> {
+    let file = File::create(path).expect("a file in a temporary directory");
+    let mut writer = Writer::create(BufWriter::with_capacity(1 << 20, file), 4096)?;
+    writer.bucket(b"key")?;
+    let mut message = Vec::new();
+    for main in 2..2 + ROWS {
+        message.clear();
+        message.extend_from_slice(b"\x0a\x24");
+        write!(message, "/registry/pods/default/{:013}", main % (ROWS / 2)).expect("memory");
+        message.extend_from_slice(b"\x2a\x84\x07");
+        message.resize(message.len() + VALUE, b'v');
+        writer.row(&RowKey::put(Revision(main), 0).encode(), &message)?;
+    }
+    writer.bucket(b"meta")?;
+    writer.row(b"consistent_index", &7u64.to_be_bytes())?;
+    writer.row(b"scheduledCompactRev", &RowKey::put(Revision(ROWS / 3), 0).encode())?;
+    writer.finish()?.flush().expect("space in a temporary directory");
+    let mut sha = RunningSha256::new();
+    pieces(path, &mut |piece| {
+        sha.update(piece);
+        Ok(())
+    })?;
+    let mut file = File::options().append(true).open(path).expect("the file just made");
+    file.write_all(sha.finish().as_bytes()).expect("space in a temporary directory");
+    Ok(0)
+}
+
+/// Etcd sends pieces of 32 KiB; an odd start makes pages straddle them.
+fn stream(path: &Path) -> Result<u64> {
+    let mut scanner = SnapshotScanner::new();
+    scanner.push(&[])?;
+    pieces(path, &mut |piece| scanner.push(piece))?;
+    scanner.finish().map(|scanned| u64::try_from(scanned.facts.revision.0).unwrap_or_default())
+}
+
+fn pieces(path: &Path, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut file = File::open(path).expect("the file just made");
+    let mut piece = vec![0; 32 * 1024 - 9];
+    loop {
+        let read = file.read(&mut piece).expect("a readable file");
+        if read == 0 {
+            return Ok(());
+        }
+        take(&piece[..read])?;
+    }
+}

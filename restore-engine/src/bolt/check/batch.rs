@@ -1,0 +1,164 @@
+//! Pages that wait to be checked, with the bounds of their keys.
+
+/// Pages that are sorted and read together: their leaves are 512 MiB of an ordinary database.
+const BATCH: usize = 128 * 1024;
+/// Bytes of keys that are kept with them.
+const KEYS: usize = 8 << 20;
+
+/// Which tree a page belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    bucket: u16,
+    key: bool,
+}
+
+impl Place {
+    /// The bucket of buckets.
+    pub(super) const ROOT: Self = Self { bucket: u16::MAX, key: false };
+
+    pub(super) const fn new(bucket: u16, key: bool) -> Self {
+        Self { bucket, key }
+    }
+
+    pub(super) fn is_root(self) -> bool {
+        self == Self::ROOT
+    }
+
+    pub(super) const fn is_key(self) -> bool {
+        self.key
+    }
+
+    pub(super) fn index(self) -> Option<usize> {
+        (!self.is_root()).then_some(usize::from(self.bucket))
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: u32,
+    len: u32,
+}
+
+impl Span {
+    const NONE: Self = Self { start: 0, len: 0 };
+}
+
+/// One page that waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Item {
+    pub(super) page: u64,
+    pub(super) place: Place,
+    lower: Span,
+    upper: Span,
+}
+
+/// Pages that wait. Keys are kept once: the lower bound of a page is the upper bound of its left neighbour.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    items: Vec<Item>,
+    keys: Vec<u8>,
+    // The last page of the branch that is being added, whose upper bound is not known yet.
+    open: bool,
+}
+
+impl Batch {
+    pub(super) fn push(&mut self, page: u64, place: Place, lower: Option<&[u8]>) {
+        let lower = lower.map_or(Span::NONE, |key| self.keep(key));
+        self.close(lower);
+        self.items.push(Item { page, place, lower, upper: Span::NONE });
+        self.open = true;
+    }
+
+    /// A child that is not added still bounds its left neighbour.
+    pub(super) fn skip(&mut self, lower: &[u8]) {
+        if self.open {
+            let lower = self.keep(lower);
+            self.close(lower);
+        }
+    }
+
+    pub(super) fn end_of_branch(&mut self, upper: Option<&[u8]>) {
+        if self.open {
+            let upper = upper.map_or(Span::NONE, |key| self.keep(key));
+            self.close(upper);
+        }
+    }
+
+    fn close(&mut self, upper: Span) {
+        if let (true, Some(last)) = (self.open, self.items.last_mut()) {
+            last.upper = upper;
+        }
+        self.open = false;
+    }
+
+    fn keep(&mut self, key: &[u8]) -> Span {
+        let span = u32::try_from(self.keys.len()).ok().zip(u32::try_from(key.len()).ok());
+        self.keys.extend_from_slice(key);
+        span.map_or(Span::NONE, |(start, len)| Span { start, len })
+    }
+
+    pub(super) fn sort(&mut self) {
+        self.items.sort_unstable_by_key(|item| item.page);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.items.len() >= BATCH || self.keys.len() >= KEYS
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Item> {
+        self.items.get(index)
+    }
+
+    pub(super) fn pages_after(&self, index: usize) -> impl Iterator<Item = u64> {
+        self.items.get(index + 1..).unwrap_or_default().iter().map(|item| item.page)
+    }
+
+    /// The bounds of an item's keys: at least the first, below the second.
+    pub(super) fn bounds(&self, item: &Item) -> (Option<&[u8]>, Option<&[u8]>) {
+        (self.slice(item.lower), self.slice(item.upper))
+    }
+
+    fn slice(&self, span: Span) -> Option<&[u8]> {
+        let start = usize::try_from(span.start).ok()?;
+        let end = start.checked_add(usize::try_from(span.len).ok()?)?;
+        self.keys.get(start..end).filter(|key| !key.is_empty())
+    }
+}
+
+/// One bit for a page.
+#[derive(Debug)]
+pub(super) struct Bits {
+    words: Vec<u64>,
+    len: u64,
+}
+
+impl Bits {
+    /// `len` is a number of pages that the file has been found to hold.
+    pub(super) fn new(len: u64) -> Self {
+        let words = usize::try_from(len.div_ceil(64)).unwrap_or(usize::MAX);
+        Self { words: vec![0; words], len }
+    }
+
+    pub(super) const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Sets a bit; false when it was set already.
+    pub(super) fn set(&mut self, page: u64) -> bool {
+        let index = usize::try_from(page / 64).unwrap_or(usize::MAX);
+        let Some(word) = self.words.get_mut(index) else { return false };
+        let bit = 1 << (page % 64);
+        let fresh = *word & bit == 0;
+        *word |= bit;
+        fresh
+    }
+
+    pub(super) fn get(&self, page: u64) -> bool {
+        let index = usize::try_from(page / 64).unwrap_or(usize::MAX);
+        self.words.get(index).is_some_and(|word| word >> (page % 64) & 1 == 1)
+    }
+}

@@ -1,0 +1,86 @@
+//! What the check found: a bounded list, and a count of the rest.
+
+use etcdr_schemas::report::{Finding, Severity};
+
+use super::Place;
+use crate::bolt::Problem;
+use crate::buckets::display;
+
+/// Findings that are told one by one.
+const MAX_FINDINGS: usize = 100;
+
+#[derive(Debug)]
+pub(super) struct Findings {
+    page_size: u64,
+    names: Vec<Vec<u8>>,
+    list: Vec<Finding>,
+    more: u64,
+}
+
+impl Findings {
+    pub(super) fn new(page_size: u32) -> Self {
+        Self { page_size: u64::from(page_size), names: Vec::new(), list: Vec::new(), more: 0 }
+    }
+
+    /// Tells the name of the next bucket, for places.
+    pub(super) fn name(&mut self, name: Vec<u8>) {
+        self.names.push(name);
+    }
+
+    /// A defect of a page that belongs to no bucket, or to all.
+    pub(super) fn page(&mut self, page: u64, problem: Problem) {
+        self.add(page, String::new(), problem);
+    }
+
+    /// A defect of a page of a tree.
+    pub(super) fn at(&mut self, page: u64, place: Place, problem: Problem) {
+        let suffix = self.bucket(place);
+        self.add(page, suffix, problem);
+    }
+
+    /// A page that one branch should not name.
+    pub(super) fn child(&mut self, page: u64, parent: u64, place: Place, problem: Problem) {
+        let suffix = format!(" below page {parent}{}", self.bucket(place));
+        self.add(page, suffix, problem);
+    }
+
+    pub(super) fn all(&mut self, page: u64, place: Place, problems: &[Problem]) {
+        for problem in problems {
+            self.at(page, place, *problem);
+        }
+    }
+
+    pub(super) fn into_list(mut self) -> Vec<Finding> {
+        if self.more > 0 {
+            self.list.push(Finding {
+                code: "bolt.findings.more".into(),
+                severity: Severity::Notice,
+                place: "database".into(),
+                message: format!("{} more findings are not listed", self.more),
+            });
+        }
+        self.list
+    }
+
+    fn bucket(&self, place: Place) -> String {
+        let name = place.index().and_then(|index| self.names.get(index));
+        name.map_or_else(
+            || ", bucket of buckets".to_owned(),
+            |name| format!(", bucket {}", display(name.get(..64).unwrap_or(name))),
+        )
+    }
+
+    fn add(&mut self, page: u64, suffix: String, problem: Problem) {
+        if self.list.len() >= MAX_FINDINGS {
+            self.more += 1;
+            return;
+        }
+        let offset = page.saturating_mul(self.page_size);
+        self.list.push(Finding {
+            code: problem.code().into(),
+            severity: problem.severity(),
+            place: format!("page {page} (byte {offset}){suffix}"),
+            message: problem.to_string(),
+        });
+    }
+}
