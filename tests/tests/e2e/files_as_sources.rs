@@ -1,11 +1,17 @@
 //! A restore takes what people have: snapshot files, raw copies of a database, and archives of both.
 
+use std::io::Cursor;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use etcdr_restore_engine::bolt::{Db, writer::Writer};
+use etcdr_restore_engine::local::LocalFile;
 use etcdr_tests::backup::Backup;
+use etcdr_tests::oracle::State;
 use etcdr_tests::process::{command, finish};
 use etcdr_tests::source::Source;
 use etcdr_tests::versions;
+use sha2::{Digest as _, Sha256};
 
 use crate::{assert_nothing_restored, boot, hash_of, one_member, restore, try_restore};
 
@@ -95,6 +101,43 @@ fn a_missing_file_is_said_to_be_missing() {
     let said = try_restore(&place, &["--file", &file], &one_member(&place), &[]);
     said.ends_with(1).saying("no-such-file.db");
     assert_nothing_restored(&place);
+}
+
+/// The same rows as a machine with other pages would have written them, with a digest.
+fn with_page_size(source: &Source, page_size: u32) -> Vec<u8> {
+    let db = Db::open(LocalFile::open(&source.file).unwrap()).unwrap();
+    let mut writer = Writer::create(Cursor::new(Vec::new()), page_size).unwrap();
+    for bucket in db.buckets().unwrap() {
+        writer.bucket(&bucket.name).unwrap();
+        db.scan(&bucket, &mut |key, value| {
+            writer.row(key, value)?;
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+    }
+    let mut bytes = writer.finish().unwrap().into_inner();
+    let digest = Sha256::digest(&bytes);
+    bytes.extend_from_slice(&digest);
+    bytes
+}
+
+#[test]
+fn a_snapshot_from_a_machine_with_another_page_size_boots() {
+    let version = versions::newest();
+    let source = Source::of(version);
+    for page_size in [1024, 16_384, 65_536] {
+        let place = Backup::new();
+        let file = place.path("other.db");
+        std::fs::write(&file, with_page_size(&source, page_size)).unwrap();
+        place.run(&["snapshot", "import", &file]).ok();
+        place.run(&["verify", "latest", "--level", "structure"]).ok();
+        let members = one_member(&place);
+        let receipt = restore(&place, &["latest"], &members, &["--bump-revision", "0"]);
+        assert_eq!(hash_of(&receipt), source.hash);
+        let restored = boot(version, members);
+        assert_eq!(restored.hash_kv(source.load.revision), [source.hash], "{page_size}");
+        source.state.assert_same(&State::of(&restored));
+    }
 }
 
 /// A few hundred kilobytes that unpack to gigabytes: refused as soon as they grow past what the database's
