@@ -77,8 +77,14 @@ impl Disk {
 
     /// Makes `path` and the directories above it that are missing, and appends them to `made`, the
     /// topmost first.
-    pub(crate) fn create_dirs(&self, path: &Path, mode: u32, made: &mut Vec<PathBuf>) -> Result<()> {
-        let missing = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists());
+    pub(crate) fn create_dirs(
+        &self,
+        path: &Path,
+        mode: u32,
+        made: &mut Vec<PathBuf>,
+    ) -> Result<()> {
+        let missing =
+            path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists());
         let missing: Vec<_> = missing.map(Path::to_path_buf).collect();
         for dir in missing.into_iter().rev() {
             self.ask(Step::CreateDir(&dir))
@@ -264,7 +270,9 @@ impl Lock {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             // File systems without locks have nobody to protect from either.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOLCK) => Ok(Some(Self { _file: file })),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOLCK) => {
+                Ok(Some(Self { _file: file }))
+            }
             Err(error) => Err(at(error.into())),
         }
     }

@@ -14,8 +14,8 @@ use etcdr_schemas::TargetVersion;
 use etcdr_schemas::report::{PlannedMember, RestorePlan};
 
 pub use bump::{Bump, DEFAULT_BUMP_MARGIN};
-pub use source::{Expected, Form, Source};
 pub(crate) use source::alarms;
+pub use source::{Expected, Form, Source};
 
 use crate::error::{Error, Result};
 use crate::membership::{InitialCluster, NewCluster, PeerUrl};

@@ -197,4 +197,3 @@ fn write_raft_files(disk: &Disk, plan: &Plan, members: &[MemberSite]) -> Result<
     }
     Ok(())
 }
-

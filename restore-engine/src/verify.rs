@@ -196,7 +196,11 @@ pub struct DataDir {
 /// # Errors
 /// When a file is missing or cannot be read, and [`Error::Wal`] or [`Error::Snap`] for damage that leaves
 /// nothing to compare.
-pub fn data_dir(data_dir: &Path, wal_dir: Option<&Path>, progress: &dyn Progress) -> Result<DataDir> {
+pub fn data_dir(
+    data_dir: &Path,
+    wal_dir: Option<&Path>,
+    progress: &dyn Progress,
+) -> Result<DataDir> {
     let inner = data_dir.join("member/wal");
     let snap_dir = data_dir.join("member/snap");
     let log = wal::read_log(wal_dir.unwrap_or(&inner), &mut |_| Ok(()))?;

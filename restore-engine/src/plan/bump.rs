@@ -58,9 +58,8 @@ impl Bump {
             Self::By(by) => (from, by, "as asked for".to_owned()),
         };
         let to = base.checked_add(by).filter(|to| by > 0 && to.0 <= HIGHEST && *to > from);
-        let to = to.ok_or_else(|| {
-            Error::request(format!("revision {base} cannot be raised by {by}"))
-        })?;
+        let to =
+            to.ok_or_else(|| Error::request(format!("revision {base} cannot be raised by {by}")))?;
         Ok(Some(PlannedBump { to, by: to.0 - from.0, reason }))
     }
 }

@@ -29,10 +29,8 @@ pub(super) struct Changes {
 
 /// Decides the changes for the database that was staged.
 pub(super) fn changes<R: ReadAt>(db: &Db<R>, plan: &Plan) -> Result<Changes> {
-    let mut changes = Changes {
-        patch: Patch { replace: BTreeMap::new(), append: Vec::new() },
-        told: Vec::new(),
-    };
+    let mut changes =
+        Changes { patch: Patch { replace: BTreeMap::new(), append: Vec::new() }, told: Vec::new() };
     changes.membership(db, &plan.cluster)?;
     changes.alarms(db)?;
     changes.cluster(db, plan.target_version)?;
@@ -89,7 +87,9 @@ impl Changes {
     }
 
     fn meta<R: ReadAt>(&mut self, db: &Db<R>, plan: &Plan) -> Result<()> {
-        use buckets::meta::{CONF_STATE, CONSISTENT_INDEX, SCHEDULED_COMPACT, STORAGE_VERSION, TERM};
+        use buckets::meta::{
+            CONF_STATE, CONSISTENT_INDEX, SCHEDULED_COMPACT, STORAGE_VERSION, TERM,
+        };
         let mut rows = rows(db, buckets::META)?;
         let index = plan.cluster.members().len() as u64;
         rows.insert(CONSISTENT_INDEX.to_vec(), index.to_be_bytes().to_vec());

@@ -63,7 +63,8 @@ pub(super) fn members(plan: &Plan, members: &[MemberSite]) -> Result<()> {
     for (site, target) in members.iter().zip(&plan.targets) {
         let own = plan.cluster.member(&target.name).map(|member| member.id.0);
         let log = wal::read_log(&site.wal, &mut |_| Ok(()))?;
-        let snap_path = site.data.join("member/snap").join(snap::file_name(plan.cluster.members().len()));
+        let snap_path =
+            site.data.join("member/snap").join(snap::file_name(plan.cluster.members().len()));
         let snap = snap::read(&snap_path)?;
         let log_is_good = Some(log.metadata.node_id) == own
             && log.metadata.cluster_id == plan.cluster.id().0

@@ -89,9 +89,9 @@ fn start_command(plan: &Plan, target: &Target) -> String {
         ("--initial-advertise-peer-urls", joined(PeerUrl::to_string)),
         ("--listen-peer-urls", joined(PeerUrl::listen)),
     ]);
-    flags.into_iter().fold("etcd".to_owned(), |line, (flag, value)| {
-        format!("{line} {flag} {}", quote(&value))
-    })
+    flags
+        .into_iter()
+        .fold("etcd".to_owned(), |line, (flag, value)| format!("{line} {flag} {}", quote(&value)))
 }
 
 /// Quotes for a POSIX shell what a shell would take apart.
@@ -128,9 +128,16 @@ fn render(receipt: &RestoreReceipt) -> String {
     );
     for member in &plan.members {
         let place = member.data_dir.as_deref().unwrap_or("not written by this run");
-        let _ = writeln!(text, "member {} {} {} {place}", member.name, member.id, member.peer_urls.join(","));
+        let _ = writeln!(
+            text,
+            "member {} {} {} {place}",
+            member.name,
+            member.id,
+            member.peer_urls.join(",")
+        );
     }
-    let moved = receipt.moved_aside.iter().map(|moved| format!("{} is now {}", moved.from, moved.to));
+    let moved =
+        receipt.moved_aside.iter().map(|moved| format!("{} is now {}", moved.from, moved.to));
     section(&mut text, "Moved aside", moved);
     section(&mut text, "Changed", receipt.changes.iter().cloned());
     section(&mut text, "Take note", plan.warnings.iter().cloned());

@@ -170,7 +170,8 @@ impl Site {
             };
             self.disk.remove_tree(&stale)?;
             drop(lock);
-            self.notices.push(format!("removed {}, left by an interrupted restore", stale.display()));
+            self.notices
+                .push(format!("removed {}, left by an interrupted restore", stale.display()));
         }
         Ok(())
     }
