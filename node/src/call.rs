@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use crate::dial::Verdict;
 use crate::error::Error;
-use crate::tls;
+use crate::tls::TlsFault;
 
 /// One method of etcd's API. Paths are facts of the API (etcd `rpc.proto`).
 #[derive(Debug, Clone, Copy)]
@@ -58,10 +59,16 @@ impl Call {
 }
 
 /// Who asked whom, for messages.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Parties {
     pub(crate) endpoint: String,
     pub(crate) user: Option<String>,
+    /// Whether we can show a client certificate.
+    pub(crate) certified: bool,
+    /// Time limit of a connection attempt.
+    pub(crate) dial_timeout: Duration,
+    /// What TLS had to say.
+    pub(crate) verdict: Verdict,
 }
 
 impl Parties {
@@ -78,15 +85,19 @@ impl Parties {
             Code::Unauthenticated => {
                 Error::Unauthenticated { endpoint, call, message, stale_token: true }
             }
-            Code::PermissionDenied => {
+            // Texts of etcd; the codes are shared with other errors, and Snapshot and HashKV give none.
+            _ if contains("permission denied") => {
                 let user = self.user.clone().unwrap_or_else(|| "an unnamed user".into());
                 Error::Denied { endpoint, call, user, message }
             }
-            // The texts of etcd's `rpctypes`; their codes are shared with other errors.
             _ if contains("invalid auth token") || contains("revision of auth store is old") => {
                 Error::Unauthenticated { endpoint, call, message, stale_token: true }
             }
-            _ if contains("user name is empty") || contains("authentication failed") => {
+            _ if contains("user name is empty") => {
+                // Authentication was enabled after we connected; a token may be had now.
+                Error::Unauthenticated { endpoint, call, message, stale_token: true }
+            }
+            _ if contains("authentication failed") => {
                 Error::Unauthenticated { endpoint, call, message, stale_token: false }
             }
             Code::OutOfRange if contains("revision") => Error::Revision { endpoint, call, message },
@@ -104,8 +115,18 @@ impl Parties {
         error: &(dyn StdError + 'static),
     ) -> Error {
         let endpoint = self.endpoint.clone();
-        if let Some((fault, detail)) = tls::fault(error) {
+        if let Some((fault, detail)) = self.verdict.take() {
+            // To Go's TLS before 1.21, no certificate is a bad one.
+            let fault = match fault {
+                TlsFault::ClientCertificateRefused if !self.certified => {
+                    TlsFault::ClientCertificateMissing
+                }
+                other => other,
+            };
             return Error::Tls { endpoint, fault, detail: printable(&detail) };
+        }
+        if elapsed(error) {
+            return self.late(call.unwrap_or("connect"), self.dial_timeout);
         }
         let reason = reason(error);
         match call {
@@ -123,8 +144,26 @@ impl Parties {
     }
 }
 
+/// The chain of causes, outermost first. An `io::Error` hides what it wraps from `source`.
+fn causes<'e>(error: &'e (dyn StdError + 'static)) -> Vec<&'e (dyn StdError + 'static)> {
+    const MAX_DEPTH: usize = 16;
+    let inner = |error: &'e (dyn StdError + 'static)| -> Option<&'e (dyn StdError + 'static)> {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        }
+    };
+    std::iter::successors(Some(error), |error| inner(*error)).take(MAX_DEPTH).collect()
+}
+
+fn elapsed(error: &(dyn StdError + 'static)) -> bool {
+    causes(error).iter().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::TimedOut)
+    })
+}
+
 fn refused(error: &(dyn StdError + 'static)) -> bool {
-    tls::causes(error).iter().any(|cause| {
+    causes(error).iter().any(|cause| {
         cause.downcast_ref::<io::Error>().is_some_and(|io| {
             matches!(io.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
         })
@@ -134,7 +173,7 @@ fn refused(error: &(dyn StdError + 'static)) -> bool {
 /// The causes from the outermost that says something, each once: wrappers repeat what they wrap.
 fn reason(error: &(dyn StdError + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
-    for cause in tls::causes(error) {
+    for cause in causes(error) {
         let text = printable(&cause.to_string());
         if text != "transport error" && !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
@@ -156,19 +195,27 @@ mod tests {
     use super::*;
 
     fn explain(code: Code, message: &str) -> Error {
-        let parties = Parties { endpoint: "h:1".into(), user: Some("bob".into()) };
+        let parties =
+            Parties { endpoint: "h:1".into(), user: Some("bob".into()), ..Parties::default() };
         parties.explain("Snapshot", &Status::new(code, message))
     }
 
     #[test]
     fn etcd_errors_are_told_apart() {
         let denied = explain(Code::PermissionDenied, "etcdserver: permission denied");
+        let bare = explain(Code::Unknown, "auth: permission denied");
+        assert!(matches!(bare, Error::Denied { .. }));
         assert!(denied.to_string().contains("bob") && denied.next().contains("root role"));
         assert!(explain(Code::Unauthenticated, "etcdserver: invalid auth token").is_stale_token());
         let old = explain(Code::InvalidArgument, "etcdserver: revision of auth store is old");
         assert!(old.is_stale_token());
         let empty = explain(Code::InvalidArgument, "etcdserver: user name is empty");
-        assert!(empty.is_about_identity() && !empty.is_stale_token() && empty.is_permanent());
+        assert!(empty.is_about_identity() && empty.is_stale_token() && empty.is_permanent());
+        let wrong = explain(
+            Code::InvalidArgument,
+            "etcdserver: authentication failed, invalid user ID or password",
+        );
+        assert!(wrong.is_about_identity() && !wrong.is_stale_token());
         let compacted =
             explain(Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted");
         assert!(matches!(compacted, Error::Revision { .. }));

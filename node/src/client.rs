@@ -6,17 +6,17 @@ use std::time::Duration;
 use etcdr_schemas::Revision;
 use etcdr_schemas::manifest::{Alarm, Member};
 use etcdr_schemas::pb::etcd as pb;
-use hyper_util::rt::TokioIo;
 use prost::Message;
-use tokio::net::UnixStream;
 use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
+use tonic::codegen::http::Uri;
+use tonic::codegen::http::uri::{PathAndQuery, Scheme};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Streaming};
 use tonic_prost::ProstCodec;
 
 use crate::auth::{Auth, Token};
 use crate::call::{self, Call, Parties};
+use crate::dial::Dialer;
 use crate::endpoint::Target;
 use crate::error::Error;
 use crate::kv::Writer;
@@ -65,9 +65,18 @@ impl Client {
     pub async fn connect(options: &ConnectOptions) -> Result<Self, Error> {
         let target = Target::parse(&options.endpoint, options.has_tls_files())?;
         let auth = Auth::new(options)?;
-        let user = auth.credentials().map(|credentials| credentials.name.clone());
-        let parties = Parties { endpoint: target.label.clone(), user };
-        let channel = dial(&target, options, &parties).await?;
+        let tls = if target.is_tls() { Some(tls::config(options).await?) } else { None };
+        let dialer = Dialer::new(target.clone(), tls).ok_or_else(|| Error::Config {
+            what: format!("no certificate can name the host of {}", target.label),
+        })?;
+        let parties = Parties {
+            endpoint: target.label.clone(),
+            user: auth.credentials().map(|credentials| credentials.name.clone()),
+            certified: options.cert.is_some(),
+            dial_timeout: options.dial_timeout,
+            verdict: dialer.verdict(),
+        };
+        let channel = dial(&target, dialer, &parties).await?;
         let shared = Shared { parties, auth, command_timeout: options.command_timeout };
         let client = Self { channel, shared: Arc::new(shared) };
         client.log_in().await?;
@@ -284,33 +293,19 @@ fn with_token<Q>(message: Q, token: Option<Token>) -> Request<Q> {
     request
 }
 
-async fn dial(
-    target: &Target,
-    options: &ConnectOptions,
-    parties: &Parties,
-) -> Result<Channel, Error> {
-    let mut endpoint = Endpoint::from(target.uri.clone())
-        .connect_timeout(options.dial_timeout)
+async fn dial(target: &Target, dialer: Dialer, parties: &Parties) -> Result<Channel, Error> {
+    // The scheme of its own URI would make tonic set up TLS; requests carry the true one.
+    let mut plain = target.uri.clone().into_parts();
+    plain.scheme = Some(Scheme::HTTP);
+    let plain = Uri::from_parts(plain).unwrap_or_else(|_| target.uri.clone());
+    let endpoint = Endpoint::from(plain)
+        .origin(target.uri.clone())
+        .connect_timeout(parties.dial_timeout)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
-    if target.is_tls() {
-        let config = tls::config(options).await?;
-        endpoint = endpoint.tls_config(config).map_err(|error| parties.broken(None, &error))?;
-    }
-    let dialled = tokio::time::timeout(options.dial_timeout, async {
-        match target.socket.clone() {
-            None => endpoint.connect().await,
-            Some(socket) => {
-                let connector = tower::service_fn(move |_| {
-                    let socket = socket.clone();
-                    async { UnixStream::connect(socket).await.map(TokioIo::new) }
-                });
-                endpoint.connect_with_connector(connector).await
-            }
-        }
-    });
-    let dialled = dialled.await.map_err(|_| parties.late("connect", options.dial_timeout))?;
+    let connector = tower::service_fn(move |_| dialer.clone().dial());
+    let dialled = endpoint.connect_with_connector(connector).await;
     dialled.map_err(|error| parties.broken(None, &error))
 }

@@ -39,6 +39,17 @@ impl Target {
         self.uri.scheme_str() == Some("https")
     }
 
+    /// Host, without the brackets of an IPv6 address.
+    pub(crate) fn host(&self) -> &str {
+        let host = self.uri.host().unwrap_or("localhost");
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+
+    /// Port, or the default one of the scheme.
+    pub(crate) fn port(&self) -> u16 {
+        self.uri.port_u16().unwrap_or(if self.is_tls() { 443 } else { 80 })
+    }
+
     fn over_tcp(text: &str, scheme: &str, rest: &str, need_port: bool) -> Result<Self, Error> {
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.is_empty() || authority.contains(['/', '?', '#']) {

@@ -7,6 +7,7 @@
 //! stuck or out of step. A [`LocalCluster`] runs real etcd members on this machine, from data directories
 //! that exist or that etcd makes, and kills them when it is dropped.
 
+mod dial;
 mod endpoint;
 mod options;
 mod tls;

@@ -268,7 +268,7 @@ mod tests {
     }
 
     async fn read(messages: Messages) -> Result<u64, Error> {
-        let parties = Parties { endpoint: "h:1".into(), user: None };
+        let parties = Parties { endpoint: "h:1".into(), ..Parties::default() };
         let mut stream = SnapshotStream::from_messages(messages, parties, STALL).await?;
         let mut got = 0;
         while let Some(chunk) = stream.next().await {
@@ -362,7 +362,7 @@ mod tests {
 
     #[tokio::test]
     async fn empty_blobs_without_end_are_a_stall() {
-        let parties = Parties { endpoint: "h:1".into(), user: None };
+        let parties = Parties { endpoint: "h:1".into(), ..Parties::default() };
         let empty = stream::once(async { Ok(message(50, 50)) })
             .chain(stream::repeat_with(|| Ok(message(50, 0))));
         let stall = Duration::from_millis(50);
@@ -384,7 +384,7 @@ mod tests {
             };
             Some((Ok(next), sent + 10))
         });
-        let parties = Parties { endpoint: "h:1".into(), user: None };
+        let parties = Parties { endpoint: "h:1".into(), ..Parties::default() };
         let mut stream =
             SnapshotStream::from_messages(Box::pin(slow), parties, STALL).await.unwrap();
         let mut chunks = 0;

@@ -1,12 +1,13 @@
 //! TLS towards etcd: reading the files, and saying in words what a failed handshake means.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
-use rustls::{AlertDescription, CertificateError};
-use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 
 use crate::error::Error;
 use crate::options::ConnectOptions;
@@ -30,8 +31,10 @@ pub enum TlsFault {
     ClientCertificateMissing,
     /// The server refused the client certificate: expired, or of an authority it does not trust.
     ClientCertificateRefused,
-    /// What answers there does not speak TLS.
+    /// What answers there does not speak TLS, or hangs up on it.
     NotTls,
+    /// The certificate, the key or the authority given here cannot be used.
+    OwnFiles,
     /// Anything else; the detail says it in the TLS library's words.
     Other,
 }
@@ -45,7 +48,8 @@ impl fmt::Display for TlsFault {
             Self::NameMismatch => "its certificate does not name this host",
             Self::ClientCertificateMissing => "it demands a client certificate and none was given",
             Self::ClientCertificateRefused => "it refused the client certificate",
-            Self::NotTls => "it does not speak TLS",
+            Self::NotTls => "what answers there does not speak TLS",
+            Self::OwnFiles => "the certificates given here cannot be used",
             Self::Other => "the TLS handshake failed",
         })
     }
@@ -67,27 +71,78 @@ impl TlsFault {
             Self::ClientCertificateRefused => {
                 "check that --cert has not expired and that etcd's --trusted-ca-file signed it"
             }
-            Self::NotTls => "use http:// if etcd runs without TLS, and check the port",
+            Self::NotTls => "use http:// if etcd runs without TLS; check the port",
+            Self::OwnFiles => {
+                "check that --key belongs to --cert, and that --cacert holds certificates (where this \
+                 machine trusts none, give one)"
+            }
             Self::Other => "check --cacert, --cert and --key, and etcd's log",
         }
     }
 }
 
-/// Builds the TLS part of a connection from the files that the options name.
-pub(crate) async fn config(options: &ConnectOptions) -> Result<ClientTlsConfig, Error> {
-    let mut config = ClientTlsConfig::new().assume_http2(true).timeout(options.dial_timeout);
-    config = match &options.cacert {
-        Some(path) => config.ca_certificate(Certificate::from_pem(read_pem(path).await?)),
-        None => config.with_native_roots(),
+/// Builds the TLS configuration from the files that the options name.
+pub(crate) async fn config(options: &ConnectOptions) -> Result<Arc<ClientConfig>, Error> {
+    let unusable = |detail: String| Error::Tls {
+        endpoint: options.endpoint.clone(),
+        fault: TlsFault::OwnFiles,
+        detail,
     };
-    match (&options.cert, &options.key) {
-        (Some(cert), Some(key)) => {
-            let identity = Identity::from_pem(read_pem(cert).await?, read_pem(key).await?);
-            Ok(config.identity(identity))
+    let roots = match &options.cacert {
+        Some(path) => given_roots(&read_pem(path).await?).map_err(unusable)?,
+        None => system_roots().await.map_err(unusable)?,
+    };
+    let identity = match (&options.cert, &options.key) {
+        (Some(cert), Some(key)) => Some((read_pem(cert).await?, read_pem(key).await?)),
+        (None, None) => None,
+        _ => return Err(Error::Config { what: "--cert and --key belong together".into() }),
+    };
+    assemble(roots, identity).map(Arc::new).map_err(unusable)
+}
+
+type Pem = Vec<u8>;
+
+fn assemble(roots: RootCertStore, identity: Option<(Pem, Pem)>) -> Result<ClientConfig, String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((cert, key)) => {
+            let chain = certificates(&cert)?;
+            let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| error.to_string())?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?
         }
-        (None, None) => Ok(config),
-        _ => Err(Error::Config { what: "--cert and --key belong together; one is missing".into() }),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+fn given_roots(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|error| error.to_string())?;
     }
+    Ok(roots)
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let read = read.map_err(|error| error.to_string())?;
+    if read.is_empty() { Err("the file holds no certificate".into()) } else { Ok(read) }
+}
+
+/// The authorities that the operating system trusts; those that cannot be parsed are left out.
+async fn system_roots() -> Result<RootCertStore, String> {
+    let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(loaded.map_err(|error| error.to_string())?.certs);
+    if roots.is_empty() {
+        return Err("this machine trusts no authority and no --cacert is given".into());
+    }
+    Ok(roots)
 }
 
 async fn read_pem(path: &Path) -> Result<Vec<u8>, Error> {
@@ -108,25 +163,22 @@ async fn read_pem(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Finds the TLS fault in an error's causes. With TLS 1.3 the server judges our certificate after our
-/// side of the handshake is over, so its verdict arrives inside an HTTP/2 error, as text.
-pub(crate) fn fault(error: &(dyn StdError + 'static)) -> Option<(TlsFault, String)> {
-    causes(error).into_iter().find_map(|cause| {
-        let typed = cause.downcast_ref::<rustls::Error>().map(of_rustls);
-        typed.or_else(|| of_text(&cause.to_string())).map(|fault| (fault, cause.to_string()))
+/// What a failed handshake means.
+pub(crate) fn handshake_fault(error: &io::Error) -> (TlsFault, String) {
+    fault(error).unwrap_or_else(|| {
+        let fault = match error.kind() {
+            // A server that expects something else hangs up on a TLS greeting.
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => TlsFault::NotTls,
+            _ => TlsFault::Other,
+        };
+        (fault, error.to_string())
     })
 }
 
-/// The chain of causes, outermost first. An `io::Error` hides what it wraps from `source`.
-pub(crate) fn causes<'e>(error: &'e (dyn StdError + 'static)) -> Vec<&'e (dyn StdError + 'static)> {
-    const MAX_DEPTH: usize = 16;
-    let inner = |error: &'e (dyn StdError + 'static)| -> Option<&'e (dyn StdError + 'static)> {
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        }
-    };
-    std::iter::successors(Some(error), |error| inner(*error)).take(MAX_DEPTH).collect()
+/// What an error of a TLS stream means, if TLS is what it is about.
+pub(crate) fn fault(error: &io::Error) -> Option<(TlsFault, String)> {
+    let cause = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some((of_rustls(cause), cause.to_string()))
 }
 
 fn of_rustls(error: &rustls::Error) -> TlsFault {
@@ -166,21 +218,4 @@ fn of_alert(alert: AlertDescription) -> TlsFault {
         | AlertDescription::AccessDenied => TlsFault::ClientCertificateRefused,
         _ => TlsFault::Other,
     }
-}
-
-fn of_text(text: &str) -> Option<TlsFault> {
-    let (_, alert) = text.split_once("received fatal alert: ")?;
-    let name = |alert: AlertDescription| format!("{alert:?}");
-    let known = [
-        AlertDescription::CertificateRequired,
-        AlertDescription::BadCertificate,
-        AlertDescription::CertificateExpired,
-        AlertDescription::CertificateUnknown,
-        AlertDescription::CertificateRevoked,
-        AlertDescription::UnknownCA,
-        AlertDescription::UnsupportedCertificate,
-        AlertDescription::AccessDenied,
-    ];
-    let known = known.into_iter().find(|known| alert.starts_with(&name(*known)));
-    Some(known.map_or(TlsFault::Other, of_alert))
 }
