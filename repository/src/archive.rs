@@ -44,6 +44,16 @@ pub fn open(path: &Path) -> Result<PlainChunks> {
     open_with(path, &Identities::none())
 }
 
+/// Whether a file is not packed at all, and so can be read at random where it is.
+///
+/// # Errors
+/// [`Error::File`] when it cannot be read.
+pub fn is_plain(path: &Path) -> Result<bool> {
+    let source = Source { path, identities: &Identities::none() };
+    let head = sniff(&mut source.file()?).map_err(|error| source.failed(error))?;
+    Ok(matches!(kind(&head), Layer::None))
+}
+
 /// The same, with identities for files that are encrypted with age, such as a repository's images.
 ///
 /// # Errors

@@ -224,7 +224,6 @@ mod tests {
             "file:",
             "file:///",
             "file://host/x",
-            "s3://bucket/../x",
             "s3://bucket/a//b",
             "gs://bucket/a b",
             "s3://b/?secret=hunter2",

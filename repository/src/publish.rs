@@ -159,9 +159,9 @@ impl Repository {
         let signature = layout::signature(&cluster, &id);
         if let Some(key) = key {
             let text = Bytes::from(key.sign(&id, &json)?);
-            create(self.store.as_ref(), &signature, &text).await?;
+            create(self.store.as_ref(), &signature, &text, self.pause).await?;
         }
-        let committed = create(self.store.as_ref(), &place, &Bytes::from(json)).await;
+        let committed = create(self.store.as_ref(), &place, &Bytes::from(json), self.pause).await;
         if committed.is_err() && key.is_some() {
             // Nobody needs a signature of nothing; without the right to delete, it does no harm.
             let _ = self.store.delete(&signature).await;

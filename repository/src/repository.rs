@@ -62,7 +62,7 @@ impl Repository {
         let mut json = serde_json::to_vec_pretty(&info)
             .map_err(|error| Error::Worker(format!("cannot write etcdr.json: {error}")))?;
         json.push(b'\n');
-        let written = create(store.as_ref(), &key(), &Bytes::from(json)).await;
+        let written = create(store.as_ref(), &key(), &Bytes::from(json), pause).await;
         match written.map_err(|error| missing(location, error)) {
             Ok(()) => Ok(Self::assemble(store, location, info, pause)),
             Err(Error::Claimed { .. }) => Err(Error::AlreadyRepository {

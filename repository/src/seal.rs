@@ -225,3 +225,124 @@ impl<S: Write> Write for Hashing<S> {
         self.inner.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Keeps what was written; fails at a byte, and remembers whether it was closed.
+    #[derive(Clone)]
+    struct Disk {
+        fail_at: usize,
+        kept: Arc<Mutex<(Vec<u8>, bool)>>,
+    }
+
+    impl Disk {
+        fn new(fail_at: usize) -> Self {
+            Self { fail_at, kept: Arc::default() }
+        }
+
+        fn closed(&self) -> bool {
+            self.kept.lock().unwrap().1
+        }
+
+        fn len(&self) -> usize {
+            self.kept.lock().unwrap().0.len()
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            let mut kept = self.kept.lock().unwrap();
+            if kept.0.len() + data.len() > self.fail_at {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            kept.0.extend_from_slice(data);
+            Ok(data.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Sink for Disk {
+        fn close(self) -> Result<()> {
+            self.kept.lock().unwrap().1 = true;
+            Ok(())
+        }
+    }
+
+    fn encryptor() -> Option<Encryptor> {
+        let pair = crate::keys::generate();
+        let recipients = crate::Recipients::parse(&[pair.recipient]).unwrap();
+        Some(recipients.encryptor().unwrap())
+    }
+
+    fn noise(size: usize) -> Bytes {
+        let mut state = 7u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        (0..size).map(|_| next()).collect()
+    }
+
+    /// Runs `data` through with a disk, and a compressor that fails at a frame.
+    async fn sealed(data: &Bytes, disk: Disk, fail_at_frame: usize) -> Result<Sealed> {
+        let zstd = zstd(1);
+        let frames = Arc::new(Mutex::new(0));
+        let compress: MakeWork<Vec<u8>, Packed> = Arc::new(move || {
+            let (mut work, frames) = (zstd()?, Arc::clone(&frames));
+            Ok(Box::new(move |frame| {
+                let mut seen = frames.lock().unwrap();
+                *seen += 1;
+                if *seen > fail_at_frame {
+                    return Err(Error::Compress(io::ErrorKind::OutOfMemory.into()));
+                }
+                work(frame)
+            }))
+        });
+        let recipe = Recipe { workers: 2, compress, encryptor: encryptor() };
+        let Pipeline { input, framing, sealing } = start(&Handle::current(), recipe, (), disk);
+        for piece in data.chunks(100_000) {
+            let chunk = Bytes::copy_from_slice(piece);
+            if input.send(Input::Chunk(chunk)).await.is_err() {
+                break;
+            }
+        }
+        let _ = input.send(Input::End).await;
+        let sealed = sealing.join().await;
+        assert!(sealed.is_err() || framing.join().await.is_ok());
+        sealed
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_disk_that_fails_at_any_byte_is_never_closed() {
+        let data = noise(300_000);
+        let whole = Disk::new(usize::MAX);
+        sealed(&data, whole.clone(), usize::MAX).await.unwrap();
+        assert!(whole.closed());
+        let size = whole.len();
+        for k in (0..size).step_by(size / 220) {
+            let disk = Disk::new(k);
+            assert!(sealed(&data, disk.clone(), usize::MAX).await.is_err(), "byte {k}");
+            assert!(!disk.closed(), "byte {k}");
+        }
+        assert!(sealed(&data, Disk::new(size), usize::MAX).await.is_ok());
+        assert!(sealed(&data, Disk::new(size - 1), usize::MAX).await.is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_compressor_that_fails_at_any_frame_closes_nothing() {
+        let data = noise(5 * FRAME_SIZE as usize + 1);
+        for frame in 0..6 {
+            let disk = Disk::new(usize::MAX);
+            let error = sealed(&data, disk.clone(), frame).await.unwrap_err();
+            assert!(matches!(error, Error::Compress(_)), "{error}");
+            assert!(!disk.closed());
+        }
+    }
+}
