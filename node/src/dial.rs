@@ -85,7 +85,7 @@ impl Dialer {
         let stream = connector.connect(name, stream).await.inspect_err(|error| {
             self.verdict.note(tls::handshake_fault(error));
         })?;
-        Ok(TokioIo::new(Box::new(Watched { stream, verdict: self.verdict })))
+        Ok(TokioIo::new(Box::new(Watched { stream, verdict: self.verdict, broken: None })))
     }
 }
 
@@ -93,32 +93,36 @@ impl Dialer {
 struct Watched<S> {
     stream: S,
     verdict: Verdict,
+    /// The error of a failed write, while the reasons are looked for.
+    broken: Option<io::Error>,
 }
 
 impl<S: Stream> Watched<S> {
-    /// A write failed, so the peer has hung up: the alert that says why came before and is still
-    /// unread. What else is unread is of no use to anyone.
-    fn listen_for_verdict(&mut self, cx: &mut Context<'_>) {
-        const READS: usize = 16;
-        let mut scratch = [0; 4096];
-        for _ in 0..READS {
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut *self).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                _ => return,
-            }
-        }
-    }
-
     fn after_write<T>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if matches!(written, Poll::Ready(Err(_))) {
-            self.listen_for_verdict(cx);
+        let Poll::Ready(Err(error)) = written else { return written };
+        self.broken = Some(error);
+        self.poll_broken(cx)
+    }
+
+    /// A write failed, so the peer has hung up, and the alert that says why came before and is
+    /// perhaps unread. The failure waits until all is read, which a closed connection ends soon; data is of no
+    /// use any more.
+    fn poll_broken<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let mut scratch = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut *self).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => break,
+            }
         }
-        written
+        let gone = || io::ErrorKind::BrokenPipe.into();
+        Poll::Ready(Err(self.broken.take().unwrap_or_else(gone)))
     }
 }
 
@@ -144,16 +148,25 @@ impl<S: Stream> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.broken.is_some() {
+            return self.poll_broken(cx);
+        }
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.after_write(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.broken.is_some() {
+            return self.poll_broken(cx);
+        }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.after_write(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.broken.is_some() {
+            return self.poll_broken(cx);
+        }
         let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
         self.after_write(cx, closed)
     }
