@@ -178,7 +178,7 @@ impl Received {
         match self.form() {
             Form::Snapshot if expected == actual => Ok(()),
             Form::Snapshot => Err(Error::Digest { expected, actual }),
-            Form::RawDatabase if self.size % u64::from(self.shape.page_size.max(1)) == 0 => Ok(()),
+            Form::RawDatabase if self.size.is_multiple_of(self.shape.page_size.into()) => Ok(()),
             Form::RawDatabase => Err(Error::NoDigest { size: self.size }),
         }
     }

@@ -18,7 +18,7 @@ const MAX_RECORD: u64 = 64 << 20;
 const MAX_SEGMENTS: usize = 100_000;
 
 /// Unit in which disks tear a write.
-const SECTOR: u64 = 512;
+const SECTOR: usize = 512;
 
 /// One segment, record by record.
 #[derive(Debug)]
@@ -135,10 +135,10 @@ impl<R: Read> Segment<R> {
 /// Whether the part of `body` inside some disk sector is all zero: the sign of a write that never
 /// reached the disk whole. `offset` is where `body` begins in the file.
 fn has_zero_sector(body: &[u8], offset: u64) -> bool {
-    let to_border = usize::try_from(SECTOR - offset % SECTOR).unwrap_or(body.len());
+    let to_border = SECTOR - usize::try_from(offset % SECTOR as u64).unwrap_or(0);
     let (head, rest) = body.split_at(to_border.min(body.len()));
     let zero = |part: &[u8]| !part.is_empty() && part.iter().all(|byte| *byte == 0);
-    zero(head) || rest.chunks(SECTOR as usize).any(zero)
+    zero(head) || rest.chunks(SECTOR).any(zero)
 }
 
 /// What a whole log says.
