@@ -39,6 +39,7 @@ fn main() -> Result<()> {
         timed("check", db.size(), || check::check(&db, &Hidden).map(|found| found.len() as u64))?;
         timed("hash_kv", db.size(), || hash_kv(&db, None).map(|hash| u64::from(hash.hash)))?;
         timed("key_space", db.size(), || key_space(&db, None).map(|space| space.live_keys))?;
+        timed("sha256", db.size(), || sha256(&path))?;
         timed("scanner", db.size(), || stream(&path))?;
     }
     Ok(())
@@ -78,6 +79,16 @@ fn generate(path: &Path) -> Result<u64> {
     let mut file = File::options().append(true).open(path).expect("the file just made");
     file.write_all(sha.finish().as_bytes()).expect("space in a temporary directory");
     Ok(0)
+}
+
+/// What the scanner cannot be faster than.
+fn sha256(path: &Path) -> Result<u64> {
+    let mut sha = RunningSha256::new();
+    pieces(path, &mut |piece| {
+        sha.update(piece);
+        Ok(())
+    })?;
+    Ok(u64::from(sha.finish().as_bytes()[0]))
 }
 
 /// Etcd sends pieces of 32 KiB; an odd start makes pages straddle them.

@@ -17,7 +17,7 @@ pub mod patch;
 mod problem;
 pub mod writer;
 
-pub use db::{Bucket, Db, Root};
+pub use db::{Bucket, Db, Root, Visit};
 pub(crate) use db::{bucket_of, inline_node};
 pub use meta::Meta;
 pub use problem::Problem;

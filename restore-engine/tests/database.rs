@@ -1,4 +1,5 @@
 //! The database half against files of real servers, planted defects and generated databases.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

@@ -23,6 +23,11 @@ const WINDOW: u64 = 256 * 1024;
 /// Pages that are not wanted, but read along rather than seeked over.
 const GAP: u64 = 16;
 
+/// Takes the key and the value of a row, and says whether to go on.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
+/// Takes a leaf and its page number, and says whether to go on.
+type VisitLeaf<'a> = dyn FnMut(u64, &Node<'_>) -> Result<ControlFlow<()>> + 'a;
+
 /// An open database.
 #[derive(Debug)]
 pub struct Db<R> {
@@ -160,11 +165,7 @@ impl<R: ReadAt> Db<R> {
     ///
     /// # Errors
     /// When a page is damaged or cannot be read, and whatever `visit` returns.
-    pub fn scan(
-        &self,
-        bucket: &Bucket,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
+    pub fn scan(&self, bucket: &Bucket, visit: &mut Visit<'_>) -> Result<()> {
         self.walk_bucket(bucket, &mut |page, node| {
             for row in node.rows() {
                 let row = row.map_err(|problem| self.damaged(page, problem))?;
@@ -252,11 +253,7 @@ impl<R: ReadAt> Db<R> {
         Err(self.damaged(id, Problem::Depth(MAX_DEPTH)))
     }
 
-    pub(crate) fn walk_bucket(
-        &self,
-        bucket: &Bucket,
-        visit: &mut dyn FnMut(u64, &Node<'_>) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
+    pub(crate) fn walk_bucket(&self, bucket: &Bucket, visit: &mut VisitLeaf<'_>) -> Result<()> {
         match &bucket.root {
             Root::Page(root) => self.walk(*root, visit),
             Root::Inline { page, image } => {
@@ -267,11 +264,7 @@ impl<R: ReadAt> Db<R> {
     }
 
     /// Gives the leaves below `root` to `visit`, in key order.
-    fn walk(
-        &self,
-        root: u64,
-        visit: &mut dyn FnMut(u64, &Node<'_>) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
+    fn walk(&self, root: u64, visit: &mut VisitLeaf<'_>) -> Result<()> {
         let mut window = Window::default();
         let mut path = vec![Siblings { ids: vec![root], next: 0 }];
         // No page belongs to a tree twice, so a walk that reads more than there is goes in circles.

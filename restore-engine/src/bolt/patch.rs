@@ -17,6 +17,8 @@ use super::{Bucket, Db, Problem, Root};
 use crate::local::LocalFile;
 use crate::{Error, Result};
 
+/// Page numbers and first keys of the children of a branch.
+type Children = Vec<(u64, Vec<u8>)>;
 /// Key and value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
@@ -155,7 +157,7 @@ impl Job<'_> {
     }
 
     /// The children of each branch on the way to the last leaf, root first, and the first key of that leaf.
-    fn right_edge(&self, root: u64) -> Result<(Vec<u8>, Vec<Vec<(u64, Vec<u8>)>>)> {
+    fn right_edge(&self, root: u64) -> Result<(Vec<u8>, Vec<Children>)> {
         let mut window = Window::default();
         let mut edge = Vec::new();
         let mut id = root;

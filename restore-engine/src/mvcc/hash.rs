@@ -70,6 +70,9 @@ fn feed(crc: &mut u32, raw: &[u8], value: &[u8]) {
     *crc = crc32c::crc32c_append(crc32c::crc32c_append(*crc, raw), value);
 }
 
+/// Takes the number, the parsed key, the raw key and the value of a row.
+type VisitRow<'a> = dyn FnMut(u64, RowKey, &[u8], &[u8]) -> Result<()> + 'a;
+
 /// The rows up to one revision.
 struct Rows<'a, R> {
     db: &'a Db<R>,
@@ -106,8 +109,8 @@ impl<'a, R: ReadAt> Rows<'a, R> {
         Ok(Self { db, bucket, at, compact })
     }
 
-    /// Gives the number, the parsed key, the raw key and the value of each row up to `at`.
-    fn scan(&self, visit: &mut dyn FnMut(u64, RowKey, &[u8], &[u8]) -> Result<()>) -> Result<()> {
+    /// Gives each row up to `at`, in order.
+    fn scan(&self, visit: &mut VisitRow<'_>) -> Result<()> {
         let mut index = 0;
         let mut last = None;
         self.db.scan(&self.bucket, &mut |raw, value| {

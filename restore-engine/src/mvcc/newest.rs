@@ -19,16 +19,11 @@ struct Fingerprint {
     part: u64,
 }
 
-impl Fingerprint {
-    fn of(key: &[u8]) -> Self {
-        let hash = |prefix: u8| {
-            let mut hasher = std::hash::DefaultHasher::new();
-            hasher.write_u8(prefix);
-            hasher.write(key);
-            hasher.finish()
-        };
-        Self { slot: hash(0), part: hash(1) }
-    }
+fn hash(prefix: u8, key: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write_u8(prefix);
+    hasher.write(key);
+    hasher.finish()
 }
 
 impl Hash for Fingerprint {
@@ -65,8 +60,8 @@ struct Part {
 }
 
 impl Part {
-    const fn holds(self, fingerprint: Fingerprint) -> bool {
-        fingerprint.part & ((1 << self.bits) - 1) == self.value
+    const fn holds(self, part: u64) -> bool {
+        part & ((1 << self.bits) - 1) == self.value
     }
 }
 
@@ -97,10 +92,11 @@ impl Newest {
     /// Takes row number `index`, in order. False when there are too many keys for the splits that we allow.
     #[must_use]
     pub(crate) fn row(&mut self, index: u64, key: &[u8], tombstone: bool) -> bool {
-        let fingerprint = Fingerprint::of(key);
-        if !self.part.holds(fingerprint) {
+        let part = hash(1, key);
+        if !self.part.holds(part) {
             return true;
         }
+        let fingerprint = Fingerprint { slot: hash(0, key), part };
         self.table.insert(fingerprint, index << 1 | u64::from(tombstone));
         while self.table.len() > self.capacity {
             if self.part.bits == MAX_SPLITS {
@@ -110,7 +106,7 @@ impl Newest {
             self.part.bits += 1;
             self.todo.push(Part { bits: bits + 1, value: value | 1 << bits });
             let part = self.part;
-            self.table.retain(|fingerprint, _| part.holds(*fingerprint));
+            self.table.retain(|fingerprint, _| part.holds(fingerprint.part));
         }
         true
     }

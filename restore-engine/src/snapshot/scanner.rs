@@ -38,7 +38,7 @@ pub struct SnapshotScanner {
 enum State {
     /// The metas are not complete yet.
     Prefix(Vec<u8>),
-    Body(Body),
+    Body(Box<Body>),
 }
 
 struct Body {
@@ -131,8 +131,8 @@ impl SnapshotScanner {
         meta.check(None).map_err(|problem| Error::NotBolt { problem })?;
         let db_size = meta.database_size().unwrap_or(u64::MAX);
         let pages = PageTracker::new(&meta);
-        self.state =
-            State::Body(Body { meta, db_size, pages, data_digest: None, trailer: Vec::new() });
+        let body = Body { meta, db_size, pages, data_digest: None, trailer: Vec::new() };
+        self.state = State::Body(Box::new(body));
         self.feed(&prefix)
     }
 

@@ -114,7 +114,7 @@ impl Victim {
     }
 
     #[track_caller]
-    fn is_refused(self, code: &str) {
+    fn refused_as(self, code: &str) {
         match Db::open(self.bytes).map(|_| ()) {
             Err(Error::NotBolt { problem }) => assert_eq!(problem.code(), code),
             other => panic!("{other:?}"),
@@ -132,16 +132,16 @@ const FIRST: usize = 16;
 fn metas() {
     Victim::new().put(1, 30, &[1]).shows("bolt.meta.invalid");
     Victim::new().put(0, FLAGS, &[2]).shows("bolt.meta.header");
-    Victim::new().put(0, 30, &[1]).put(1, 30, &[1]).is_refused("bolt.meta.invalid");
-    Victim::new().metas(|meta| Meta { root: 1, ..meta }).is_refused("bolt.meta.root");
+    Victim::new().put(0, 30, &[1]).put(1, 30, &[1]).refused_as("bolt.meta.invalid");
+    Victim::new().metas(|meta| Meta { root: 1, ..meta }).refused_as("bolt.meta.root");
     Victim::new()
         .metas(|meta| Meta { freelist: Some(meta.high_water_mark), ..meta })
-        .is_refused("bolt.meta.freelist");
+        .refused_as("bolt.meta.freelist");
     let high = |meta: Meta| Meta { high_water_mark: meta.high_water_mark + 1, ..meta };
-    Victim::new().metas(high).is_refused("bolt.meta.high-water-mark");
+    Victim::new().metas(high).refused_as("bolt.meta.high-water-mark");
     let mut short = Victim::new();
     short.bytes.truncate(PAGE + 900);
-    short.is_refused("bolt.meta.size");
+    short.refused_as("bolt.meta.size");
 }
 
 #[test]

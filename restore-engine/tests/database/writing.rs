@@ -138,7 +138,8 @@ fn model(history: &[(i64, i64, u8, bool)], at: i64, compact: i64) -> (u32, u64) 
     for entry in history.iter().filter(|row| row.0 <= at) {
         let (main, sub, _, deleted) = *entry;
         let skipped = main <= compact && !keep.is_empty() && !keep.contains(&(main, sub));
-        if !skipped && !(main == compact && deleted) {
+        let kept_tombstone = main == compact && deleted;
+        if !skipped && !kept_tombstone {
             let (key, value) = row(*entry);
             bytes.extend(key);
             bytes.extend(value);
