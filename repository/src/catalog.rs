@@ -153,13 +153,16 @@ impl Repository {
         Ok(Chain::Broken)
     }
 
-    /// SHA-256 of the newest manifest of a cluster.
+    /// SHA-256 of the newest manifest of a cluster other than `id`'s own.
     pub(crate) async fn newest_digest(
         &self,
         cluster: &ClusterName,
+        id: &SnapshotId,
     ) -> Result<Option<Sha256Digest>> {
-        match self.list(cluster).await?.ids.first() {
-            Some(id) => Ok(Some(Sha256Digest::of(&self.manifest_bytes(cluster, id).await?))),
+        match self.list(cluster).await?.ids.iter().find(|other| *other != id) {
+            Some(newest) => {
+                Ok(Some(Sha256Digest::of(&self.manifest_bytes(cluster, newest).await?)))
+            }
             None => Ok(None),
         }
     }

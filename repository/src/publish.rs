@@ -148,7 +148,7 @@ impl Repository {
             return Err(Error::damaged(&manifest.image.key, "not a key of this cluster's images"));
         }
         if manifest.previous_manifest_sha256.is_none() {
-            manifest.previous_manifest_sha256 = self.newest_digest(&cluster).await?;
+            manifest.previous_manifest_sha256 = self.newest_digest(&cluster, &id).await?;
         }
         let place = layout::manifest(&cluster, &id);
         let json = manifest.to_json();

@@ -15,7 +15,7 @@ use super::Store;
 
 /// How an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub(crate) enum How {
     /// 403
     Denied,
     /// 404
@@ -31,7 +31,7 @@ pub enum How {
 }
 
 impl How {
-    pub const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::Denied, Self::Missing, Self::Broken, Self::Lost, Self::Full, Self::Slow];
 
     fn error(self, path: &Path) -> Error {
@@ -49,10 +49,10 @@ impl How {
 
 /// When: the operations numbered `from` up to `to`.
 #[derive(Debug, Clone, Copy)]
-pub struct Fault {
-    pub from: u64,
-    pub to: u64,
-    pub how: How,
+pub(crate) struct Fault {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) how: How,
 }
 
 #[derive(Debug, Default)]
@@ -65,32 +65,32 @@ struct Shared {
 }
 
 #[derive(Debug, Clone)]
-pub struct FaultStore {
+pub(crate) struct FaultStore {
     inner: Store,
     shared: Arc<Shared>,
 }
 
 impl FaultStore {
-    pub fn new(inner: Store) -> Self {
+    pub(crate) fn new(inner: Store) -> Self {
         Self { inner, shared: Arc::default() }
     }
 
     /// From now on, counting from 0.
-    pub fn set(&self, fault: Option<Fault>) {
+    pub(crate) fn set(&self, fault: Option<Fault>) {
         *self.shared.fault.lock().unwrap() = fault;
         self.shared.operations.store(0, Ordering::SeqCst);
     }
 
-    pub fn flip(&self, at: Option<u64>) {
+    pub(crate) fn flip(&self, at: Option<u64>) {
         *self.shared.flip.lock().unwrap() = at;
     }
 
-    pub fn operations(&self) -> u64 {
+    pub(crate) fn operations(&self) -> u64 {
         self.shared.operations.load(Ordering::SeqCst)
     }
 
     /// Uploads that were begun and neither completed nor aborted, once they have settled.
-    pub async fn open_uploads(&self) -> i64 {
+    pub(crate) async fn open_uploads(&self) -> i64 {
         for _ in 0..500 {
             if self.shared.open_uploads.load(Ordering::SeqCst) == 0 {
                 return 0;

@@ -3,8 +3,8 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
-pub mod fault;
-pub mod s3;
+pub(crate) mod fault;
+pub(crate) mod s3;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +19,18 @@ use etcdr_schemas::repository::RepositoryInfo;
 use etcdr_schemas::{ClusterName, Revision, Sha256Digest, SnapshotId};
 use object_store::ObjectStore;
 
-pub const PAUSE: Duration = Duration::from_millis(1);
+pub(crate) const PAUSE: Duration = Duration::from_millis(1);
 
-pub type Store = Arc<dyn ObjectStore>;
+pub(crate) type Store = Arc<dyn ObjectStore>;
 
 /// Keys of one test.
-pub struct Keys {
-    pub recipients: Recipients,
-    pub identities: Identities,
+pub(crate) struct Keys {
+    pub(crate) recipients: Recipients,
+    pub(crate) identities: Identities,
 }
 
 impl Keys {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let pair = keys::generate();
         Self {
             recipients: Recipients::parse(&[pair.recipient]).unwrap(),
@@ -39,7 +39,7 @@ impl Keys {
     }
 }
 
-pub fn info(keys: &Keys) -> RepositoryInfo {
+pub(crate) fn info(keys: &Keys) -> RepositoryInfo {
     RepositoryInfo {
         format: 1,
         repository_id: "0123456789abcdef0123456789abcdef".to_owned(),
@@ -50,20 +50,20 @@ pub fn info(keys: &Keys) -> RepositoryInfo {
     }
 }
 
-pub async fn init(store: Store, keys: &Keys) -> Repository {
+pub(crate) async fn init(store: Store, keys: &Keys) -> Repository {
     Repository::init_on(store, &Location::memory(), PAUSE, info(keys)).await.unwrap()
 }
 
-pub fn time(hour: u32) -> DateTime<Utc> {
+pub(crate) fn time(hour: u32) -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2026, 11, 22, 0, 0, 0).unwrap() + chrono::Duration::hours(hour.into())
 }
 
-pub fn id(hour: u32) -> SnapshotId {
+pub(crate) fn id(hour: u32) -> SnapshotId {
     SnapshotId::new(time(hour), Revision(1000 + i64::from(hour)), hour)
 }
 
 /// Bytes that do not compress.
-pub fn noise(size: usize, seed: u32) -> Vec<u8> {
+pub(crate) fn noise(size: usize, seed: u32) -> Vec<u8> {
     let mut state = u64::from(seed).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut bytes = Vec::with_capacity(size + 8);
     while bytes.len() < size {
@@ -77,7 +77,7 @@ pub fn noise(size: usize, seed: u32) -> Vec<u8> {
 }
 
 /// Bytes that compress.
-pub fn text(size: usize) -> Vec<u8> {
+pub(crate) fn text(size: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size + 64);
     for n in 0u64.. {
         if bytes.len() >= size {
@@ -90,7 +90,7 @@ pub fn text(size: usize) -> Vec<u8> {
 }
 
 /// A whole save, as the agent does it.
-pub async fn save(
+pub(crate) async fn save(
     repository: &Repository,
     hour: u32,
     data: &[u8],
@@ -115,7 +115,11 @@ pub async fn save(
     repository.commit(manifest(&id, data, image), signer).await
 }
 
-pub fn manifest(id: &SnapshotId, data: &[u8], image: etcdr_schemas::manifest::Image) -> Manifest {
+pub(crate) fn manifest(
+    id: &SnapshotId,
+    data: &[u8],
+    image: etcdr_schemas::manifest::Image,
+) -> Manifest {
     Manifest {
         format: FORMAT,
         kind: Kind::Full,
@@ -142,12 +146,12 @@ pub fn manifest(id: &SnapshotId, data: &[u8], image: etcdr_schemas::manifest::Im
     }
 }
 
-pub fn options(keys: &Keys) -> SealOptions {
+pub(crate) fn options(keys: &Keys) -> SealOptions {
     SealOptions { level: 1, workers: 2, ..SealOptions::new(Some(keys.recipients.clone())) }
 }
 
 /// Drains an image; what came out before an error comes with it.
-pub async fn drain(image: &SealedImage) -> (Vec<u8>, Option<String>) {
+pub(crate) async fn drain(image: &SealedImage) -> (Vec<u8>, Option<String>) {
     let chunks = image.chunks();
     let work = move || {
         let mut all = Vec::new();
@@ -163,7 +167,7 @@ pub async fn drain(image: &SealedImage) -> (Vec<u8>, Option<String>) {
 }
 
 /// Keys of everything in a store.
-pub async fn keys_in(store: &dyn ObjectStore) -> Vec<String> {
+pub(crate) async fn keys_in(store: &dyn ObjectStore) -> Vec<String> {
     use futures_util::TryStreamExt;
     let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
     let mut keys: Vec<String> = listed.iter().map(|meta| meta.location.to_string()).collect();

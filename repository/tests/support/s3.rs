@@ -17,14 +17,14 @@ use tokio::task::JoinHandle;
 
 /// Answers with an error: operation name, error code, how often.
 #[derive(Clone, Default)]
-pub struct Refusals(Arc<Mutex<Vec<(&'static str, &'static str, usize)>>>);
+pub(crate) struct Refusals(Arc<Mutex<Vec<(&'static str, &'static str, usize)>>>);
 
 impl Refusals {
-    pub fn refuse(&self, operation: &'static str, code: &'static str, times: usize) {
+    pub(crate) fn refuse(&self, operation: &'static str, code: &'static str, times: usize) {
         self.0.lock().unwrap().push((operation, code, times));
     }
 
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.0.lock().unwrap().clear();
     }
 }
@@ -44,15 +44,15 @@ impl S3Access for Refusals {
     }
 }
 
-pub struct S3Server {
-    pub refusals: Refusals,
-    pub endpoint: String,
+pub(crate) struct S3Server {
+    pub(crate) refusals: Refusals,
+    pub(crate) endpoint: String,
     root: TempDir,
     task: JoinHandle<()>,
 }
 
 impl S3Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let root = TempDir::new().unwrap();
         std::fs::create_dir(root.path().join("bucket")).unwrap();
         let refusals = Refusals::default();
@@ -74,7 +74,7 @@ impl S3Server {
         Self { refusals, endpoint, root, task }
     }
 
-    pub fn options(&self) -> StoreOptions {
+    pub(crate) fn options(&self) -> StoreOptions {
         let variables = [
             ("AWS_ENDPOINT_URL", self.endpoint.as_str()),
             ("AWS_ACCESS_KEY_ID", "AKTEST"),
@@ -90,13 +90,13 @@ impl S3Server {
     }
 
     /// Files of multipart uploads that are neither completed nor aborted.
-    pub fn leftovers(&self) -> Vec<PathBuf> {
+    pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.root.path()).unwrap();
         let paths = entries.map(|entry| entry.unwrap().path());
         paths.filter(|path| path.to_string_lossy().contains(".upload")).collect()
     }
 
-    pub fn file(&self, key: &str) -> PathBuf {
+    pub(crate) fn file(&self, key: &str) -> PathBuf {
         self.root.path().join("bucket").join(key)
     }
 }
