@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-/// Keys in the table, so that it stays below 16 MiB.
-pub(crate) const TABLE: usize = (1 << 19) / 8 * 7;
+/// Keys in the table: just as many as do not make it grow past 2^19 slots, 13 MiB.
+pub(crate) const TABLE: usize = (1 << 19) / 8 * 7 - 1;
 /// Splits of the table; more would be 2^32 passes.
 const MAX_SPLITS: u32 = 32;
 
