@@ -15,6 +15,8 @@ pub mod meta;
 pub mod page;
 pub mod patch;
 mod problem;
+mod tree;
+mod window;
 pub mod writer;
 
 pub use db::{Bucket, Db, Root, Visit};

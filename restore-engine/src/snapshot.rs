@@ -10,6 +10,7 @@ use crate::mvcc::RowKey;
 use crate::{Error, Result, buckets};
 
 mod markers;
+mod names;
 mod pages;
 mod scanner;
 

@@ -8,8 +8,9 @@
 use etcdr_schemas::report::Finding;
 use etcdr_schemas::{Progress, ReadAt};
 
-use super::db::{MAX_BUCKETS, Window, bucket_of, inline_node, run};
+use super::db::{MAX_BUCKETS, bucket_of, inline_node};
 use super::page::{self, MAX_DEPTH, Node};
+use super::window::{Window, run};
 use super::{Bucket, Db, Problem, Root};
 use crate::mvcc::RowKey;
 use crate::{Result, buckets};

@@ -7,22 +7,16 @@ use std::ops::ControlFlow;
 
 use etcdr_schemas::ReadAt;
 
+use super::Problem;
 use super::meta::{self, Meta, Metas};
-use super::page::{
-    self, BUCKET_FLAG, BUCKET_HEADER, HEADER, Header, MAX_DEPTH, MAX_LOGICAL_PAGE, Node,
-};
-use super::{Problem, read};
+use super::page::{self, BUCKET_FLAG, BUCKET_HEADER, HEADER, MAX_DEPTH, Node};
+use super::window::{Window, run};
 use crate::{Error, Result};
 
 /// etcd has 10 buckets.
 pub(crate) const MAX_BUCKETS: usize = 1024;
 /// bbolt inlines buckets of up to a quarter of a page, and pages have at most 64 KiB.
 const MAX_INLINE: usize = 64 * 1024;
-/// Bytes that are read at once where pages lie side by side.
-const WINDOW: u64 = 256 * 1024;
-/// Pages that are not wanted, but read along rather than seeked over.
-const GAP: u64 = 16;
-
 /// Takes the key and the value of a row, and says whether to go on.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 /// Takes a leaf and its page number, and says whether to go on.
@@ -57,38 +51,6 @@ pub enum Root {
         /// The image, from its page header on.
         image: Vec<u8>,
     },
-}
-
-/// Bytes that were read together.
-#[derive(Debug, Default)]
-pub(crate) struct Window {
-    bytes: Vec<u8>,
-    start: u64,
-    len: usize,
-}
-
-impl Window {
-    fn slice(&self, offset: u64, len: u64) -> Option<&[u8]> {
-        let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
-        let end = start.checked_add(usize::try_from(len).ok()?)?;
-        self.bytes.get(..self.len)?.get(start..end)
-    }
-
-    fn fill<R: ReadAt>(&mut self, source: &R, offset: u64, len: u64) -> Result<()> {
-        let len = usize::try_from(len)
-            .map_err(|_| Error::Limit { what: "bytes in a page", limit: MAX_LOGICAL_PAGE })?;
-        // One very large value must not keep its memory for the rest of the scan.
-        if len as u64 <= WINDOW && self.bytes.len() as u64 > 4 * WINDOW {
-            self.bytes = Vec::new();
-        }
-        if self.bytes.len() < len {
-            self.bytes.resize(len, 0);
-        }
-        self.len = 0;
-        read(source, self.bytes.get_mut(..len).unwrap_or_default(), offset)?;
-        (self.start, self.len) = (offset, len);
-        Ok(())
-    }
 }
 
 impl<R: ReadAt> Db<R> {
@@ -299,76 +261,11 @@ impl<R: ReadAt> Db<R> {
         Ok(())
     }
 
-    /// Brings one logical page into `window`; `ahead` is how many bytes from its start are worth reading.
-    fn load<'w>(&self, window: &'w mut Window, id: u64, ahead: u64) -> Result<Node<'w>> {
-        match self.try_load(window, id, ahead)? {
-            Ok(node) => Ok(node),
-            Err(problem) => Err(self.damaged(id, problem)),
-        }
-    }
-
-    /// Like [`Self::load`], for those who go on after a defect.
-    pub(crate) fn try_load<'w>(
-        &self,
-        window: &'w mut Window,
-        id: u64,
-        ahead: u64,
-    ) -> Result<Result<Node<'w>, Problem>> {
-        let len = match self.logical(window, id, ahead)? {
-            Ok((_, len)) => len,
-            Err(problem) => return Ok(Err(problem)),
-        };
-        let offset = id * u64::from(self.page_size());
-        Ok(Node::parse(window.slice(offset, len).unwrap_or_default()))
-    }
-
-    /// Header and length of a logical page, all of which is in `window` afterwards.
-    pub(crate) fn logical(
-        &self,
-        window: &mut Window,
-        id: u64,
-        ahead: u64,
-    ) -> Result<Result<(Header, u64), Problem>> {
-        let high_water_mark = self.meta().high_water_mark;
-        if !(2..high_water_mark).contains(&id) {
-            return Ok(Err(Problem::Range(high_water_mark)));
-        }
-        let page_size = u64::from(self.page_size());
-        let offset = id * page_size;
-        let ahead = ahead.min(WINDOW).min(self.size - offset).max(page_size);
-        if window.slice(offset, page_size).is_none() {
-            window.fill(&self.source, offset, ahead)?;
-        }
-        let header = window.slice(offset, HEADER as u64).and_then(Header::parse);
-        let len = match header.ok_or(Problem::Range(high_water_mark)).and_then(|header| {
-            logical_len(&header, id, page_size, high_water_mark).map(|len| (header, len))
-        }) {
-            Ok(found) => found,
-            Err(problem) => return Ok(Err(problem)),
-        };
-        if window.slice(offset, len.1).is_none() {
-            window.fill(&self.source, offset, len.1.max(ahead))?;
-        }
-        Ok(Ok(len))
-    }
-
     /// An error that names a page.
     pub(crate) fn damaged(&self, page: u64, problem: Problem) -> Error {
         let offset = page.saturating_mul(u64::from(self.page_size()));
         Error::Page { page, offset, problem }
     }
-}
-
-fn logical_len(header: &Header, id: u64, page_size: u64, hwm: u64) -> Result<u64, Problem> {
-    if header.id != id {
-        return Err(Problem::WrongId(header.id));
-    }
-    let pages = u64::from(header.overflow) + 1;
-    if pages > hwm.saturating_sub(id) {
-        return Err(Problem::Overflow(header.overflow));
-    }
-    let len = pages * page_size;
-    if len > MAX_LOGICAL_PAGE { Err(Problem::PageSize(len)) } else { Ok(len) }
 }
 
 /// The page of an inline bucket. It is always a leaf.
@@ -417,17 +314,4 @@ impl Siblings {
     fn ahead(&self, id: u64) -> u64 {
         run(id, self.ids.get(self.next..).unwrap_or_default().iter().copied())
     }
-}
-
-/// How many pages from `first` on are worth reading together, when `following` come next.
-pub(crate) fn run(first: u64, following: impl Iterator<Item = u64>) -> u64 {
-    let limit = WINDOW / 1024;
-    let mut last = first;
-    for id in following {
-        if id <= last || id - last > GAP || id - first >= limit {
-            break;
-        }
-        last = id;
-    }
-    last - first + 1
 }

@@ -9,10 +9,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Seek, SeekFrom};
 use std::path::Path;
 
-use super::db::{Window, inline_node};
+use super::db::inline_node;
 use super::meta::Meta;
 use super::page::BUCKET_FLAG;
-use super::writer::{PageOut, Tree, TreeBuilder, bucket_value, inline_limit, write_metas};
+use super::tree::{PageOut, Tree, TreeBuilder, bucket_value, inline_limit};
+use super::window::Window;
+use super::writer::write_metas;
 use super::{Bucket, Db, Problem, Root};
 use crate::local::LocalFile;
 use crate::{Error, Result};

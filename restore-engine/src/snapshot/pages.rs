@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use etcdr_schemas::Revision;
 
 use super::markers::{self, Markers};
+use super::names::{KeyRoot, MetaRoot, Names, read_markers};
 use super::{ImageFacts, no_key};
 use crate::bolt::page::{self, BRANCH, ELEMENT, HEADER, Header, LEAF, MAX_DEPTH, Node};
-use crate::bolt::{Bucket, Meta, Problem, Root, bucket_of, inline_node};
+use crate::bolt::{Meta, Problem};
 use crate::buckets;
 use crate::mvcc::RowKey;
 use crate::{Error, Result};
@@ -69,24 +70,6 @@ enum Candidate {
     Names(Names),
     /// It holds markers; none when they cannot be read.
     Markers(Option<Markers>),
-}
-
-#[derive(Debug, Clone, Default)]
-struct Names {
-    key: Option<KeyRoot>,
-    meta: Option<MetaRoot>,
-}
-
-#[derive(Debug, Clone)]
-enum KeyRoot {
-    Page(u64),
-    Inline(Option<Revision>),
-}
-
-#[derive(Debug, Clone)]
-enum MetaRoot {
-    Page(u64),
-    Inline(Markers),
 }
 
 /// Bytes of a leaf or branch that lie behind its first page.
@@ -397,54 +380,4 @@ impl PageTracker {
     fn error(&self, page: u64, problem: Problem) -> Error {
         Error::Page { page, offset: page.saturating_mul(self.page_size as u64), problem }
     }
-}
-
-impl Names {
-    /// Takes what a leaf of buckets says about the two that matter.
-    fn add(&mut self, page: u64, node: Node<'_>) -> Result<()> {
-        let damaged = |problem| Error::Page { page, offset: 0, problem };
-        for (index, row) in (0..).zip(node.rows()) {
-            let row = row.map_err(damaged)?;
-            if row.key != buckets::KEY && row.key != buckets::META {
-                continue;
-            }
-            let bucket = bucket_of(page, index, row).map_err(damaged)?;
-            if bucket.name == buckets::KEY {
-                self.key = Some(key_root(&bucket).map_err(damaged)?);
-            } else {
-                self.meta = Some(meta_root(&bucket)?);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn key_root(bucket: &Bucket) -> Result<KeyRoot, Problem> {
-    let image = match &bucket.root {
-        Root::Page(id) => return Ok(KeyRoot::Page(*id)),
-        Root::Inline { image, .. } => inline_node(image)?,
-    };
-    let Some(last) = image.count().checked_sub(1) else { return Ok(KeyRoot::Inline(None)) };
-    let row = RowKey::parse(image.row(last)?.key).ok_or(Problem::Revision(last))?;
-    Ok(KeyRoot::Inline(Some(row.main)))
-}
-
-fn meta_root(bucket: &Bucket) -> Result<MetaRoot> {
-    match &bucket.root {
-        Root::Page(id) => Ok(MetaRoot::Page(*id)),
-        Root::Inline { page, image } => {
-            let damaged = |problem| Error::Page { page: *page, offset: 0, problem };
-            let node = inline_node(image).map_err(damaged)?;
-            read_markers(node).map(MetaRoot::Inline)
-        }
-    }
-}
-
-fn read_markers(node: Node<'_>) -> Result<Markers> {
-    let mut markers = Markers::default();
-    for row in node.rows() {
-        let row = row.map_err(|problem| Error::Page { page: 0, offset: 0, problem })?;
-        markers.row(row.key, row.value)?;
-    }
-    Ok(markers)
 }

@@ -5,8 +5,8 @@ use etcdr_schemas::ReadAt;
 use super::batch::Bits;
 use super::findings::Findings;
 use crate::Result;
-use crate::bolt::db::Window;
 use crate::bolt::page::{FREELIST, HEADER};
+use crate::bolt::window::Window;
 use crate::bolt::{Db, Problem, read as read_bytes};
 
 /// Value of the count that says that the first entry is the count.
