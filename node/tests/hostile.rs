@@ -79,8 +79,8 @@ async fn listen(
 }
 
 async fn bind() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let at = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let at = listener.local_addr().expect("a port");
     (listener, at)
 }
 
@@ -201,22 +201,22 @@ async fn a_server_that_says_nothing_is_given_up_in_time() {
 
 /// Serves with a certificate of its own making, and gives options that trust it.
 async fn listen_tls(dir: &TempDir, change: impl FnOnce(&mut CertificateParams)) -> ConnectOptions {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
     change(&mut params);
-    let cert = params.self_signed(&key).unwrap();
+    let cert = params.self_signed(&key).expect("a certificate");
     let path: PathBuf = dir.path().join("cert.pem");
-    std::fs::write(&path, cert.pem()).unwrap();
+    std::fs::write(&path, cert.pem()).expect("a file");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .unwrap()
+        .expect("a TLS configuration")
         .with_no_client_auth()
         .with_single_cert(
             vec![cert.der().clone()],
-            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
         )
-        .unwrap();
+        .expect("a TLS configuration");
     config.alpn_protocols = vec![b"h2".to_vec()];
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let (listener, at) = bind().await;
