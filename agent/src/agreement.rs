@@ -41,7 +41,9 @@ pub(crate) fn weigh(revision: Revision, source: MemberId, answers: &[Answer]) ->
     for answer in answers {
         match &answer.result {
             Ok(hash) => votes.entry(*hash).or_default().push(answer.member),
-            Err(reason) => unknown.push(Unasked { member_id: answer.member, reason: reason.clone() }),
+            Err(reason) => {
+                unknown.push(Unasked { member_id: answer.member, reason: reason.clone() })
+            }
         }
     }
     let Some(winner) = winner(&votes, source) else {
@@ -69,7 +71,10 @@ pub(crate) fn weigh(revision: Revision, source: MemberId, answers: &[Answer]) ->
 
 /// The value with most votes; between equals, the source's own.
 fn winner(votes: &BTreeMap<MemberHash, Vec<MemberId>>, source: MemberId) -> Option<MemberHash> {
-    votes.iter().max_by_key(|(_, members)| (members.len(), members.contains(&source))).map(|(hash, _)| *hash)
+    votes
+        .iter()
+        .max_by_key(|(_, members)| (members.len(), members.contains(&source)))
+        .map(|(hash, _)| *hash)
 }
 
 fn unasked_sentence(member: &Unasked) -> String {
@@ -85,7 +90,8 @@ fn suspicion(
     dissented
         .iter()
         .map(|dissent| {
-            let whose = if dissent.member_id == source { ", the source of this snapshot," } else { "" };
+            let whose =
+                if dissent.member_id == source { ", the source of this snapshot," } else { "" };
             format!(
                 "HashKV at revision {revision}: member {}{whose} has {}, unlike {} other member(s)",
                 dissent.member_id,
@@ -106,8 +112,11 @@ mod tests {
 
     #[test]
     fn three_equal_members_agree() {
-        let verdict =
-            weigh(Revision(9), MemberId(2), &[answer(1, 4, 77), answer(2, 4, 77), answer(3, 4, 77)]);
+        let verdict = weigh(
+            Revision(9),
+            MemberId(2),
+            &[answer(1, 4, 77), answer(2, 4, 77), answer(3, 4, 77)],
+        );
         let hash_kv = verdict.hash_kv.unwrap();
         assert_eq!((hash_kv.hash, hash_kv.agreed.len()), (77, 3));
         assert!(verdict.suspect.is_empty() && verdict.warnings.is_empty());
@@ -120,7 +129,11 @@ mod tests {
         let hash_kv = verdict.hash_kv.unwrap();
         assert_eq!(hash_kv.hash, 77);
         assert_eq!(hash_kv.dissented, [Dissent { member_id: MemberId(2), hash: 78 }]);
-        assert!(verdict.suspect[0].contains("the source of this snapshot"), "{:?}", verdict.suspect);
+        assert!(
+            verdict.suspect[0].contains("the source of this snapshot"),
+            "{:?}",
+            verdict.suspect
+        );
     }
 
     #[test]

@@ -11,10 +11,10 @@ use etcdr_schemas::manifest::{self, Alarm, Kind, Manifest, Member, Source as Man
 use etcdr_schemas::{ClusterName, MemberId, Progress, Revision};
 use futures_util::future::join_all;
 
+use crate::Error;
 use crate::agreement::{self, Answer, MemberHash, Verdict};
 use crate::pour::{self, Poured, Target};
 use crate::source::{self, Source};
-use crate::Error;
 
 /// What to save, and how.
 pub struct SaveRequest {
@@ -171,9 +171,13 @@ async fn ask(client: &Client, member: MemberId, revision: Revision) -> Answer {
     let mut tries = 0;
     let result = loop {
         match client.hash_kv(Some(revision)).await {
-            Ok(hash) => break Ok(MemberHash { compact_revision: hash.compact_revision, hash: hash.hash }),
+            Ok(hash) => {
+                break Ok(MemberHash { compact_revision: hash.compact_revision, hash: hash.hash });
+            }
             // A follower may be an instant behind the revision that the leader told.
-            Err(NodeError::Revision { message, .. }) if message.contains("future") && tries < 20 => {
+            Err(NodeError::Revision { message, .. })
+                if message.contains("future") && tries < 20 =>
+            {
                 tries += 1;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -187,10 +191,15 @@ async fn ask(client: &Client, member: MemberId, revision: Revision) -> Answer {
 fn suspicions(health: &Health, verdict: &Verdict, saved: Revision) -> Vec<String> {
     let mut reasons = verdict.suspect.clone();
     if !health.quorum {
-        reasons.push("the cluster had no quorum: members that were not reached may hold newer data".into());
+        reasons.push(
+            "the cluster had no quorum: members that were not reached may hold newer data".into(),
+        );
     }
     if saved < health.revision {
-        reasons.push(format!("the source was at revision {saved}, behind the cluster's {}", health.revision));
+        reasons.push(format!(
+            "the source was at revision {saved}, behind the cluster's {}",
+            health.revision
+        ));
     }
     reasons.extend(
         health

@@ -17,9 +17,11 @@ use crate::options::Global;
 /// Backup, restore and disaster recovery for etcd.
 #[derive(Debug, Parser)]
 #[command(name = "etcdr", version, propagate_version = true, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 finished with warnings, 10 repository missing, \
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 finished with warnings, 10 repository missing, \
 11 claimed by another, 12 key wrong or missing, 20 data damaged, 21 target not covered, 64 config invalid, \
-130 interrupted.")]
+130 interrupted."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

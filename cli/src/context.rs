@@ -51,10 +51,13 @@ impl StopFlag {
     }
 
     /// Passes items on until the flag is raised; then one error, so that the consumer cleans up.
-    pub(crate) fn guard<T>(
+    pub(crate) fn guard<I, T>(
         &self,
-        items: impl Iterator<Item = std::io::Result<T>>,
-    ) -> impl Iterator<Item = std::io::Result<T>> {
+        items: I,
+    ) -> impl Iterator<Item = std::io::Result<T>> + use<I, T>
+    where
+        I: Iterator<Item = std::io::Result<T>>,
+    {
         let flag = self.clone();
         items.map(move |item| {
             if flag.0.load(Ordering::Relaxed) {
@@ -102,7 +105,6 @@ impl Global {
     pub(crate) fn identities(&self) -> anyhow::Result<Identities> {
         Ok(Identities::read(&self.identity)?)
     }
-
 }
 
 /// Content of a new repository's `etcdr.json`.
@@ -129,7 +131,9 @@ pub(crate) fn recipients(typed: &[String]) -> anyhow::Result<Vec<String>> {
         } else {
             let content = read_recipients(Path::new(text))?;
             let lines = content.lines().map(str::trim);
-            all.extend(lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned));
+            all.extend(
+                lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned),
+            );
         }
     }
     Ok(all)
@@ -138,9 +142,14 @@ pub(crate) fn recipients(typed: &[String]) -> anyhow::Result<Vec<String>> {
 fn read_recipients(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).map_err(|error| {
         CliError {
-            what: format!("{} is neither an age recipient nor a file of them: {error}", path.display()),
+            what: format!(
+                "{} is neither an age recipient nor a file of them: {error}",
+                path.display()
+            ),
             safe: "nothing was done".into(),
-            next: "give a recipient (age1… or ssh-…), or the recipient.txt that `etcdr keygen` wrote".into(),
+            next:
+                "give a recipient (age1… or ssh-…), or the recipient.txt that `etcdr keygen` wrote"
+                    .into(),
             code: ExitCode::Key,
         }
         .into()

@@ -1,7 +1,6 @@
 //! Errors on stderr, and the one place that turns them into exit codes.
 
 use std::borrow::Cow;
-use std::error::Error as _;
 use std::io;
 use std::process;
 
@@ -24,7 +23,12 @@ pub(crate) struct CliError {
 impl CliError {
     /// What was typed does not make sense.
     pub(crate) fn usage(what: impl Into<String>, next: impl Into<Cow<'static, str>>) -> Self {
-        Self { what: what.into(), safe: "nothing was done".into(), next: next.into(), code: ExitCode::Usage }
+        Self {
+            what: what.into(),
+            safe: "nothing was done".into(),
+            next: next.into(),
+            code: ExitCode::Usage,
+        }
     }
 
     /// Stopped by a signal.
@@ -78,7 +82,9 @@ fn explain(error: &anyhow::Error) -> ErrorReport {
     let found = error.chain().find_map(diagnosed);
     ErrorReport {
         error: sentence(error),
-        safe: found.map_or("nothing was changed by this command".into(), Diagnose::safe).into_owned(),
+        safe: found
+            .map_or("nothing was changed by this command".into(), Diagnose::safe)
+            .into_owned(),
         next: found
             .map_or("run it again with ETCDR_LOG=debug to see more".into(), Diagnose::next)
             .into_owned(),

@@ -75,8 +75,10 @@ async fn settle() {
 fn start_logging(global: &Global) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("ETCDR_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     match global.log_format {
         LogFormat::Text => builder.without_time().init(),
         LogFormat::Json => builder.json().init(),

@@ -15,7 +15,13 @@ pub(crate) struct Global {
     pub(crate) repository: Option<String>,
 
     /// Name of the cluster in the repository
-    #[arg(long, global = true, value_name = "NAME", env = "ETCDR_CLUSTER", default_value = "default")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "ETCDR_CLUSTER",
+        default_value = "default"
+    )]
     pub(crate) cluster: ClusterName,
 
     /// age identity file that decrypts images (repeatable)
@@ -166,7 +172,8 @@ mod tests {
 
     #[test]
     fn durations_are_those_of_go_tools() {
-        let cases = [("300ms", 300), ("5s", 5000), ("2m", 120_000), ("1h", 3_600_000), ("1.5", 1500)];
+        let cases =
+            [("300ms", 300), ("5s", 5000), ("2m", 120_000), ("1h", 3_600_000), ("1.5", 1500)];
         for (text, millis) in cases {
             assert_eq!(duration(text).unwrap(), Duration::from_millis(millis), "{text}");
         }

@@ -55,7 +55,7 @@ pub(crate) fn bytes(count: u64) -> String {
 /// A table without borders, as kubectl prints them.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
+    table.load_style(comfy_table::TableStyle::new());
     table.set_header(header);
     table.add_rows(rows);
     for column in table.column_iter_mut() {

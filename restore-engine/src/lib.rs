@@ -20,6 +20,7 @@ pub mod snapshot;
 pub mod durable;
 mod intake;
 pub mod membership;
+pub mod outfile;
 pub mod plan;
 pub mod refile;
 pub mod restore;

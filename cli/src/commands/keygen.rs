@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use etcdr_repository::{keys, sign};
-use etcdr_restore_engine::durable;
+use etcdr_restore_engine::outfile;
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::report::KeygenReport;
 
@@ -39,7 +39,9 @@ impl Args {
             )
         })?;
         if !global.quiet {
-            output::say("Keep identity.txt and signing.key safe: without identity.txt no snapshot can be restored.");
+            output::say(
+                "Keep identity.txt and signing.key safe: without identity.txt no snapshot can be restored.",
+            );
         }
         Ok(ExitCode::Done)
     }
@@ -61,11 +63,12 @@ pub(super) fn generate(dir: &Path) -> anyhow::Result<KeygenReport> {
             return Err(exists(&path).into());
         }
     }
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("cannot make the folder {}", dir.display()))?;
     let mut written = Vec::new();
     for (name, content, mode) in files {
         let path = dir.join(name);
-        durable::create_new(&path, content.as_bytes(), mode)?;
+        outfile::write_new(&path, content.as_bytes(), mode)?;
         written.push(path.display().to_string());
     }
     Ok(KeygenReport {

@@ -110,11 +110,18 @@ impl Args {
         match (&self.snapshot, &self.file) {
             (Some(name), None) => open_snapshot(global, name).await,
             (None, Some(file)) => open_file(file.clone()).await,
-            _ => Err(CliError::usage("nothing to restore", "name a snapshot, or a file with --file").into()),
+            _ => {
+                Err(CliError::usage("nothing to restore", "name a snapshot, or a file with --file")
+                    .into())
+            }
         }
     }
 
-    fn request(&self, source: Source, highest_seen: Option<Revision>) -> anyhow::Result<RestoreRequest> {
+    fn request(
+        &self,
+        source: Source,
+        highest_seen: Option<Revision>,
+    ) -> anyhow::Result<RestoreRequest> {
         let bump = match self.bump_revision {
             BumpArg::Auto => Bump::Auto { highest_seen, margin: plan::DEFAULT_BUMP_MARGIN },
             BumpArg::By(by) => Bump::By(by),
@@ -151,8 +158,8 @@ async fn open_snapshot(global: &Global, name: &SnapshotName) -> anyhow::Result<O
     let random = image.random();
     let expected =
         Expected { size: manifest.image.plain_size, sha256: manifest.image.plain_sha256 };
-    let source =
-        context::blocking(move || Source::inspect(id.to_string(), random, Some(expected))).await??;
+    let source = context::blocking(move || Source::inspect(id.to_string(), random, Some(expected)))
+        .await??;
     let chunks = Box::new(image.chunks());
     let highest_seen = ids.iter().map(|id| id.revision()).max();
     Ok(Opened { source, chunks, highest_seen })
@@ -182,7 +189,7 @@ pub(super) async fn carry_out(
     progress: Arc<dyn Progress>,
 ) -> anyhow::Result<RestoreReceipt> {
     let done = context::blocking(move || {
-        restore::restore(&plan, chunks, &context::now, context::VERSION, progress.as_ref())
+        restore::restore(&plan, chunks, &context::now, progress.as_ref())
     });
     Ok(done.await??)
 }

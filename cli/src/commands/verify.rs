@@ -1,11 +1,13 @@
 //! `etcdr verify`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ValueEnum;
 use etcdr_repository::{Chain, Repository, SnapshotName, archive};
-use etcdr_restore_engine::verify as engine;
+use etcdr_restore_engine::local::LocalFile;
+use etcdr_restore_engine::plan::Expected;
+use etcdr_restore_engine::verify::{self as engine, Structure};
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{Finding, Level, Severity, VerifyReport};
 use etcdr_schemas::{Diagnose, ExitCode, Progress, SnapshotId};
@@ -68,7 +70,11 @@ impl Args {
                 snapshot_report(global, &repository, name, level, progress).await?
             }
             (None, None) => {
-                return Err(CliError::usage("nothing to verify", "name a snapshot, or a file with --file").into());
+                return Err(CliError::usage(
+                    "nothing to verify",
+                    "name a snapshot, or a file with --file",
+                )
+                .into());
             }
         };
         let code = if report.ok { ExitCode::Done } else { ExitCode::Damaged };
@@ -76,8 +82,8 @@ impl Args {
             output::say(format!("{}: {}: {}", finding.code, finding.place, finding.message));
         }
         if !report.ok {
-            output::say(format!(" safe: nothing was changed by looking; other snapshots are not affected"));
-            output::say(format!(" next: {}", NEXT));
+            output::say(" safe: nothing was changed by looking; other snapshots are not affected");
+            output::say(format!(" next: {NEXT}"));
         }
         output::print(global.output, report, human)?;
         Ok(code)
@@ -93,7 +99,8 @@ fn human(report: &VerifyReport) -> String {
     });
     let verdict = if report.ok { "good" } else { "DAMAGED" };
     let mut lines: Vec<String> = levels.collect();
-    let revision = report.revision.map_or_else(String::new, |revision| format!(", revision {revision}"));
+    let revision =
+        report.revision.map_or_else(String::new, |revision| format!(", revision {revision}"));
     lines.push(format!("{} is {verdict} at level {}{revision}", report.subject, report.level));
     lines.join("\n")
 }
@@ -130,6 +137,11 @@ impl Run {
             self.report.passed.push(level);
         }
         self.report.findings.extend(findings);
+    }
+
+    fn note_structure(&mut self, structure: Structure) {
+        self.report.revision = structure.facts.map(|facts| facts.revision);
+        self.note(Level::Structure, structure.findings);
     }
 
     /// Damage becomes a finding; other errors (no key, store unreachable) end the verification, because
@@ -209,32 +221,31 @@ async fn deep(
     run: &mut Run,
     progress: Arc<dyn Progress>,
 ) -> anyhow::Result<()> {
-    let key = &manifest.image.key;
-    let image = repository.open_image(&manifest.image, &global.identities()?).await?;
-    let chunks = image.chunks();
-    let streamed = {
-        let progress = Arc::clone(&progress);
-        let total = manifest.image.plain_size;
-        context::blocking(move || engine::content(chunks, Some(total), progress.as_ref())).await?
+    let image = &manifest.image;
+    let sealed = match repository.open_image(image, &global.identities()?).await {
+        Ok(sealed) => sealed,
+        Err(error) => return run.note_error(Level::Content, &image.key, error),
     };
-    match streamed {
-        Ok(scanned) => {
-            run.note(Level::Content, Vec::new());
-            run.report.revision = Some(scanned.facts.revision);
-        }
-        Err(error) => return run.note_error(Level::Content, key, error),
+    let expected = Expected { size: image.plain_size, sha256: image.plain_sha256 };
+    let (chunks, shown) = (sealed.chunks(), Arc::clone(&progress));
+    let content =
+        context::blocking(move || engine::content(chunks, Some(expected), shown.as_ref()));
+    match content.await? {
+        Ok(content) => run.note(Level::Content, content.findings),
+        Err(error) => run.note_error(Level::Content, &image.key, error)?,
     }
     if run.wants(Level::Structure) {
-        let random = image.random();
-        let findings = context::blocking(move || engine::structure(random, progress.as_ref())).await?;
-        match findings {
-            Ok(findings) => run.note(Level::Structure, findings),
-            Err(error) => run.note_error(Level::Structure, key, error)?,
+        let random = sealed.random();
+        let structure = context::blocking(move || engine::structure(random, progress.as_ref()));
+        match structure.await? {
+            Ok(structure) => run.note_structure(structure),
+            Err(error) => run.note_error(Level::Structure, &image.key, error)?,
         }
     }
     Ok(())
 }
 
+/// A file: its bytes, then, when it is not packed, its structure.
 async fn file_report(
     path: PathBuf,
     level: Level,
@@ -243,17 +254,30 @@ async fn file_report(
 ) -> anyhow::Result<VerifyReport> {
     let subject = path.display().to_string();
     let mut run = Run::new(subject.clone(), level.max(Level::Content));
-    let chunks = archive::open(&path)?;
-    let checked = context::blocking(move || check_file(&path, chunks, stop, level, &progress)).await?;
-    match checked {
-        Ok((scanned, findings)) => {
-            run.report.passed = vec![Level::Content];
-            run.report.revision = Some(scanned);
-            if level >= Level::Structure {
-                run.note(Level::Structure, findings);
-            }
+    let (chunks, shown) = (stop.guard(archive::open(&path)?), Arc::clone(&progress));
+    let content = context::blocking(move || engine::content(chunks, None, shown.as_ref())).await?;
+    match content {
+        Ok(content) => {
+            run.report.plain_size = Some(content.size);
+            run.note(Level::Content, content.findings);
         }
         Err(error) => run.note_error(Level::Content, &subject, error)?,
+    }
+    if run.wants(Level::Structure) {
+        if !archive::is_plain(&path)? {
+            return Err(CliError::usage(
+                format!("level structure reads a file at random, and {subject} is packed"),
+                "say --level content, unpack the file first, or import it and verify the snapshot",
+            )
+            .into());
+        }
+        let file = LocalFile::open(&path)?;
+        let structure =
+            context::blocking(move || engine::structure(file, progress.as_ref())).await?;
+        match structure {
+            Ok(structure) => run.note_structure(structure),
+            Err(error) => run.note_error(Level::Structure, &subject, error)?,
+        }
     }
     Ok(run.report)
 }

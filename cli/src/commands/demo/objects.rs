@@ -28,7 +28,8 @@ pub(super) fn object(n: u32) -> (Bytes, Bytes) {
 /// JSON in the API server's envelope, a few hundred bytes to two kilobytes.
 fn value(kind: &str, namespace: &str, name: &str, mix: u32) -> Vec<u8> {
     let mut value = b"k8s\0\n\x0c\n\x02v1\x12".to_vec();
-    let repeated = "env: production; tier: backend; managed-by: helm; ".repeat(1 + mix as usize % 24);
+    let repeated =
+        "env: production; tier: backend; managed-by: helm; ".repeat(1 + mix as usize % 24);
     value.extend_from_slice(
         format!(
             "{{\"kind\":\"{kind}\",\"metadata\":{{\"name\":\"{name}\",\"namespace\":\"{namespace}\",\

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use etcdr_agent::capture::{self, SaveRequest};
-use etcdr_node::{Client, ClusterOptions, ConnectOptions, EtcdBinary, LocalCluster, MemberSpec, free_urls};
+use etcdr_node::{
+    Client, ClusterOptions, ConnectOptions, EtcdBinary, LocalCluster, MemberSpec, free_urls,
+};
 use etcdr_repository::{Identities, Location, Repository, SealOptions, StoreOptions, keys};
 use etcdr_restore_engine::membership::InitialCluster;
 use etcdr_restore_engine::plan::{self, Bump, Expected, RestoreRequest, Source, Target};
@@ -48,7 +50,9 @@ pub(super) async fn play(stage: &Stage, quiet: bool) -> anyhow::Result<DemoRepor
     let (repository, identities) =
         story.stage("keys and an encrypted repository are made", prepare(stage)).await?;
     let manifest = story.stage("a snapshot is saved", save(&repository, &endpoint)).await?;
-    story.stage("the stored snapshot is verified", check(&repository, &manifest, &identities)).await?;
+    story
+        .stage("the stored snapshot is verified", check(&repository, &manifest, &identities))
+        .await?;
     story.stage("etcd is stopped, its data directory destroyed", lose(stage, cluster)).await?;
     let urls = free_urls(MEMBERS.len())?;
     let receipt = story
@@ -58,8 +62,9 @@ pub(super) async fn play(stage: &Stage, quiet: bool) -> anyhow::Result<DemoRepor
         )
         .await?;
     let cluster = story.stage("the three members start", start_three(stage, &urls)).await?;
-    let identical =
-        story.stage("all three are compared with what was lost", compare(&cluster, before, &receipt)).await?;
+    let identical = story
+        .stage("all three are compared with what was lost", compare(&cluster, before, &receipt))
+        .await?;
     story.stage("the new cluster takes a write", accept_write(&cluster, before.revision)).await?;
     cluster.stop().await?;
     Ok(DemoReport {
@@ -92,7 +97,10 @@ async fn write(endpoint: &str, count: u32) -> anyhow::Result<(Holds, String)> {
         writer.delete_range(object(n + 50).0, "").await?;
     }
     let holds = ask(&client, None).await?;
-    Ok((holds, format!("revision {}, {} live keys, HashKV {}", holds.revision, holds.keys, holds.hash)))
+    Ok((
+        holds,
+        format!("revision {}, {} live keys, HashKV {}", holds.revision, holds.keys, holds.hash),
+    ))
 }
 
 async fn ask(client: &Client, at: Option<Revision>) -> anyhow::Result<Holds> {
@@ -118,7 +126,10 @@ async fn prepare(stage: &Stage) -> anyhow::Result<((Repository, Identities), Str
     let location = Location::directory(stage.root.join("repository"));
     let repository = Repository::init(&location, &StoreOptions::default(), info).await?;
     let identities = Identities::parse(&pair.identity_file, "the demo's identity")?;
-    Ok(((repository, identities), format!("encrypted to {}…", pair.recipient.get(..16).unwrap_or_default())))
+    Ok((
+        (repository, identities),
+        format!("encrypted to {}…", pair.recipient.get(..16).unwrap_or_default()),
+    ))
 }
 
 async fn save(repository: &Repository, endpoint: &str) -> anyhow::Result<(Manifest, String)> {
@@ -133,8 +144,11 @@ async fn save(repository: &Repository, endpoint: &str) -> anyhow::Result<(Manife
     };
     let saved = capture::save(repository, request, &context::now, &hidden()).await?;
     let image = &saved.manifest.image;
-    let outcome =
-        format!("{} stored as {}", output::bytes(image.plain_size), output::bytes(image.stored_size));
+    let outcome = format!(
+        "{} stored as {}",
+        output::bytes(image.plain_size),
+        output::bytes(image.stored_size)
+    );
     Ok((saved.manifest, outcome))
 }
 
@@ -150,7 +164,7 @@ async fn check(
     repository.verify_object(&manifest.image).await?;
     let image = repository.open_image(&manifest.image, identities).await?;
     let random = image.random();
-    let findings = context::blocking(move || verify::structure(random, &Hidden)).await??;
+    let findings = context::blocking(move || verify::structure(random, &Hidden)).await??.findings;
     ensure!(findings.is_empty(), "the snapshot is damaged: {findings:?}");
     Ok(((), "digests match, every page is where it belongs".to_owned()))
 }
@@ -170,13 +184,16 @@ async fn restore(
 ) -> anyhow::Result<(RestoreReceipt, String)> {
     let image = repository.open_image(&manifest.image, identities).await?;
     let random = image.random();
-    let expected = Expected { size: manifest.image.plain_size, sha256: manifest.image.plain_sha256 };
+    let expected =
+        Expected { size: manifest.image.plain_size, sha256: manifest.image.plain_sha256 };
     let label = manifest.id.to_string();
-    let source = context::blocking(move || Source::inspect(label, random, Some(expected))).await??;
-    let pairs: Vec<_> = MEMBERS.iter().zip(urls).map(|(name, url)| format!("{name}={url}")).collect();
+    let source =
+        context::blocking(move || Source::inspect(label, random, Some(expected))).await??;
+    let pairs: Vec<_> =
+        MEMBERS.iter().zip(urls).map(|(name, url)| format!("{name}={url}")).collect();
     let request = RestoreRequest {
         source,
-        initial_cluster: pairs.join(",").parse::<InitialCluster>()?,
+        initial_cluster: InitialCluster::parse(&pairs.join(","))?,
         token: format!("etcdr-demo-{}", context::random_hex::<8>()?),
         targets: MEMBERS.iter().map(|name| target(&stage.root, name)).collect(),
         target_version: None,

@@ -27,7 +27,10 @@ impl Story {
         let (value, outcome) = work.await?;
         let seconds = begin.elapsed().as_secs_f64();
         if !self.quiet {
-            output::say(format!("{:>2}. {name:<44} {seconds:>7.2} s   {outcome}", self.stages.len() + 1));
+            output::say(format!(
+                "{:>2}. {name:<44} {seconds:>7.2} s   {outcome}",
+                self.stages.len() + 1
+            ));
         }
         self.stages.push(DemoStage { name: name.to_owned(), seconds, outcome });
         Ok(value)

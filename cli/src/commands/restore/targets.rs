@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use etcdr_restore_engine::membership::{InitialCluster, PeerUrl};
+use etcdr_restore_engine::membership::{self, InitialCluster};
 use etcdr_restore_engine::plan::Target;
 
 use crate::context;
@@ -45,24 +45,30 @@ impl TargetFlags {
     /// The cluster and the members to write.
     pub(super) fn resolve(&self) -> anyhow::Result<(InitialCluster, Vec<Target>)> {
         let default = || {
-            let urls = self.initial_advertise_peer_urls.as_deref().unwrap_or("http://localhost:2380");
+            let urls =
+                self.initial_advertise_peer_urls.as_deref().unwrap_or("http://localhost:2380");
             let pairs: Vec<_> = urls.split(',').map(|url| format!("{}={url}", self.name)).collect();
             pairs.join(",")
         };
         let text = self.initial_cluster.clone().unwrap_or_else(default);
-        let cluster: InitialCluster = text.parse::<InitialCluster>()?;
+        let cluster = InitialCluster::parse(&text)?;
         let targets = match (&self.all_members, &self.data_dir) {
             (Some(root), _) => all(root, &cluster),
             (None, Some(data_dir)) => vec![self.one(data_dir.clone())?],
             (None, None) => {
-                return Err(CliError::usage("no target", "say --data-dir DIR or --all-members DIR").into());
+                return Err(CliError::usage(
+                    "no target",
+                    "say --data-dir DIR or --all-members DIR",
+                )
+                .into());
             }
         };
         Ok((cluster, targets))
     }
 
     fn one(&self, data_dir: PathBuf) -> anyhow::Result<Target> {
-        let advertise = self.initial_advertise_peer_urls.as_deref().map(parse_urls).transpose()?;
+        let advertise =
+            self.initial_advertise_peer_urls.as_deref().map(membership::parse_urls).transpose()?;
         Ok(Target { name: self.name.clone(), data_dir, wal_dir: self.wal_dir.clone(), advertise })
     }
 
@@ -85,9 +91,4 @@ fn all(root: &std::path::Path, cluster: &InitialCluster) -> Vec<Target> {
             advertise: None,
         })
         .collect()
-}
-
-fn parse_urls(text: &str) -> anyhow::Result<Vec<PeerUrl>> {
-    let urls = text.split(',').map(|url| url.trim().parse::<PeerUrl>());
-    Ok(urls.collect::<Result<_, _>>()?)
 }

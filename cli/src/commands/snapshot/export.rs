@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use etcdr_repository::SnapshotName;
-use etcdr_restore_engine::durable::NewFile;
+use etcdr_restore_engine::outfile::OutFile;
 use etcdr_schemas::report::ExportReport;
 use etcdr_schemas::{ExitCode, Progress};
 
@@ -20,7 +20,7 @@ use crate::{output, progress};
 /// The file is decrypted and decompressed, checked against every recorded digest, and can be given to
 /// `etcdutl snapshot restore`. It holds every secret of the cluster in the clear.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(in crate::commands) struct Args {
     /// latest, latest~N, an id or an unambiguous part of one, @TIME, @rREVISION
     name: SnapshotName,
 
@@ -92,7 +92,7 @@ fn to_file(
     mut chunks: impl Iterator<Item = io::Result<Bytes>>,
     progress: &Arc<dyn Progress>,
 ) -> anyhow::Result<u64> {
-    let mut file = NewFile::create(path)?;
+    let mut file = OutFile::create(path)?;
     let size = copy(&mut chunks, &mut file, progress)?;
     file.commit()?;
     Ok(size)

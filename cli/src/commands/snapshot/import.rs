@@ -17,7 +17,7 @@ use crate::progress;
 /// or inside .gz, .zst, .zip, .tar or .tar.gz. It is checked as a live snapshot is, and named by the time of the
 /// import and the revision in its bytes.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(in crate::commands) struct Args {
     /// The file
     file: PathBuf,
 
@@ -41,7 +41,8 @@ impl Args {
         let chunks = stop.guard(archive::open(&self.file)?);
         let progress = progress::for_stderr(global.quiet);
         let saved =
-            import::import(&repository, request, Box::new(chunks), &context::now, &progress).await?;
+            import::import(&repository, request, Box::new(chunks), &context::now, &progress)
+                .await?;
         finish(global, saved, signed)
     }
 }

@@ -9,17 +9,19 @@ use crate::output;
 
 /// List the snapshots of the cluster, newest first
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(in crate::commands) struct Args {}
 
 impl Args {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let repository = global.open().await?;
         let listing = repository.list(&global.cluster).await?;
         let (loaded, mut unusable) = repository.manifests(&global.cluster, &listing.ids).await;
-        unusable.extend(listing.strangers.into_iter().map(|key| Unusable {
-            key,
-            reason: "its name is not that of a manifest".to_owned(),
-        }));
+        unusable.extend(
+            listing.strangers.into_iter().map(|key| Unusable {
+                key,
+                reason: "its name is not that of a manifest".to_owned(),
+            }),
+        );
         let report = SnapshotList {
             cluster: global.cluster.clone(),
             snapshots: loaded.iter().map(|loaded| summary(&loaded.manifest)).collect(),
@@ -29,7 +31,11 @@ impl Args {
             output::say(format!("warning: {}: {}", unusable.key, unusable.reason));
         }
         if report.snapshots.is_empty() && !global.quiet {
-            output::say(format!("no snapshots of cluster {} in {}", global.cluster, repository.location()));
+            output::say(format!(
+                "no snapshots of cluster {} in {}",
+                global.cluster,
+                repository.location()
+            ));
         }
         let code = if report.unusable.is_empty() { ExitCode::Done } else { ExitCode::Warnings };
         output::print(global.output, report, human)?;

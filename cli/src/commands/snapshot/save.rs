@@ -16,7 +16,7 @@ use crate::{output, progress};
 /// Streams from one healthy member; digest, compression, encryption and upload happen on the way, nothing is
 /// written to etcd's disk. The stored image is read back before the snapshot is recorded. Prints the id.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(in crate::commands) struct Args {
     #[command(flatten)]
     etcd: EtcdFlags,
 

@@ -12,7 +12,7 @@ use crate::output;
 
 /// Show all that is recorded of one snapshot
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(in crate::commands) struct Args {
     /// latest, latest~N, an id or an unambiguous part of one, @TIME, @rREVISION
     #[arg(default_value = "latest")]
     name: SnapshotName,
@@ -45,14 +45,20 @@ fn human(report: &SnapshotReport) -> String {
     row("revision", manifest.revision.to_string());
     row("compact revision", or_dash(manifest.compact_revision));
     row("size", output::bytes(manifest.image.plain_size));
-    row("stored", format!("{} at {}", output::bytes(manifest.image.stored_size), manifest.image.key));
+    row(
+        "stored",
+        format!("{} at {}", output::bytes(manifest.image.stored_size), manifest.image.key),
+    );
     row("sha256", manifest.image.plain_sha256.to_string());
     row("encrypted to", encryption(manifest));
     row("signature", signature(report.signature).into());
     row("HashKV", hash_kv(manifest));
     for member in &manifest.members {
         let role = if member.learner { " (learner)" } else { "" };
-        row("member", format!("{} {}{role} {}", member.id, member.name, member.peer_urls.join(",")));
+        row(
+            "member",
+            format!("{} {}{role} {}", member.id, member.name, member.peer_urls.join(",")),
+        );
     }
     for alarm in &manifest.alarms {
         row("alarm", format!("{} on member {}", alarm.kind, alarm.member_id));
