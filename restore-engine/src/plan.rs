@@ -170,11 +170,9 @@ fn check_directories(targets: &[Target]) -> Result<()> {
         dirs.extend(target.wal_dir.iter().map(|dir| (number, true, dir.as_path())));
     }
     for (_, _, dir) in &dirs {
-        let last = dir.components().next_back();
-        let plain = dir.components().all(|part| part != Component::ParentDir);
-        if !plain || !matches!(last, Some(Component::Normal(_))) {
+        if !matches!(dir.components().next_back(), Some(Component::Normal(_))) {
             return Err(Error::request(format!(
-                "{} cannot be a target: name a directory, without ..",
+                "{} cannot be a target: it must end with a directory's name",
                 dir.display()
             )));
         }
