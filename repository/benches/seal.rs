@@ -3,6 +3,13 @@
 //! `cargo bench -p etcdr-repository --bench seal -- [MiB]`: Kubernetes-like data, zstd 3, one age
 //! recipient, a local repository with fsync. The tap hashes, as a save's does.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "a bench prints what it measured and fails where it cannot go on"
+)]
+
 use std::time::Instant;
 
 use bytes::Bytes;

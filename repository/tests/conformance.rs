@@ -1,5 +1,7 @@
 //! One suite over memory, local disk and an S3 server: what works on one works on all.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::sync::Arc;
@@ -11,9 +13,9 @@ use etcdr_repository::{
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::SignatureState;
 use etcdr_schemas::{ClusterName, Diagnose, ExitCode, ReadAt, Sha256Digest};
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
 use support::s3::S3Server;
 use support::{Keys, drain, id, info, noise, options, save, text};

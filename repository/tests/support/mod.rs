@@ -1,7 +1,7 @@
 //! What the tests share: stores, a whole save in one call, a store that fails on demand.
 
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 pub(crate) mod fault;
 pub(crate) mod s3;

@@ -15,9 +15,12 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// Answers with an error: operation name, error code, how often.
+/// Operation name, error code, how often.
+type Refusal = (&'static str, &'static str, usize);
+
+/// Answers with an error.
 #[derive(Clone, Default)]
-pub(crate) struct Refusals(Arc<Mutex<Vec<(&'static str, &'static str, usize)>>>);
+pub(crate) struct Refusals(Arc<Mutex<Vec<Refusal>>>);
 
 impl Refusals {
     pub(crate) fn refuse(&self, operation: &'static str, code: &'static str, times: usize) {
@@ -94,10 +97,6 @@ impl S3Server {
         let entries = std::fs::read_dir(self.root.path()).unwrap();
         let paths = entries.map(|entry| entry.unwrap().path());
         paths.filter(|path| path.to_string_lossy().contains(".upload")).collect()
-    }
-
-    pub(crate) fn file(&self, key: &str) -> PathBuf {
-        self.root.path().join("bucket").join(key)
     }
 }
 
