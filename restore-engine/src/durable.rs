@@ -219,11 +219,12 @@ impl NewFile {
 
     /// Starts writing back behind the writer, so that the final sync finds little left to do.
     pub(crate) fn write_behind(&self) -> Result<WriteBehind> {
-        let file = self.file.try_clone().map_err(|e| Error::io("open", &self.path, e))?;
+        // Opened anew and not cloned: Linux reports a failed write-back once to each open file description,
+        // and a clone would share ours and swallow what the final sync must see.
+        let file = File::open(&self.path).map_err(|e| Error::io("open", &self.path, e))?;
         let (nudge, nudges) = sync_channel::<()>(1);
         let worker = std::thread::spawn(move || {
-            // Its errors are not lost: the final sync of the same file reports what could not be
-            // written, and is the one that decides.
+            // Its errors need no care: the final sync reports them too, and is the one that decides.
             while nudges.recv().is_ok() && file.sync_data().is_ok() {}
         });
         Ok(WriteBehind { nudge: Some(nudge), worker: Some(worker) })
