@@ -104,7 +104,7 @@ async fn what_is_saved_is_found_and_read() {
         }
         let listing = repository.list(&cluster).await.unwrap();
         assert_eq!(listing.ids, [id(3), id(2), id(1), id(0)]);
-        assert_eq!(repository.clusters().await.unwrap(), [cluster.clone()]);
+        assert_eq!(repository.clusters().await.unwrap(), std::slice::from_ref(&cluster));
         let name: SnapshotName = "@r1001".parse().unwrap();
         assert_eq!(repository.resolve(&cluster, &name).await.unwrap(), id(1));
         let (good, unusable) = repository.manifests(&cluster, &listing.ids).await;
@@ -276,7 +276,7 @@ async fn dropped_uploads_leave_nothing_in_the_store() {
         assert_eq!(place.as_ref().map_or(0, Place::leftovers), 0);
         if let Some(Place { _dir: Some(dir), .. }) = &place {
             let images = dir.path().join("repository/default/images");
-            let left = std::fs::read_dir(images).map_or(0, |entries| entries.count());
+            let left = std::fs::read_dir(images).map_or(0, Iterator::count);
             assert_eq!(left, 0);
         }
     }
