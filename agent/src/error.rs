@@ -54,14 +54,14 @@ impl Diagnose for Error {
     }
 
     fn safe(&self) -> Cow<'static, str> {
-        "no snapshot was recorded; etcd and all earlier snapshots are as they were".into()
+        "No snapshot was recorded; etcd and all earlier snapshots are as they were.".into()
     }
 
     fn next(&self) -> Cow<'static, str> {
         match self {
-            Self::Read { .. } => "check that the file exists and can be read".into(),
-            Self::NoEndpoint => "name one with --endpoints or ETCDCTL_ENDPOINTS".into(),
-            _ => self.inner().map_or(Cow::Borrowed("try again"), Diagnose::next),
+            Self::Read { .. } => "Check that the file exists and can be read.".into(),
+            Self::NoEndpoint => "Name one with --endpoints or ETCDCTL_ENDPOINTS.".into(),
+            _ => self.inner().map_or(Cow::Borrowed("Try again."), Diagnose::next),
         }
     }
 }

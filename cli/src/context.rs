@@ -75,7 +75,7 @@ impl Global {
         let Some(url) = &self.repository else {
             return Err(CliError::usage(
                 "no repository was named",
-                "say --repository URL or set ETCDR_REPOSITORY, e.g. file:///var/backups/etcd or s3://bucket/prefix",
+                "Say --repository URL or set ETCDR_REPOSITORY, e.g. file:///var/backups/etcd or s3://bucket/prefix.",
             )
             .into());
         };
@@ -146,9 +146,9 @@ fn read_recipients(path: &Path) -> anyhow::Result<String> {
                 "{} is neither an age recipient nor a file of them: {error}",
                 path.display()
             ),
-            safe: "nothing was done".into(),
+            safe: "Nothing was done.".into(),
             next:
-                "give a recipient (age1… or ssh-…), or the recipient.txt that `etcdr keygen` wrote"
+                "Give a recipient (age1… or ssh-…), or the recipient.txt that `etcdr keygen` wrote."
                     .into(),
             code: ExitCode::Key,
         }

@@ -25,7 +25,7 @@ impl CliError {
     pub(crate) fn usage(what: impl Into<String>, next: impl Into<Cow<'static, str>>) -> Self {
         Self {
             what: what.into(),
-            safe: "nothing was done".into(),
+            safe: "Nothing was done.".into(),
             next: next.into(),
             code: ExitCode::Usage,
         }
@@ -35,9 +35,9 @@ impl CliError {
     pub(crate) fn interrupted() -> Self {
         Self {
             what: "interrupted".into(),
-            safe: "nothing was published: a snapshot exists only with its manifest, a restore only after its last rename"
+            safe: "Nothing was published: a snapshot exists only with its manifest, a restore only after its last rename."
                 .into(),
-            next: "run the same command again".into(),
+            next: "Run the same command again.".into(),
             code: ExitCode::Interrupted,
         }
     }
@@ -83,10 +83,10 @@ fn explain(error: &anyhow::Error) -> ErrorReport {
     ErrorReport {
         error: sentence(error),
         safe: found
-            .map_or("nothing was changed by this command".into(), Diagnose::safe)
+            .map_or("Nothing was changed by this command.".into(), Diagnose::safe)
             .into_owned(),
         next: found
-            .map_or("run it again with ETCDR_LOG=debug to see more".into(), Diagnose::next)
+            .map_or("Run it again with ETCDR_LOG=debug to see more.".into(), Diagnose::next)
             .into_owned(),
         exit_code: found.map_or(ExitCode::Failed, Diagnose::exit_code) as u8,
     }

@@ -1,5 +1,7 @@
 //! `etcdr keygen`.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -63,7 +65,10 @@ pub(super) fn generate(dir: &Path) -> anyhow::Result<KeygenReport> {
             return Err(exists(&path).into());
         }
     }
-    std::fs::create_dir_all(dir)
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
         .with_context(|| format!("cannot make the folder {}", dir.display()))?;
     let mut written = Vec::new();
     for (name, content, mode) in files {
@@ -81,8 +86,8 @@ pub(super) fn generate(dir: &Path) -> anyhow::Result<KeygenReport> {
 fn exists(path: &Path) -> CliError {
     CliError {
         what: format!("{} exists", path.display()),
-        safe: "no file was written, and existing keys are never overwritten".into(),
-        next: "name another folder with --dir".into(),
+        safe: "No file was written; existing keys are never overwritten.".into(),
+        next: "Name another folder with --dir.".into(),
         code: ExitCode::Failed,
     }
 }

@@ -82,7 +82,7 @@ impl Args {
             output::say(format!("{}: {}: {}", finding.code, finding.place, finding.message));
         }
         if !report.ok {
-            output::say(" safe: nothing was changed by looking; other snapshots are not affected");
+            output::say(" safe: Looking changed nothing; other snapshots are not affected.");
             output::say(format!(" next: {NEXT}"));
         }
         output::print(global.output, report, human)?;
@@ -90,7 +90,7 @@ impl Args {
     }
 }
 
-const NEXT: &str = "take a new snapshot now; to restore, use another one: `etcdr snapshot list`";
+const NEXT: &str = "Take a new snapshot now. To restore, use another one: `etcdr snapshot list`.";
 
 fn human(report: &VerifyReport) -> String {
     let levels = Level::ALL.iter().filter(|level| **level <= report.level).map(|level| {
@@ -267,7 +267,7 @@ async fn file_report(
         if !archive::is_plain(&path)? {
             return Err(CliError::usage(
                 format!("level structure reads a file at random, and {subject} is packed"),
-                "say --level content, unpack the file first, or import it and verify the snapshot",
+                "Say --level content, unpack the file first, or import it and verify the snapshot.",
             )
             .into());
         }

@@ -58,7 +58,7 @@ impl TargetFlags {
             (None, None) => {
                 return Err(CliError::usage(
                     "no target",
-                    "say --data-dir DIR or --all-members DIR",
+                    "Say --data-dir DIR or --all-members DIR.",
                 )
                 .into());
             }

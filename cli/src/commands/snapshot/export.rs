@@ -101,8 +101,8 @@ fn to_file(
 fn exists(path: &Path) -> CliError {
     CliError {
         what: format!("{} exists", path.display()),
-        safe: "it was not touched".into(),
-        next: "name another file, or move it away".into(),
+        safe: "It was not touched.".into(),
+        next: "Name another file, or move it away.".into(),
         code: ExitCode::Failed,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use chrono::{DateTime, Utc};
 use etcdr_repository::{Loaded, SnapshotName};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::manifest::{Encryption, Manifest};
@@ -39,7 +40,7 @@ fn human(report: &SnapshotReport) -> String {
     row("id", manifest.id.to_string());
     row("cluster", manifest.cluster.to_string());
     row("etcd cluster id", or_dash(manifest.cluster_id));
-    row("taken", format!("{} to {}", manifest.started_at, manifest.finished_at));
+    row("taken", taken(manifest));
     row("from", manifest.source.endpoint.clone());
     row("etcd", manifest.source.server_version.clone().unwrap_or_else(|| "-".into()));
     row("revision", manifest.revision.to_string());
@@ -67,6 +68,11 @@ fn human(report: &SnapshotReport) -> String {
         row("SUSPECT", reason.clone());
     }
     text
+}
+
+fn taken(manifest: &Manifest) -> String {
+    let seconds = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S UTC").to_string();
+    format!("{} to {}", seconds(manifest.started_at), seconds(manifest.finished_at))
 }
 
 fn or_dash(value: Option<impl ToString>) -> String {
