@@ -146,8 +146,14 @@ impl Repository {
         let at = ids.iter().position(|other| *other == id).unwrap_or_default();
         let near = ids.iter().skip(at.saturating_sub(CHAIN_REACH)).take(2 * CHAIN_REACH);
         for other in near.filter(|other| **other != id) {
-            if Sha256Digest::of(&self.manifest_bytes(cluster, other).await?) == expected {
-                return Ok(Chain::Follows(*other));
+            match self.manifest_bytes(cluster, other).await {
+                Ok(bytes) if Sha256Digest::of(&bytes) == expected => {
+                    return Ok(Chain::Follows(*other));
+                }
+                // A neighbour that was pruned meanwhile, or is no manifest, is not the one.
+                Ok(_) | Err(Error::Damaged { .. }) => {}
+                Err(error) if error.store_fault() == Some(StoreFault::Missing) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(Chain::Broken)
