@@ -79,16 +79,18 @@ pub(crate) fn report(error: &anyhow::Error, format: OutputFormat) -> process::Ex
 }
 
 fn explain(error: &anyhow::Error) -> ErrorReport {
+    // What is safe, the outermost knows: it did the work. What happened, the innermost: it saw it.
     let found = error.chain().find_map(diagnosed);
+    let cause = error.chain().filter_map(diagnosed).last();
     ErrorReport {
         error: sentence(error),
         safe: found
             .map_or("Nothing was changed by this command.".into(), Diagnose::safe)
             .into_owned(),
-        next: found
+        next: cause
             .map_or("Run it again with ETCDR_LOG=debug to see more.".into(), Diagnose::next)
             .into_owned(),
-        exit_code: found.map_or(ExitCode::Failed, Diagnose::exit_code) as u8,
+        exit_code: cause.map_or(ExitCode::Failed, Diagnose::exit_code) as u8,
     }
 }
 

@@ -21,7 +21,7 @@ use etcdr_schemas::{Progress, Sha256Digest};
 use self::receipt::Done;
 use self::site::{MemberSite, Site};
 use crate::bolt::{Db, patch};
-use crate::durable::{Disk, NewFile, WriteBehind};
+use crate::durable::{Disk, NewFile};
 use crate::error::{Error, Result};
 use crate::intake::{Intake, Shape, Sink};
 use crate::local::LocalFile;
@@ -32,11 +32,17 @@ use crate::wal;
 
 pub use receipt::receipt_paths;
 
-/// Bytes between two requests to write back what was written.
-const WRITE_BEHIND: u64 = 64 << 20;
-
 /// Mode of all directories that are made for a member.
 const PRIVATE: u32 = 0o700;
+
+/// Looks at the targets as [`restore`] will, and changes nothing: room, and what is in the way.
+///
+/// # Errors
+/// [`Error`] for a target that [`restore`] would refuse before it reads the source.
+pub fn preflight(plan: &Plan) -> Result<()> {
+    space::require(plan)?;
+    site::look_at_all(plan).map(drop)
+}
 
 /// Carries out a plan. `chunks` is the whole source, in order: a snapshot file or a raw database.
 /// `clock` tells when it is done.
@@ -69,9 +75,9 @@ pub fn restore_on(
     let databases = make_directories(disk, &site.members)?;
     let (first, others) = databases.split_first().ok_or_else(no_member)?;
 
-    let source_sha256 = receive(disk, plan, first, chunks, progress)?;
+    let (source_sha256, file) = receive(disk, plan, first, chunks, progress)?;
     let mut changes = normalise(plan, first, progress)?;
-    let proof = prove::database(disk, first, progress)?;
+    let proof = prove::database(&file, first, progress)?;
     copy(disk, first, others, progress)?;
     write_raft_files(disk, plan, &site.members)?;
     prove::members(plan, &site.members)?;
@@ -99,17 +105,18 @@ fn make_directories(disk: &Disk, members: &[MemberSite]) -> Result<Vec<PathBuf>>
     Ok(databases)
 }
 
-/// Writes the database while hashing the source; returns the source's SHA-256.
+/// Writes the database while hashing the source; returns the source's SHA-256 and the open file, whose
+/// sync reports every failed write-back since it was made, whoever wrote.
 fn receive(
     disk: &Disk,
     plan: &Plan,
     db: &Path,
     chunks: impl Iterator<Item = io::Result<Bytes>>,
     progress: &dyn Progress,
-) -> Result<Sha256Digest> {
-    let file = disk.create(db)?;
-    let behind = file.write_behind()?;
-    let mut sink = Destination { plan, file, behind, since_nudge: 0, progress };
+) -> Result<(Sha256Digest, NewFile)> {
+    let mut file = disk.create(db)?;
+    file.write_behind()?;
+    let mut sink = Destination { plan, file, progress };
     let mut intake = Intake::new(plan.source.expected);
     progress.begin("write", Some(plan.source.facts.db_size));
     for chunk in chunks {
@@ -118,15 +125,13 @@ fn receive(
     let received = intake.finish(&mut sink)?;
     progress.end();
     received.check(plan.source.expected, plan.skip_hash_check)?;
-    Ok(received.sha256)
+    Ok((received.sha256, sink.file))
 }
 
 /// The staged database, being written.
 struct Destination<'a> {
     plan: &'a Plan,
     file: NewFile,
-    behind: WriteBehind,
-    since_nudge: u64,
     progress: &'a dyn Progress,
 }
 
@@ -140,11 +145,6 @@ impl Sink for Destination<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write(bytes)?;
         self.progress.advance(bytes.len() as u64);
-        self.since_nudge += bytes.len() as u64;
-        if self.since_nudge >= WRITE_BEHIND {
-            self.since_nudge = 0;
-            self.behind.nudge();
-        }
         Ok(())
     }
 }

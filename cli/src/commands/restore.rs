@@ -97,7 +97,10 @@ impl Args {
             output::say(format!("warning: {warning}"));
         }
         if self.dry_run {
+            let preflight = restore::preflight(&plan);
             output::print(global.output, plan.report, render::plan)?;
+            // A plan that would be refused is shown all the same, and not called good.
+            preflight?;
             return Ok(ExitCode::Done);
         }
         let receipt = carry_out(plan, Box::new(stop.guard(opened.chunks)), progress).await?;

@@ -284,13 +284,13 @@ impl Drop for Journal {
 }
 
 /// What is at the directories of one target.
-struct Look {
+pub(super) struct Look {
     data: (PathBuf, Now),
     /// Only for a WAL directory outside the data directory.
     wal: Option<(PathBuf, Now)>,
 }
 
-fn look_at_all(plan: &Plan) -> Result<Vec<Look>> {
+pub(super) fn look_at_all(plan: &Plan) -> Result<Vec<Look>> {
     let look = |path: &Path| look(path, plan.replace);
     let look_at_target = |target: &crate::plan::Target| {
         let outer = target.wal_dir.as_deref().filter(|wal| !wal.starts_with(&target.data_dir));

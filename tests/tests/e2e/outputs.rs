@@ -35,7 +35,8 @@ fn snapshots_are_listed_newest_first_and_found_by_every_kind_of_name() {
     place.run(&["snapshot", "show", "@r1"]).ends_with(21);
     // Both begin with the same century.
     place.run(&["snapshot", "show", "20"]).ends_with(21).saying(&first).saying(&second);
-    place.run(&["snapshot", "show", "zzzzzzzz"]).ends_with(21).saying(&second);
+    place.run(&["snapshot", "show", "0badcafe"]).ends_with(21).saying(&second);
+    place.run(&["snapshot", "show", "no-such-name"]).ends_with(2).saying("no-such-name");
 
     let table = place.run(&["snapshot", "list"]).ok();
     assert!(table.stdout_text().contains(&first), "{}", table.stdout_text());
@@ -125,7 +126,7 @@ fn reports_come_as_json_yaml_and_errors_too() {
         let yaml = place.run(&[args, &["-o", "yaml"]].concat()).ok().stdout_text();
         assert!(yaml.contains("schema: etcdr/") && yaml.contains(&id), "{yaml}");
     }
-    let said = place.run(&["snapshot", "show", "zzzzzzzz", "-o", "json"]).ends_with(21);
+    let said = place.run(&["snapshot", "show", "0badcafe", "-o", "json"]).ends_with(21);
     assert!(said.stdout.is_empty(), "stdout is for data");
     let error: serde_json::Value = serde_json::from_str(&said.stderr).unwrap();
     assert_valid(&error);
@@ -134,7 +135,7 @@ fn reports_come_as_json_yaml_and_errors_too() {
         assert!(error[part].as_str().is_some_and(|text| text.len() > 10), "{error}");
     }
     // The same for people, on stderr only.
-    let said = place.run(&["snapshot", "show", "zzzzzzzz"]).ends_with(21);
+    let said = place.run(&["snapshot", "show", "0badcafe"]).ends_with(21);
     assert!(said.stdout.is_empty());
     assert!(said.stderr.lines().count() >= 3, "{}", said.stderr);
 }

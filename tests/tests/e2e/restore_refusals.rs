@@ -109,10 +109,13 @@ fn a_dry_run_prints_the_plan_and_writes_nothing() {
     assert!(plan["steps"].as_array().unwrap().len() > 3, "{plan}");
     assert_nothing_restored(&place);
     assert!(!Path::new(&place.path("restored")).exists());
-    // A dry run says what is in the way, too.
+    // A dry run says what is in the way, too, and still shows the plan.
     std::fs::create_dir_all(place.path("restored/m0/member")).unwrap();
     let said = try_restore(&place, &args, &one_member(&place), &["--dry-run"]);
-    assert_ne!(said.code, 0, "{said:?}");
+    let said = said.ends_with(1).saying("--replace");
+    assert_eq!(said.json()["schema"], "etcdr/restore-plan/v1");
+    let said = try_restore(&place, &args, &one_member(&place), &["--dry-run", "--replace"]);
+    assert_eq!(said.code, 0, "{said:?}");
 }
 
 fn restore_plan(place: &Backup, source: &[&str]) -> serde_json::Value {

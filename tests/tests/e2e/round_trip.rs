@@ -51,9 +51,9 @@ fn everything_that_was_saved_is_there_in_a_new_cluster_of_three() {
 /// One cluster id, all voters, and a write through each member that all of them agree on.
 fn assert_one_cluster(cluster: &Cluster, id: &str) {
     let id = u64::from_str_radix(id, 16).unwrap();
-    let statuses = cluster.ask(&["endpoint", "status"]);
-    for row in statuses.as_array().unwrap() {
-        assert_eq!(row["Status"]["header"]["cluster_id"].as_u64(), Some(id), "{row}");
+    for endpoint in &cluster.endpoints {
+        let status = cluster.ask_at(endpoint, &["endpoint", "status"]);
+        assert_eq!(status[0]["Status"]["header"]["cluster_id"].as_u64(), Some(id), "{status}");
     }
     let members = cluster.ask(&["member", "list"]);
     let members = members["members"].as_array().unwrap();
@@ -89,10 +89,11 @@ fn by_default_the_revision_is_raised_and_old_watchers_are_told() {
             .ctl_at(restored.endpoint(), &["get", "x", "--rev", &old])
             .ends_with(1)
             .saying("compacted");
+        // etcd runs the compaction that the restore marked, and hashes what is left: at the current
+        // revision, since 3.4 does not answer for one that is the compact revision itself.
+        assert_eq!(restored.hash_kv(0), [hash_of(&receipt)]);
         restored.ctl(&["put", "/new", "x"]);
         assert_eq!(restored.revision(), to + 1);
-        // etcd schedules the compaction that the restore marked, and hashes what is left.
-        assert_eq!(restored.hash_kv(to)[0].0, hash_of(&receipt).0);
     }
 }
 
