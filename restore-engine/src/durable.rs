@@ -101,7 +101,7 @@ impl Disk {
             .ask(Step::Create(path))
             .and_then(|()| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))
             .map_err(|source| Error::io("create", path, source))?;
-        Ok(NewFile { file, path: path.to_owned(), disk: self.clone() })
+        Ok(NewFile { file, path: path.to_owned(), disk: self.clone(), behind: None })
     }
 
     /// A new small file, synced.
@@ -122,14 +122,6 @@ impl Disk {
             .and_then(|()| std::fs::rename(&beside, path))
             .map_err(|source| Error::io("rename to", path, source))?;
         self.sync_dir(parent(path))
-    }
-
-    /// Syncs a file that is already written.
-    pub(crate) fn sync_file(&self, path: &Path) -> Result<()> {
-        self.ask(Step::Sync(path))
-            .and_then(|()| File::open(path))
-            .and_then(|file| file.sync_all())
-            .map_err(|source| Error::io("sync", path, source))
     }
 
     /// Syncs a directory's names.
@@ -198,6 +190,7 @@ pub(crate) struct NewFile {
     file: File,
     path: PathBuf,
     disk: Disk,
+    behind: Option<WriteBehind>,
 }
 
 impl NewFile {
@@ -206,7 +199,11 @@ impl NewFile {
         self.disk
             .ask(Step::Write(&self.path))
             .and_then(|()| self.file.write_all(bytes))
-            .map_err(|source| Error::io("write", &self.path, source))
+            .map_err(|source| Error::io("write", &self.path, source))?;
+        if let Some(behind) = &mut self.behind {
+            behind.advance(bytes.len() as u64);
+        }
+        Ok(())
     }
 
     /// Syncs the bytes. The name is safe only after [`Disk::sync_dir`].
@@ -217,8 +214,9 @@ impl NewFile {
             .map_err(|source| Error::io("sync", &self.path, source))
     }
 
-    /// Starts writing back behind the writer, so that the final sync finds little left to do.
-    pub(crate) fn write_behind(&self) -> Result<WriteBehind> {
+    /// From now on a second thread syncs what was written while more is, so that the final sync finds
+    /// little left to do.
+    pub(crate) fn write_behind(&mut self) -> Result<()> {
         // Opened anew and not cloned: Linux reports a failed write-back once to each open file description,
         // and a clone would share ours and swallow what the final sync must see.
         let file = File::open(&self.path).map_err(|e| Error::io("open", &self.path, e))?;
@@ -227,20 +225,30 @@ impl NewFile {
             // Its errors need no care: the final sync reports them too, and is the one that decides.
             while nudges.recv().is_ok() && file.sync_data().is_ok() {}
         });
-        Ok(WriteBehind { nudge: Some(nudge), worker: Some(worker) })
+        self.behind = Some(WriteBehind { nudge: Some(nudge), worker: Some(worker), unsynced: 0 });
+        Ok(())
     }
 }
 
+/// Bytes between two requests to write back.
+const WRITE_BEHIND: u64 = 64 << 20;
+
 /// A thread that syncs a file while it grows.
 #[derive(Debug)]
-pub(crate) struct WriteBehind {
+struct WriteBehind {
     nudge: Option<SyncSender<()>>,
     worker: Option<JoinHandle<()>>,
+    unsynced: u64,
 }
 
 impl WriteBehind {
-    /// Asks for a sync of what is there, unless one is already waiting.
-    pub(crate) fn nudge(&self) {
+    /// Asks for a sync after every [`WRITE_BEHIND`] bytes, unless one is already waiting.
+    fn advance(&mut self, bytes: u64) {
+        self.unsynced += bytes;
+        if self.unsynced < WRITE_BEHIND {
+            return;
+        }
+        self.unsynced = 0;
         if let Some(nudge) = &self.nudge {
             let _ = nudge.try_send(());
         }

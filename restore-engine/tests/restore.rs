@@ -3,6 +3,7 @@
 //! Goal: whatever the source holds and whenever the world stops, the target is as it was or complete.
 //! Method: real snapshots (`tests/data`), and a [`Disk`] whose watcher can record every durable step, fail
 //! one of them, or let nothing happen any more from some step on, as a killed process would.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::collections::BTreeSet;
 use std::fs;

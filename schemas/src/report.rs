@@ -286,7 +286,7 @@ pub struct PlannedBump {
     pub reason: String,
 }
 
-/// What a restore did: written beside each data directory as `etcdr-restore-<stamp>.json`.
+/// What a restore did: written beside each data directory as `<data-dir>.etcdr-receipt.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RestoreReceipt {
     /// The plan that was carried out.

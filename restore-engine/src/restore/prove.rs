@@ -8,7 +8,7 @@ use etcdr_schemas::report::{Finding, OfflineHash, Severity};
 
 use super::site::MemberSite;
 use crate::bolt::{Db, check};
-use crate::durable::Disk;
+use crate::durable::NewFile;
 use crate::error::{Error, Result};
 use crate::local::LocalFile;
 use crate::mvcc;
@@ -27,10 +27,10 @@ pub(super) struct Proof {
 
 /// Checks the page graph, computes HashKV and syncs the file, all at once: two of them read what is in
 /// memory anyway, and the third waits for the disk.
-pub(super) fn database(disk: &Disk, path: &Path, progress: &dyn Progress) -> Result<Proof> {
+pub(super) fn database(file: &NewFile, path: &Path, progress: &dyn Progress) -> Result<Proof> {
     let db = Db::open(LocalFile::open(path)?)?;
     std::thread::scope(|scope| {
-        let sync = scope.spawn(|| disk.sync_file(path));
+        let sync = scope.spawn(|| file.sync());
         let hash = scope.spawn(|| mvcc::key_space(&db, None));
         let findings = structure(&db, progress);
         let stopped = |_| Error::SelfCheck {
