@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::bridge::{self, joined};
 use crate::error::{Error, Result};
 use crate::keys::Recipients;
-use crate::seal::{self, Input, Pipeline, Recipe, Sealed, Tap};
+use crate::seal::{self, Input, Pipeline, Recipe, Sealed, Spare, Tap};
 use crate::seek_table::FRAME_SIZE;
 use crate::store::Store;
 use crate::upload;
@@ -84,9 +84,12 @@ impl<T: Tap> ImageUpload<T> {
         let encryptor = bridge::blocking(&handle, move || {
             recipients.as_ref().map(Recipients::encryptor).transpose()
         });
+        let workers = options.workers.clamp(1, 16);
+        let spare = Spare::new(workers);
         let recipe = Recipe {
-            workers: options.workers.clamp(1, 16),
-            compress: seal::zstd(options.level.clamp(1, 19)),
+            workers,
+            compress: seal::zstd(options.level.clamp(1, 19), spare.clone()),
+            spare,
             encryptor: encryptor.join().await?,
         };
         let (writer, parts) = upload::parts();

@@ -25,6 +25,7 @@ mod store;
 mod repository;
 
 mod bridge;
+mod buffers;
 pub mod image;
 mod pool;
 mod publish;

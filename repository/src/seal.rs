@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use zstd::zstd_safe::CParameter;
 
 use crate::bridge::{self, Blocking};
+use crate::buffers::Buffers;
 use crate::error::{BoxError, Error, Result};
 use crate::pool::{self, Collect, MakeWork, Submit};
 use crate::seek_table::{FRAME_SIZE, Frame, SeekTable};
@@ -71,6 +72,21 @@ pub(crate) struct Recipe {
     pub(crate) workers: usize,
     pub(crate) compress: MakeWork<Vec<u8>, Packed>,
     pub(crate) encryptor: Option<Encryptor>,
+    pub(crate) spare: Spare,
+}
+
+/// Buffers of the frames, before and after compression.
+#[derive(Clone)]
+pub(crate) struct Spare {
+    plain: Buffers,
+    packed: Buffers,
+}
+
+impl Spare {
+    /// As many as can be in flight: one per worker, one queued, one at each end.
+    pub(crate) fn new(workers: usize) -> Self {
+        Self { plain: Buffers::new(workers + 3), packed: Buffers::new(workers + 3) }
+    }
 }
 
 /// What was written.
@@ -96,24 +112,28 @@ pub(crate) fn start<T: Tap, S: Sink + Send + 'static>(
 ) -> Pipeline<T> {
     let (input, chunks) = mpsc::channel(INPUT_QUEUE);
     let (submit, collect) = pool::start(handle, recipe.workers, &recipe.compress);
-    let framing = bridge::blocking(handle, move || frame_stage(chunks, tap, submit));
-    let sealing = bridge::blocking(handle, move || seal_stage(&collect, recipe.encryptor, sink));
+    let Spare { plain, packed } = recipe.spare;
+    let framing = bridge::blocking(handle, move || frame_stage(chunks, tap, submit, &plain));
+    let sealing =
+        bridge::blocking(handle, move || seal_stage(&collect, recipe.encryptor, sink, &packed));
     Pipeline { input, framing, sealing }
 }
 
 /// Compression with frame checksums and sizes, one context per worker.
-pub(crate) fn zstd(level: i32) -> MakeWork<Vec<u8>, Packed> {
+pub(crate) fn zstd(level: i32, spare: Spare) -> MakeWork<Vec<u8>, Packed> {
     Arc::new(move || {
         let mut context = zstd::bulk::Compressor::new(level).map_err(Error::Compress)?;
         for parameter in [CParameter::ChecksumFlag(true), CParameter::ContentSizeFlag(true)] {
             context.set_parameter(parameter).map_err(Error::Compress)?;
         }
+        let spare = spare.clone();
         Ok(Box::new(move |plain: Vec<u8>| {
-            let mut bytes = Vec::with_capacity(zstd::zstd_safe::compress_bound(plain.len()));
+            let mut bytes = spare.packed.take(zstd::zstd_safe::compress_bound(plain.len()));
             context.compress_to_buffer(&plain, &mut bytes).map_err(Error::Compress)?;
-            let plain = u32::try_from(plain.len())
+            let size = u32::try_from(plain.len())
                 .map_err(|_| Error::Worker("a frame is too large".to_owned()))?;
-            Ok(Packed { bytes, plain })
+            spare.plain.give(plain);
+            Ok(Packed { bytes, plain: size })
         }))
     })
 }
@@ -122,10 +142,11 @@ fn frame_stage<T: Tap>(
     mut chunks: mpsc::Receiver<Input>,
     mut tap: T,
     submit: Submit<Vec<u8>, Packed>,
+    spare: &Buffers,
 ) -> Result<(T, u64)> {
     let full = FRAME_SIZE as usize;
     let mut size = 0u64;
-    let mut frame = Vec::with_capacity(full);
+    let mut frame = spare.take(full);
     loop {
         let chunk = match chunks.blocking_recv() {
             Some(Input::Chunk(chunk)) => chunk,
@@ -140,7 +161,7 @@ fn frame_stage<T: Tap>(
             frame.extend_from_slice(now);
             rest = later;
             if frame.len() == full {
-                submit.give(std::mem::replace(&mut frame, Vec::with_capacity(full)))?;
+                submit.give(std::mem::replace(&mut frame, spare.take(full)))?;
             }
         }
     }
@@ -156,6 +177,7 @@ fn seal_stage<S: Sink>(
     frames: &Collect<Packed>,
     encryptor: Option<Encryptor>,
     sink: S,
+    spare: &Buffers,
 ) -> Result<Sealed> {
     let failed = |error| Error::from_io("the image", error);
     let sink = Hashing { inner: sink, hasher: RunningSha256::new(), size: 0 };
@@ -168,6 +190,7 @@ fn seal_stage<S: Sink>(
             return Err(too_large());
         }
         outer.write_all(&packed.bytes).map_err(failed)?;
+        spare.give(packed.bytes);
     }
     outer.write_all(&table.encode()).map_err(failed)?;
     let sink = outer.finish().map_err(failed)?;
@@ -297,7 +320,8 @@ mod tests {
         fail_at_frame: usize,
         encryptor: Option<Encryptor>,
     ) -> Result<Sealed> {
-        let zstd = zstd(1);
+        let spare = Spare::new(2);
+        let zstd = zstd(1, spare.clone());
         let frames = Arc::new(Mutex::new(0));
         let compress: MakeWork<Vec<u8>, Packed> = Arc::new(move || {
             let (mut work, frames) = (zstd()?, Arc::clone(&frames));
@@ -310,7 +334,7 @@ mod tests {
                 work(frame)
             }))
         });
-        let recipe = Recipe { workers: 2, compress, encryptor };
+        let recipe = Recipe { workers: 2, compress, encryptor, spare };
         let Pipeline { input, framing, sealing } = start(&Handle::current(), recipe, (), disk);
         for piece in data.chunks(100_000) {
             let chunk = Bytes::copy_from_slice(piece);

@@ -8,12 +8,14 @@ use std::io::{self, Write};
 use std::sync::mpsc as blocking_mpsc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::bridge::joined;
+use crate::buffers::Buffers;
 use crate::error::{Error, Result};
 use crate::store::Store;
 
@@ -33,9 +35,9 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A part on its way from the writer to the task.
 pub(crate) enum Part {
     /// There are more.
-    More(Vec<u8>),
+    More(Bytes),
     /// The object ends with this one.
-    Last(Vec<u8>),
+    Last(Bytes),
 }
 
 /// A destination that must be closed to count.
@@ -51,6 +53,7 @@ pub(crate) struct PartWriter {
     buffer: Vec<u8>,
     limit: usize,
     sent: u64,
+    spare: Buffers,
 }
 
 /// The asynchronous half's end of the channels.
@@ -67,7 +70,8 @@ pub(crate) fn parts() -> (PartWriter, PartReader) {
         // The channel has room for all of them.
         let _ = release.try_send(());
     }
-    let writer = PartWriter { parts, permits, buffer: Vec::new(), limit: 0, sent: 0 };
+    let spare = Buffers::new(PARTS);
+    let writer = PartWriter { parts, permits, buffer: Vec::new(), limit: 0, sent: 0, spare };
     (writer, PartReader { parts: incoming, permits: release })
 }
 
@@ -81,15 +85,15 @@ impl PartWriter {
     fn begin_part(&mut self) -> Result<()> {
         self.permits.recv().map_err(|_| Error::Stopped)?;
         self.limit = part_size(self.sent);
-        self.buffer = Vec::with_capacity(self.limit);
+        self.buffer = self.spare.take(self.limit);
         Ok(())
     }
 
-    fn send(&mut self, part: fn(Vec<u8>) -> Part) -> Result<()> {
+    fn send(&mut self, part: fn(Bytes) -> Part) -> Result<()> {
         let body = std::mem::take(&mut self.buffer);
         self.sent = self.sent.saturating_add(body.len() as u64);
         self.limit = 0;
-        self.parts.blocking_send(part(body)).map_err(|_| Error::Stopped)
+        self.parts.blocking_send(part(self.spare.lend(body))).map_err(|_| Error::Stopped)
     }
 }
 
@@ -143,7 +147,7 @@ pub(crate) async fn run(store: Store, key: Path, mut incoming: PartReader) -> Re
 
 /// An object of one part needs no multipart upload; the staging key is this run's own, so that a
 /// repeated request does no harm.
-async fn put_whole(store: &Store, key: &Path, body: Vec<u8>) -> Result<()> {
+async fn put_whole(store: &Store, key: &Path, body: Bytes) -> Result<()> {
     let put = store.put(key, PutPayload::from(body)).await;
     put.map(drop).map_err(|source| Error::store("upload", key, source))
 }
@@ -151,11 +155,11 @@ async fn put_whole(store: &Store, key: &Path, body: Vec<u8>) -> Result<()> {
 async fn send_parts(
     upload: &mut dyn MultipartUpload,
     flying: &mut JoinSet<Result<()>>,
-    first: Vec<u8>,
+    first: Bytes,
     mut incoming: PartReader,
     key: &Path,
 ) -> Result<()> {
-    let mut put = |flying: &mut JoinSet<Result<()>>, body: Vec<u8>| {
+    let mut put = |flying: &mut JoinSet<Result<()>>, body: Bytes| {
         let (part, key) = (upload.put_part(PutPayload::from(body)), key.clone());
         flying.spawn(
             async move { part.await.map_err(|source| Error::store("upload", &key, source)) },
