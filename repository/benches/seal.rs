@@ -83,9 +83,26 @@ fn peak_mib() -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
-fn say(what: &str, size: u64, since: Instant) {
-    let seconds = since.elapsed().as_secs_f64();
-    println!("{what:<24} {seconds:>7.2} s  {:>7.0} MB/s", size as f64 / 1e6 / seconds);
+/// Processor time of this process in seconds, in all threads: what a busy machine does not change.
+fn processor() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    ticks as f64 / 100.0
+}
+
+struct Since(Instant, f64);
+
+impl Since {
+    fn now() -> Self {
+        Self(Instant::now(), processor())
+    }
+
+    fn say(&self, what: &str, size: u64) {
+        let (wall, busy) = (self.0.elapsed().as_secs_f64(), processor() - self.1);
+        let rate = size as f64 / 1e6 / wall;
+        println!("{what:<24} {wall:>7.2} s  {rate:>7.0} MB/s  {busy:>7.2} s of processor");
+    }
 }
 
 #[tokio::main]
@@ -111,7 +128,7 @@ async fn main() {
     let cluster = ClusterName::default();
     let id = SnapshotId::new(chrono::DateTime::UNIX_EPOCH, Revision(1), 1);
 
-    let begun = Instant::now();
+    let begun = Since::now();
     let options = SealOptions::new(Some(recipients));
     let mut upload =
         repository.begin_image(&cluster, options, id.time(), 1, Digest::default()).await.unwrap();
@@ -122,24 +139,24 @@ async fn main() {
     }
     let (staged, Digest(plain)) = upload.finish().await.unwrap();
     let size = staged.plain_size();
-    say("seal, upload, fsync", size, begun);
-    let reading = Instant::now();
+    begun.say("seal, upload, fsync", size);
+    let reading = Since::now();
     let stored = repository.publish_image(staged, &id).await.unwrap();
     let proven = repository.read_back(&stored).await.unwrap();
-    say("read back", stored.stored_size(), reading);
-    say("save in all", size, begun);
+    reading.say("read back", stored.stored_size());
+    begun.say("save in all", size);
     println!("ratio {:.2}, {} MiB plain", size as f64 / stored.stored_size() as f64, size >> 20);
     println!("memory above the source: {} MiB", peak_mib() - before);
 
     let image = proven.describe(plain.finish());
     let identities = Identities::parse(&pair.identity_file, "bench").unwrap();
-    let opening = Instant::now();
+    let opening = Since::now();
     let sealed = repository.open_image(&image, &identities).await.unwrap();
     let chunks = sealed.chunks();
     let drained = tokio::task::spawn_blocking(move || {
         chunks.map(|chunk| chunk.unwrap().len() as u64).sum::<u64>()
     });
     assert_eq!(drained.await.unwrap(), size);
-    say("unseal, both digests", size, opening);
+    opening.say("unseal, both digests", size);
     println!("memory above the source: {} MiB", peak_mib() - before);
 }

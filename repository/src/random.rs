@@ -94,7 +94,9 @@ impl RandomImage {
         // Bounded: the table was checked when the image was opened.
         let mut bytes = vec![0; packed as usize];
         source.packed.read_exact(&mut bytes).map_err(failed)?;
-        source.unpacker.unpack(key, &bytes, plain)
+        let mut frame = Vec::new();
+        source.unpacker.unpack(key, &bytes, plain, &mut frame)?;
+        Ok(frame)
     }
 
     fn fill(&self, mut buf: &mut [u8], mut offset: u64) -> Result<()> {

@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::bridge;
+use crate::buffers::Buffers;
 use crate::error::{Error, Result};
 use crate::fetch::Object;
 use crate::keys::Identities;
@@ -76,7 +77,9 @@ impl SealedImage {
     pub fn chunks(&self) -> PlainChunks {
         let parts = &self.parts;
         let (chunks, out) = sync_channel(1);
-        let (submit, collect) = pool::start(&parts.handle, WORKERS, &unpack(&parts.image.key));
+        let spare = Spare { packed: Buffers::new(WORKERS + 3), plain: Buffers::new(WORKERS + 4) };
+        let unpack = unpack(&parts.image.key, &spare);
+        let (submit, collect) = pool::start(&parts.handle, WORKERS, &unpack);
         let (feed, stored) = mpsc::channel(1);
         let stream = parts.object.stream(&parts.handle);
         let pump = async move {
@@ -88,14 +91,14 @@ impl SealedImage {
             }
         };
         let _detached = parts.handle.spawn(pump);
-        let splitting = Arc::clone(parts);
+        let (splitting, plain) = (Arc::clone(parts), spare.plain.clone());
         let _detached = bridge::blocking(&parts.handle, move || {
-            split_stage(&splitting, stored, submit);
+            split_stage(&splitting, stored, submit, &spare.packed);
             Ok(())
         });
         let ordering = Arc::clone(parts);
         let _detached = bridge::blocking(&parts.handle, move || {
-            order_stage(&ordering.image, &collect, &chunks);
+            order_stage(&ordering.image, &collect, &chunks, &plain);
             Ok(())
         });
         let sequential = Sequential { out: Some(out), left: parts.image.plain_size };
@@ -159,12 +162,24 @@ struct PackedFrame {
     plain: u32,
 }
 
-fn unpack(key: &str) -> MakeWork<PackedFrame, Vec<u8>> {
-    let key = key.to_owned();
+/// Buffers of the frames, before and after decompression.
+#[derive(Clone)]
+struct Spare {
+    packed: Buffers,
+    plain: Buffers,
+}
+
+fn unpack(key: &str, spare: &Spare) -> MakeWork<PackedFrame, Vec<u8>> {
+    let (key, spare) = (key.to_owned(), spare.clone());
     Arc::new(move || {
-        let key = key.clone();
+        let (key, spare) = (key.clone(), spare.clone());
         let mut unpacker = Unpacker::new()?;
-        Ok(Box::new(move |frame: PackedFrame| unpacker.unpack(&key, &frame.bytes, frame.plain)))
+        Ok(Box::new(move |frame: PackedFrame| {
+            let mut plain = spare.plain.take(frame.plain as usize);
+            unpacker.unpack(&key, &frame.bytes, frame.plain, &mut plain)?;
+            spare.packed.give(frame.bytes);
+            Ok(plain)
+        }))
     })
 }
 
@@ -176,13 +191,21 @@ impl Unpacker {
         zstd::bulk::Decompressor::new().map(Self).map_err(Error::Compress)
     }
 
-    /// `plain` is bounded by the seek table's check; zstd writes no byte more than that.
-    pub(crate) fn unpack(&mut self, key: &str, packed: &[u8], plain: u32) -> Result<Vec<u8>> {
-        let mut out = Vec::with_capacity(plain as usize);
-        let done = self.0.decompress_to_buffer(packed, &mut out);
+    /// Replaces the content of `out`. zstd writes no byte beyond the capacity, which is bounded: it is
+    /// that of some frame of a checked seek table.
+    pub(crate) fn unpack(
+        &mut self,
+        key: &str,
+        packed: &[u8],
+        plain: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        out.clear();
+        out.reserve_exact(plain as usize);
+        let done = self.0.decompress_to_buffer(packed, out);
         done.map_err(|error| Error::damaged(key, format!("a frame does not unpack: {error}")))?;
         if out.len() == plain as usize {
-            return Ok(out);
+            return Ok(());
         }
         let reason = format!("a frame unpacks to {} bytes instead of {plain}", out.len());
         Err(Error::damaged(key, reason))
@@ -194,22 +217,31 @@ fn split_stage(
     parts: &Parts,
     stored: mpsc::Receiver<Result<Bytes>>,
     submit: Submit<PackedFrame, Vec<u8>>,
+    spare: &Buffers,
 ) {
     let digest = Arc::new(OnceLock::new());
     let reader = StoredReader::new(stored, Arc::clone(&digest));
-    match split(parts, reader, &submit).and_then(|()| check_stored(&parts.image, &digest)) {
+    match split(parts, reader, &submit, spare).and_then(|()| check_stored(&parts.image, &digest)) {
         // A reader that is gone needs no end.
         Ok(()) => drop(submit.done()),
         Err(error) => submit.fail(error),
     }
 }
 
-fn split(parts: &Parts, reader: StoredReader, submit: &Submit<PackedFrame, Vec<u8>>) -> Result<()> {
+fn split(
+    parts: &Parts,
+    reader: StoredReader,
+    submit: &Submit<PackedFrame, Vec<u8>>,
+    spare: &Buffers,
+) -> Result<()> {
     let failed = |error| Error::from_io(&parts.image.key, error);
     let mut packed = Packed::open(&parts.image, &parts.identities, reader)?;
     for &Frame { packed: size, plain } in parts.table.frames() {
-        let mut bytes = vec![0; size as usize];
-        packed.read_exact(&mut bytes).map_err(failed)?;
+        let mut bytes = spare.take(size as usize);
+        let read = (&mut packed).take(size.into()).read_to_end(&mut bytes).map_err(failed)?;
+        if read != size as usize {
+            return Err(Error::damaged(&parts.image.key, "it ends inside a frame"));
+        }
         submit.give(PackedFrame { bytes, plain })?;
     }
     // The rest is the seek table, read before; reading to the end authenticates the age file and
@@ -241,14 +273,19 @@ fn matching(
 }
 
 /// Puts frames out in order, one behind, and the last one only when everything matched.
-fn order_stage(image: &Image, frames: &Collect<Vec<u8>>, out: &SyncSender<io::Result<Bytes>>) {
+fn order_stage(
+    image: &Image,
+    frames: &Collect<Vec<u8>>,
+    out: &SyncSender<io::Result<Bytes>>,
+    spare: &Buffers,
+) {
     let mut hasher = RunningSha256::new();
     let mut held: Option<Bytes> = None;
     loop {
         let next = match frames.next() {
             Ok(Some(frame)) => {
                 hasher.update(&frame);
-                held.replace(Bytes::from(frame)).map(Ok)
+                held.replace(spare.lend(frame)).map(Ok)
             }
             Ok(None) => break,
             Err(error) => {
