@@ -173,9 +173,9 @@ fn missing(location: &Location, error: Error) -> Error {
     let text = error.to_string();
     let bucket = ["NoSuchBucket", "ContainerNotFound", "specified bucket does not exist"];
     let detail = if bucket.iter().any(|code| text.contains(code)) {
-        "the bucket does not exist"
+        "the bucket does not exist".to_owned()
     } else {
-        "there is no etcdr.json"
+        format!("there is no {}", layout::REPOSITORY)
     };
-    Error::RepositoryMissing { location: location.to_string(), detail: detail.to_owned() }
+    Error::RepositoryMissing { location: location.to_string(), detail }
 }

@@ -99,9 +99,12 @@ fn base(name: &str) -> &str {
 
 fn like_a_snapshot(name: &str) -> bool {
     let base = base(name).to_ascii_lowercase();
-    let suffixes = [".db", ".snap", ".snapshot", ".db.gz", ".db.zst", ".db.zst.age"];
+    let layers = [".age", ".zst", ".gz"];
+    // Each layer's suffix once, outermost first: what is left names the content.
+    let inner = layers.iter().fold(base.as_str(), |name, layer| name.trim_end_matches(layer));
     let raft = name.contains("member/snap/");
-    !raft && (base.starts_with("snapshot") || suffixes.iter().any(|suffix| base.ends_with(suffix)))
+    let named = [".db", ".snap", ".snapshot"].iter().any(|suffix| inner.ends_with(suffix));
+    !raft && (named || base.starts_with("snapshot"))
 }
 
 fn short(name: &str) -> String {
