@@ -8,14 +8,16 @@ help:
 	@echo "make lint    formatting and lints, as the gate runs them"
 	@echo "make setup   only fetch what demo and test need"
 
-demo:
-	scripts/etcd-install >/dev/null
-	cargo run --quiet --package etcdr -- demo
+demo: binary
+	ETCD_BIN_DIR="$$(scripts/etcd-install)" "$$(scripts/built-binary)" demo
 
-# The binary is built together with the tests, so that both share one build of everything.
-test: setup
+test: setup binary
 	cargo test --workspace --no-run
 	ETCDR_BIN="$$(scripts/built-binary)" cargo test --workspace
+
+# `--workspace` makes cargo choose features as for the tests, so that demo and test share one build.
+binary:
+	cargo build --workspace --bin etcdr
 
 bench:
 	scripts/etcd-install >/dev/null
@@ -29,4 +31,4 @@ lint:
 setup:
 	scripts/etcd-versions
 
-.PHONY: help demo test bench lint setup
+.PHONY: help demo test binary bench lint setup

@@ -37,7 +37,8 @@ fn build() -> PathBuf {
         name == "HOME" || name.starts_with("CARGO_HOME") || name.starts_with("RUSTUP")
     }));
     build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    build.args(["build", "--quiet", "--package", "etcdr", "--target-dir"]).arg(target);
+    // `--workspace` chooses features as `cargo test --workspace` did, so that little is built twice.
+    build.args(["build", "--quiet", "--workspace", "--bin", "etcdr", "--target-dir"]).arg(target);
     if profile.ends_with("release") {
         build.arg("--release");
     }

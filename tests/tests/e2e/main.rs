@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "all of it is tests, helpers too")]
 
 mod damage;
+mod demo;
 mod etcd_failures;
 mod files_as_sources;
 mod full_disk;
