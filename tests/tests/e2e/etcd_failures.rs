@@ -125,7 +125,7 @@ fn a_stream_cut_at_any_byte_never_becomes_a_snapshot() {
     let total = whole.moved();
     let before = place.objects();
     let mut rng = workload::Rng(11);
-    let count = rounds(20);
+    let count = rounds(40);
     for round in 0..count {
         // Everywhere, and the very end with its digest most of all.
         let limit = match round % 3 {

@@ -32,8 +32,8 @@ fn a_raw_copy_of_a_database_boots() {
         let members = one_member(&place);
         let receipt = restore(&place, &["--file", &raw], &members, &["--bump-revision", "0"]);
         assert_eq!(hash_of(&receipt), source.hash);
-        let warnings = receipt["plan"]["warnings"].to_string();
-        assert!(warnings.contains("no digest"), "{warnings}");
+        let notes = receipt["plan"]["notes"].to_string();
+        assert!(notes.contains("no digest"), "{notes}");
         assert_eq!(boot(version, members).hash_kv(source.load.revision), [source.hash]);
     }
 }

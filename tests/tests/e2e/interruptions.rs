@@ -36,7 +36,7 @@ fn a_killed_save_leaves_only_whole_snapshots() {
     let cluster = bulky(&mut place);
     let whole = timed(|| drop(place.save()));
     let mut rng = Rng(22);
-    let (mut killed, count) = (0, rounds(6));
+    let (mut killed, count) = (0, rounds(12));
     for _ in 0..count {
         let mut running = place.spawn(&["snapshot", "save"]);
         pause(&mut rng, whole);
@@ -99,7 +99,7 @@ fn a_killed_restore_leaves_no_target_or_a_whole_one() {
     let whole = timed(|| drop(place.run(&args)));
     let mut rng = Rng(23);
     let (mut killed, mut complete) = (0, 0);
-    for _ in 0..rounds(6) {
+    for _ in 0..rounds(12) {
         drop(std::fs::remove_dir_all(&parent));
         let mut running = place.spawn(&args);
         pause(&mut rng, whole);
