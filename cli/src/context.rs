@@ -97,7 +97,9 @@ impl Global {
         let variables =
             std::env::vars().filter(|(name, _)| ours.iter().any(|prefix| name.starts_with(prefix)));
         let mut options = StoreOptions::from_variables(variables);
-        options.ca_bundle.clone_from(&self.store_cacert);
+        if self.store_cacert.is_some() {
+            options.ca_bundle.clone_from(&self.store_cacert);
+        }
         options
     }
 

@@ -52,8 +52,8 @@ pub(crate) struct Received {
     pub(crate) size: u64,
     /// SHA-256 of the whole file.
     pub(crate) sha256: Sha256Digest,
-    /// The last 32 bytes, and SHA-256 of all before them.
-    trailer: (Sha256Digest, Sha256Digest),
+    /// The last 32 bytes, and SHA-256 of all before them; absent when the reader has vouched for both.
+    trailer: Option<(Sha256Digest, Sha256Digest)>,
     shape: Shape,
 }
 
@@ -65,7 +65,16 @@ pub(crate) struct Intake {
     limit: u64,
     taken: u64,
     handed_on: u64,
-    hasher: Hasher,
+    digest: Digest,
+}
+
+/// Who knows the stream's digest.
+#[derive(Debug)]
+enum Digest {
+    /// It is computed here.
+    Here(Hasher),
+    /// The reader of the stream ends in an error unless it is this one.
+    ByReader(Sha256Digest),
 }
 
 impl Intake {
@@ -77,7 +86,10 @@ impl Intake {
             limit: expected.map_or(u64::MAX, |expected| expected.size),
             taken: 0,
             handed_on: 0,
-            hasher: Hasher::start(),
+            digest: match expected {
+                Some(Expected { sha256, by_reader: true, .. }) => Digest::ByReader(sha256),
+                _ => Digest::Here(Hasher::start()),
+            },
         }
     }
 
@@ -90,7 +102,9 @@ impl Intake {
         if self.taken > self.limit {
             return Err(Error::Length { expected: self.limit, actual: self.taken });
         }
-        self.hasher.feed(chunk.clone())?;
+        if let Digest::Here(hasher) = &self.digest {
+            hasher.feed(chunk.clone())?;
+        }
         if self.shape.is_none() {
             let part = chunk.split_to(chunk.len().min(HEAD - self.head.len()));
             self.head.extend_from_slice(&part);
@@ -135,13 +149,14 @@ impl Intake {
             let expected = shape.db_size.saturating_add(TRAILER as u64);
             return Err(Error::Length { expected, actual: size });
         }
-        let digests = self.hasher.finish()?;
-        Ok(Received {
-            size,
-            sha256: digests.whole,
-            trailer: (digests.trailer, digests.but_trailer),
-            shape,
-        })
+        let (sha256, trailer) = match self.digest {
+            Digest::ByReader(sha256) => (sha256, None),
+            Digest::Here(hasher) => {
+                let digests = hasher.finish()?;
+                (digests.whole, Some((digests.trailer, digests.but_trailer)))
+            }
+        };
+        Ok(Received { size, sha256, trailer, shape })
     }
 }
 
@@ -171,10 +186,9 @@ impl Received {
             differs("the size", expected.size.to_string(), self.size.to_string())?;
             differs("the SHA-256", expected.sha256.to_string(), self.sha256.to_string())?;
         }
-        if skip_hash_check {
+        let Some((expected, actual)) = self.trailer.filter(|_| !skip_hash_check) else {
             return Ok(());
-        }
-        let (expected, actual) = self.trailer;
+        };
         match self.form() {
             Form::Snapshot if expected == actual => Ok(()),
             Form::Snapshot => Err(Error::Digest { expected, actual }),
@@ -369,7 +383,8 @@ mod tests {
     #[test]
     fn a_stream_that_is_not_the_one_of_the_manifest_is_refused() {
         let file = snapshot(40);
-        let good = Expected { size: file.len() as u64, sha256: Sha256Digest::of(&file) };
+        let good =
+            Expected { size: file.len() as u64, sha256: Sha256Digest::of(&file), by_reader: false };
         let (received, _) = take(&file, 4096, false).unwrap();
         received.check(Some(good), false).unwrap();
         let other = Expected { sha256: Sha256Digest::of(b""), ..good };

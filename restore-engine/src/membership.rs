@@ -206,7 +206,7 @@ pub struct Member {
     pub peer_urls: Vec<PeerUrl>,
 }
 
-/// JSON of one member in bucket `members` and in the log (ETCD-FORMATS 2.5).
+/// JSON of one member in bucket `members` and in the log (docs/etcd-formats.md 2.5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRow {
     /// Id as a bare integer of up to 64 bits.

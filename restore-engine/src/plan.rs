@@ -115,9 +115,13 @@ pub fn plan(request: RestoreRequest) -> Result<Plan> {
         steps: Vec::new(),
         bytes_per_member,
         warnings: Vec::new(),
+        notes: Vec::new(),
     };
     report.steps = steps(&report, &request.source, request.replace);
-    report.warnings = warnings(&report, &cluster, &request.source, request.skip_hash_check);
+    report.warnings = cluster.warnings();
+    report.warnings.extend(request.source.warnings());
+    report.notes = request.source.notes(request.skip_hash_check);
+    report.notes.extend(notes(&report, &cluster));
     Ok(Plan {
         report,
         source: request.source,
@@ -242,23 +246,18 @@ fn steps(report: &RestorePlan, source: &Source, replace: bool) -> Vec<String> {
     steps
 }
 
-fn warnings(
-    report: &RestorePlan,
-    cluster: &NewCluster,
-    source: &Source,
-    skip_hash_check: bool,
-) -> Vec<String> {
-    let mut warnings = cluster.warnings();
-    warnings.extend(source.warnings(skip_hash_check));
+/// What follows from the request, and was asked for.
+fn notes(report: &RestorePlan, cluster: &NewCluster) -> Vec<String> {
+    let mut notes = Vec::new();
     if report.bump.is_none() {
-        warnings.push(
+        notes.push(
             "The revision is not raised: clients that saw later revisions of the lost cluster may wait \
              for them in silence. Restart them all, Kubernetes' control plane included."
                 .to_owned(),
         );
     }
     if cluster.token() == STOCK_TOKEN {
-        warnings.push(
+        notes.push(
             "The token is etcd's default: members of the lost cluster that come back may be taken for \
              peers of this one. Use a fresh token."
                 .to_owned(),
@@ -270,14 +269,14 @@ fn warnings(
         let bump = report.bump.as_ref().map_or("--bump-revision 0".to_owned(), |bump| {
             format!("--bump-revision {} --mark-compacted", bump.by)
         });
-        warnings.push(format!(
+        notes.push(format!(
             "This run does not write {}: restore the same snapshot there with --initial-cluster-token {} {bump}, \
              or the members will not agree.",
             elsewhere.join(", "),
             report.cluster_token
         ));
     }
-    warnings
+    notes
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The `.snap` file: raft's snapshot, which carries the membership for etcd 3.4 and 3.5.
 //!
 //! It wraps a JSON dump of the old v2 store in which nothing but the members is left. etcd's own dumps also
-//! carry an event history and statistics; every version boots without them (ETCD-FORMATS 4.4).
+//! carry an event history and statistics; every version boots without them (docs/etcd-formats.md 4.4).
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -191,7 +191,7 @@ pub struct DataDir {
 }
 
 /// Checks a member's data directory: database, log, raft snapshot, and that they belong together
-/// (ETCD-FORMATS 4.5: what keeps a server from starting).
+/// (docs/etcd-formats.md 4.5: what keeps a server from starting).
 ///
 /// # Errors
 /// When a file is missing or cannot be read, and [`Error::Wal`] or [`Error::Snap`] for damage that leaves

@@ -256,8 +256,11 @@ pub struct RestorePlan {
     pub steps: Vec<String>,
     /// Bytes that each target needs.
     pub bytes_per_member: u64,
-    /// What a person should know before going on.
+    /// What a person should look at before going on.
     pub warnings: Vec<String>,
+    /// What follows from what was asked for.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// One member of a planned cluster.

@@ -96,6 +96,9 @@ impl Args {
         for warning in &plan.report.warnings {
             output::say(format!("warning: {warning}"));
         }
+        if !global.quiet {
+            plan.report.notes.iter().for_each(|note| output::say(format!("note: {note}")));
+        }
         if self.dry_run {
             let preflight = restore::preflight(&plan);
             output::print(global.output, plan.report, render::plan)?;
@@ -159,8 +162,11 @@ async fn open_snapshot(global: &Global, name: &SnapshotName) -> anyhow::Result<O
     let manifest = repository.manifest(&global.cluster, &id).await?.manifest;
     let image = repository.open_image(&manifest.image, &global.identities()?).await?;
     let random = image.random();
-    let expected =
-        Expected { size: manifest.image.plain_size, sha256: manifest.image.plain_sha256 };
+    let expected = Expected {
+        size: manifest.image.plain_size,
+        sha256: manifest.image.plain_sha256,
+        by_reader: true,
+    };
     let source = context::blocking(move || Source::inspect(id.to_string(), random, Some(expected)))
         .await??;
     let chunks = Box::new(image.chunks());

@@ -1,6 +1,6 @@
 //! The structural check: every page of every tree is used once, holds what its place needs, and keys are in order.
 //!
-//! It finds what `bbolt check` finds (ETCD-FORMATS 1.9), looks into inline buckets too, and knows that
+//! It finds what `bbolt check` finds (docs/etcd-formats.md 1.9), looks into inline buckets too, and knows that
 //! rows of bucket `key` are revisions. Trees are read in batches in file order, so that a sealed image is
 //! decompressed about once, and goes on after a finding wherever the rest still makes sense. Memory is one bit
 //! for a page (two when a freelist is stored) and a batch for each level.

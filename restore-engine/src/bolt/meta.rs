@@ -164,7 +164,7 @@ fn page_at<R: ReadAt + ?Sized>(source: &R, offset: u64) -> Result<[u8; META_END]
 mod tests {
     use super::*;
 
-    // Page 0 of a real snapshot (ETCD-FORMATS 1.3).
+    // Page 0 of a real snapshot (docs/etcd-formats.md 1.3).
     const REAL: &str = "00000000000000000400000000000000edda0ced020000000010000000000000030000000000000000000000\
         00000000ffffffffffffffff05000000000000000f000000000000008a746a5300eb4773";
 

@@ -233,7 +233,7 @@ impl<'a> Node<'a> {
 mod tests {
     use super::*;
 
-    // A leaf from a real server: bucket `auth` of a fresh cluster, inline (ETCD-FORMATS 1.6).
+    // A leaf from a real server: bucket `auth` of a fresh cluster, inline (docs/etcd-formats.md 1.6).
     const AUTH: &[u8] = b"\0\0\0\0\0\0\0\0\x02\0\x01\0\0\0\0\0\0\0\0\0\x10\0\0\0\x0c\0\0\0\x08\0\0\0authRevision\0\0\0\0\0\0\0\x07";
 
     #[test]

@@ -1,7 +1,7 @@
 //! HashKV: the hash that every member computes over its key space, and how many keys are live.
 //!
 //! Without compaction it is a CRC over all rows. After one, a row at or below the compact revision only counts
-//! when it is the newest of a live key (ETCD-FORMATS 5.1), because members may differ in what they have
+//! when it is the newest of a live key (docs/etcd-formats.md 5.1), because members may differ in what they have
 //! deleted already. Then the rows are read twice: once to find the newest ones, once to hash.
 
 use std::ops::ControlFlow;

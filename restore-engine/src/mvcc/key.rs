@@ -4,7 +4,7 @@ use etcdr_schemas::Revision;
 
 /// Key of a row: a revision, and whether the row deletes its key.
 ///
-/// Stored as `u64be main`, `_`, `u64be sub`, and `t` for a deletion (ETCD-FORMATS 2.1), so that bytes order
+/// Stored as `u64be main`, `_`, `u64be sub`, and `t` for a deletion (docs/etcd-formats.md 2.1), so that bytes order
 /// like revisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowKey {

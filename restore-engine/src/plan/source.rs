@@ -40,6 +40,10 @@ pub struct Expected {
     pub size: u64,
     /// SHA-256 of the snapshot file.
     pub sha256: Sha256Digest,
+    /// Whether the reader of the bytes holds them against `sha256` itself and ends in an error before the
+    /// last of them when they differ. They are not hashed a second time then: the manifest was written
+    /// only after etcd's own digest, which is part of them, had matched.
+    pub by_reader: bool,
 }
 
 /// What is restored.
@@ -94,23 +98,31 @@ impl Source {
 
     pub(super) const fn checked_by(&self) -> &'static str {
         match (self.expected, self.form) {
+            (Some(expected), _) if expected.by_reader => "the manifest's digest",
             (Some(_), _) => "the manifest's digest and etcd's own",
             (None, Form::Snapshot) => "etcd's digest",
             (None, Form::RawDatabase) => "its length",
         }
     }
 
-    pub(super) fn warnings(&self, skip_hash_check: bool) -> Vec<String> {
-        let mut warnings = Vec::new();
+    /// What follows from the kind of source that was named.
+    pub(super) fn notes(&self, skip_hash_check: bool) -> Vec<String> {
+        let mut notes = Vec::new();
         if self.form == Form::RawDatabase && self.expected.is_none() {
-            warnings.push(
+            notes.push(
                 "The source is a raw database: no digest covers it, only the structural check does. A copy \
                  of a running member's file may be torn."
                     .to_owned(),
             );
         } else if skip_hash_check {
-            warnings.push("etcd's digest is not checked, as asked for.".to_owned());
+            notes.push("etcd's digest is not checked, as asked for.".to_owned());
         }
+        notes
+    }
+
+    /// What is wrong with the source.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
         if self.alarms.iter().any(|alarm| alarm == "CORRUPT") {
             warnings.push(
                 "A CORRUPT alarm is in the snapshot: members of the source disagreed, and this copy may be the \
@@ -145,7 +157,7 @@ pub(crate) fn alarms<R: ReadAt>(db: &Db<R>) -> Result<Vec<String>> {
     Ok(kinds.into_iter().collect())
 }
 
-/// An alarm's row has the member and the kind in its key, and no value (ETCD-FORMATS 2.4).
+/// An alarm's row has the member and the kind in its key, and no value (docs/etcd-formats.md 2.4).
 fn kind(key: &[u8]) -> String {
     use etcdr_schemas::pb::etcd::AlarmMember;
     match <AlarmMember as prost::Message>::decode(key).map(|alarm| alarm.alarm) {

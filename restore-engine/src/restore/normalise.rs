@@ -1,4 +1,4 @@
-//! What a new cluster must not inherit from the database of the old one (ETCD-FORMATS 4.8).
+//! What a new cluster must not inherit from the database of the old one (docs/etcd-formats.md 4.8).
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -111,7 +111,7 @@ impl Changes {
     }
 
     /// An empty row at the new revision makes it the current one for every version; the marker in
-    /// `meta` makes the first boot compact all before it (ETCD-FORMATS 4.6).
+    /// `meta` makes the first boot compact all before it (docs/etcd-formats.md 4.6).
     fn bump(&mut self, bump: &PlannedBump) {
         self.patch.append.push((buckets::KEY.to_vec(), row_key(bump), Vec::new()));
         self.told.push(format!(

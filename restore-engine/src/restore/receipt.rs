@@ -140,7 +140,8 @@ fn render(receipt: &RestoreReceipt) -> String {
         receipt.moved_aside.iter().map(|moved| format!("{} is now {}", moved.from, moved.to));
     section(&mut text, "Moved aside", moved);
     section(&mut text, "Changed", receipt.changes.iter().cloned());
-    section(&mut text, "Take note", plan.warnings.iter().cloned());
+    section(&mut text, "Warnings", plan.warnings.iter().cloned());
+    section(&mut text, "Take note", plan.notes.iter().cloned());
     let commands = receipt.start_commands.iter().cloned();
     section(&mut text, "Start (with the client URLs and certificates of before)", commands);
     text

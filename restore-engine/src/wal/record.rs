@@ -1,4 +1,4 @@
-//! Layout of a WAL segment (ETCD-FORMATS 4.4).
+//! Layout of a WAL segment (docs/etcd-formats.md 4.4).
 //!
 //! A segment is a sequence of frames. A frame is a little-endian 64-bit length field, a protobuf record and 0 to 7
 //! zero bytes. The low 56 bits of the field are the record's length; when bit 63 is set, bits 56 to 58

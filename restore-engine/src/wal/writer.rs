@@ -57,7 +57,7 @@ mod tests {
     use super::*;
     use crate::membership::InitialCluster;
 
-    /// What etcdutl 3.5.30 wrote for one member with the default token (ETCD-FORMATS 4.4).
+    /// What etcdutl 3.5.30 wrote for one member with the default token (docs/etcd-formats.md 4.4).
     const REAL: &str = "\
         0400000000000084 08041000 00000000 \
         1f00000000000081 0801 10d5eddad004 1a15 08c0d3e5ebce8dc9ecc801 10a7c8f4a3988abefa29 00 \

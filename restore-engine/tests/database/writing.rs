@@ -122,7 +122,7 @@ fn rows_that_cannot_be_stored_are_refused() {
     }
 }
 
-/// A key space in the plainest words: ETCD-FORMATS 5.1.
+/// A key space in the plainest words: docs/etcd-formats.md 5.1.
 fn model(history: &[(i64, i64, u8, bool)], at: i64, compact: i64) -> (u32, u64) {
     let row = |(main, sub, key, deleted): (i64, i64, u8, bool)| {
         let name = format!("/k{key}");

@@ -184,8 +184,11 @@ async fn restore(
 ) -> anyhow::Result<(RestoreReceipt, String)> {
     let image = repository.open_image(&manifest.image, identities).await?;
     let random = image.random();
-    let expected =
-        Expected { size: manifest.image.plain_size, sha256: manifest.image.plain_sha256 };
+    let expected = Expected {
+        size: manifest.image.plain_size,
+        sha256: manifest.image.plain_sha256,
+        by_reader: true,
+    };
     let label = manifest.id.to_string();
     let source =
         context::blocking(move || Source::inspect(label, random, Some(expected))).await??;

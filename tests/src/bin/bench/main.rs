@@ -6,12 +6,13 @@
 //! and yours differ, the ratios less so.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod pods;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use bytes::Bytes;
 use etcdr_node::{Client, ClusterOptions, ConnectOptions, EtcdBinary, LocalCluster, MemberSpec};
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
@@ -41,7 +42,8 @@ struct Settings {
 
 impl Settings {
     fn from_env() -> anyhow::Result<Self> {
-        let variable = |name: &str, default: &str| std::env::var(name).unwrap_or(default.to_owned());
+        let variable =
+            |name: &str, default: &str| std::env::var(name).unwrap_or(default.to_owned());
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace root")?;
         let etcd = match std::env::var_os("ETCDR_BENCH_ETCD") {
             Some(dir) => PathBuf::from(dir),
@@ -50,8 +52,13 @@ impl Settings {
         let megabytes = variable("ETCDR_BENCH_MB", "100,1500");
         Ok(Self {
             etcd,
-            etcdr: variable("ETCDR_BENCH_BINARY", &root.join("target/release/etcdr").to_string_lossy()).into(),
-            results: variable("ETCDR_BENCH_RESULTS", &root.join("bench-results").to_string_lossy()).into(),
+            etcdr: variable(
+                "ETCDR_BENCH_BINARY",
+                &root.join("target/release/etcdr").to_string_lossy(),
+            )
+            .into(),
+            results: variable("ETCDR_BENCH_RESULTS", &root.join("bench-results").to_string_lossy())
+                .into(),
             megabytes: megabytes.split(',').map(str::parse).collect::<Result<_, _>>()?,
             rounds: variable("ETCDR_BENCH_ROUNDS", "5").parse()?,
         })
@@ -63,7 +70,8 @@ impl Settings {
 }
 
 fn newest_with_etcdutl(cache: &Path) -> anyhow::Result<PathBuf> {
-    let dirs = std::fs::read_dir(cache).with_context(|| format!("no {}: run `make setup`", cache.display()))?;
+    let dirs = std::fs::read_dir(cache)
+        .with_context(|| format!("no {}: run `make setup`", cache.display()))?;
     let with_tool = dirs.filter_map(Result::ok).map(|entry| entry.path());
     with_tool
         .filter(|path| path.join("etcdutl").exists())
@@ -81,62 +89,79 @@ async fn run(settings: &Settings, megabytes: u64) -> anyhow::Result<serde_json::
     let client = Client::connect(&ConnectOptions::new(&endpoint)).await?;
     fill(&client, megabytes << 20).await?;
     let keys = Keys::make(settings, dir)?;
+    let plain = dir.join("plain.db");
+    let saving = saving(settings, &client, &endpoint, &keys, &plain).await?;
+    drop(cluster);
+    let restoring = restoring(settings, &keys, &plain)?;
+    let size = std::fs::metadata(&plain)?.len();
+    Ok(report(megabytes, size, saving, restoring))
+}
 
+/// etcd's stream drained, etcdctl, and us, in turn. The last plain file stays for the restores.
+async fn saving(
+    settings: &Settings,
+    client: &Client,
+    endpoint: &str,
+    keys: &Keys,
+    plain: &Path,
+) -> anyhow::Result<[Samples; 3]> {
     let mut drain = Samples::new("drain etcd's stream");
     let mut etcdctl = Samples::new("etcdctl snapshot save");
     let mut save = Samples::new("etcdr snapshot save");
-    for round in 0..settings.rounds {
-        drain.push(drained(&client).await?);
-        let plain = dir.join(format!("plain-{round}.db"));
-        etcdctl.push(measure(Command::new(settings.tool("etcdctl")).env("ETCDCTL_API", "3").args([
-            "--endpoints", &endpoint, "--command-timeout", "600s", "snapshot", "save", &plain.to_string_lossy(),
-        ]))?);
+    for _ in 0..settings.rounds {
+        drain.push(drained(client).await?);
+        let mut official = Command::new(settings.tool("etcdctl"));
+        let flags = ["--endpoints", endpoint, "--command-timeout", "600s", "snapshot", "save"];
+        etcdctl.push(measure(official.env("ETCDCTL_API", "3").args(flags).arg(plain))?);
         let mut command = keys.etcdr(settings);
-        save.push(measure(command.args(["snapshot", "save", "--endpoints", &endpoint]))?);
-        if round > 0 {
-            std::fs::remove_file(&plain)?;
-        }
+        save.push(measure(command.args(["snapshot", "save", "--endpoints", endpoint]))?);
     }
-    drop(cluster);
+    Ok([drain, etcdctl, save])
+}
 
-    let plain = dir.join("plain-0.db");
+/// etcdutl on the plain file, us on the encrypted image, in turn; and a verification.
+fn restoring(settings: &Settings, keys: &Keys, plain: &Path) -> anyhow::Result<[Samples; 3]> {
+    let target = plain.with_file_name("restored");
     let mut etcdutl = Samples::new("etcdutl snapshot restore");
     let mut restore = Samples::new("etcdr restore (encrypted)");
     let mut verify = Samples::new("etcdr verify structure");
-    for round in 0..settings.rounds {
-        let target = dir.join(format!("etcdutl-{round}"));
-        etcdutl.push(measure(Command::new(settings.tool("etcdutl")).args([
-            "snapshot", "restore", &plain.to_string_lossy(), "--data-dir", &target.to_string_lossy(),
-        ]))?);
+    for _ in 0..settings.rounds {
+        let mut official = Command::new(settings.tool("etcdutl"));
+        official.args(["snapshot", "restore"]).arg(plain).arg("--data-dir").arg(&target);
+        etcdutl.push(measure(&mut official)?);
         std::fs::remove_dir_all(&target)?;
-        let target = dir.join(format!("etcdr-{round}"));
-        restore.push(measure(
-            keys.etcdr(settings).args(["restore", "latest", "--name", "m", "--data-dir"]).arg(&target),
-        )?);
+        let mut ours = keys.etcdr(settings);
+        ours.args(["restore", "latest", "--name", "m", "--data-dir"]).arg(&target);
+        restore.push(measure(&mut ours)?);
         std::fs::remove_dir_all(&target)?;
         verify.push(measure(keys.etcdr(settings).args(["verify", "latest"]))?);
     }
-    let size = std::fs::metadata(&plain)?.len();
+    Ok([etcdutl, restore, verify])
+}
+
+fn report(
+    megabytes: u64,
+    size: u64,
+    [drain, etcdctl, save]: [Samples; 3],
+    [etcdutl, restore, verify]: [Samples; 3],
+) -> serde_json::Value {
     let ratios = [
         ("save / drain", save.median() / drain.median(), "<= 1.5"),
         ("save / etcdctl", save.median() / etcdctl.median(), "< 1"),
         ("restore / etcdutl", restore.median() / etcdutl.median(), "<= 0.8"),
     ];
     let samples = [drain, etcdctl, save, etcdutl, restore, verify];
-    for sample in &samples {
-        sample.print(size);
-    }
+    samples.iter().for_each(|sample| sample.print(size));
     for (name, ratio, wanted) in ratios {
         println!("{name:<28} {ratio:>8.2}     wanted {wanted}");
     }
-    Ok(json!({
+    let ratio = |(name, ratio, wanted)| json!({ "name": name, "ratio": ratio, "wanted": wanted });
+    json!({
         "megabytes": megabytes,
         "snapshot_bytes": size,
         "samples": samples.iter().map(Samples::json).collect::<Vec<_>>(),
-        "ratios": ratios.iter().map(|(name, ratio, wanted)| json!({
-            "name": name, "ratio": ratio, "wanted": wanted,
-        })).collect::<Vec<_>>(),
-    }))
+        "ratios": ratios.map(ratio),
+    })
 }
 
 async fn start(binary: &EtcdBinary, data_dir: &Path) -> anyhow::Result<LocalCluster> {
@@ -144,41 +169,22 @@ async fn start(binary: &EtcdBinary, data_dir: &Path) -> anyhow::Result<LocalClus
     Ok(LocalCluster::start(binary, &members, &ClusterOptions::default()).await?)
 }
 
-/// Puts objects until the database has about `bytes`: keys of 40 to 60 bytes, values of 0.5 to 8 KiB that compress
-/// as JSON does.
+/// Puts pods until the database has about `bytes`.
 async fn fill(client: &Client, bytes: u64) -> anyhow::Result<()> {
     const PER_TXN: u64 = 64;
+    /// What an object takes in the database: bbolt fills pages of `key` to nine tenths.
+    const BYTES_PER_OBJECT: u64 = 4700;
     let began = Instant::now();
-    let average = 4096 + 512;
-    let txns = bytes / average / PER_TXN;
     let writer = client.writer();
-    stream::iter(0..txns)
-        .map(|txn| writer.txn_put((txn * PER_TXN..(txn + 1) * PER_TXN).map(object), 0))
-        .buffer_unordered(8)
-        .for_each(|result| async move { drop(result.unwrap()) })
-        .await;
+    let txns = bytes / BYTES_PER_OBJECT / PER_TXN;
+    let mut done = stream::iter(0..txns)
+        .map(|txn| writer.txn_put((txn * PER_TXN..(txn + 1) * PER_TXN).map(pods::pod), 0))
+        .buffer_unordered(8);
+    while let Some(result) = done.next().await {
+        result?;
+    }
     println!("filled in {:.0} s", began.elapsed().as_secs_f64());
     Ok(())
-}
-
-fn object(n: u64) -> (Bytes, Bytes) {
-    let mut random = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = move || {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random
-    };
-    let mut value = format!("k8s\0{{\"kind\":\"Pod\",\"metadata\":{{\"name\":\"pod-{n}\",\"uid\":\"");
-    let wanted = 512 + usize::try_from(next() % 7680).unwrap();
-    while value.len() < wanted {
-        let line = format!(
-            "{:016x}\",\"app.kubernetes.io/name\":\"service-{}\",\"image\":\"registry.local/team-{}/app:v{}\",\"phase\":\"Running\",\"hash\":\"",
-            next(), next() % 400, next() % 40, next() % 1000
-        );
-        value.push_str(&line);
-    }
-    (format!("/registry/pods/namespace-{}/pod-{n:09}", n % 97).into(), value.into())
 }
 
 struct Keys {
@@ -188,7 +194,11 @@ struct Keys {
 impl Keys {
     fn make(settings: &Settings, dir: &Path) -> anyhow::Result<Self> {
         let keys = Self { dir: dir.to_owned() };
-        measure(Command::new(&settings.etcdr).args(["keygen", "--quiet", "--dir"]).arg(dir.join("keys")))?;
+        measure(
+            Command::new(&settings.etcdr)
+                .args(["keygen", "--quiet", "--dir"])
+                .arg(dir.join("keys")),
+        )?;
         let recipient = dir.join("keys/recipient.txt");
         measure(keys.etcdr(settings).args(["init", "--recipient"]).arg(recipient))?;
         Ok(keys)
@@ -282,7 +292,11 @@ impl Samples {
         let rate = bytes as f64 / (1 << 20) as f64 / self.median();
         let peak = self.peak_mib().map_or_else(String::new, |mib| format!("  peak {mib:.0} MiB"));
         let (Some(low), Some(high)) = (seconds.first(), seconds.last()) else { return };
-        println!("{:<28} {:>8.2} s   ({low:.2} to {high:.2})  {rate:>6.0} MiB/s{peak}", self.name, self.median());
+        println!(
+            "{:<28} {:>8.2} s   ({low:.2} to {high:.2})  {rate:>6.0} MiB/s{peak}",
+            self.name,
+            self.median()
+        );
     }
 
     fn json(&self) -> serde_json::Value {
