@@ -42,7 +42,7 @@ pub(crate) fn weigh(revision: Revision, source: MemberId, answers: &[Answer]) ->
         match &answer.result {
             Ok(hash) => votes.entry(*hash).or_default().push(answer.member),
             Err(reason) => {
-                unknown.push(Unasked { member_id: answer.member, reason: reason.clone() })
+                unknown.push(Unasked { member_id: answer.member, reason: reason.clone() });
             }
         }
     }

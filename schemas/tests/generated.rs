@@ -1,6 +1,6 @@
 //! Goal: generated files are what their sources say. Method: generate again in memory and compare;
 //! `ETCDR_BLESS=1 cargo test -p etcdr-schemas` rewrites them instead.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test, its helpers too")]
 
 use std::fs;
 use std::path::Path;

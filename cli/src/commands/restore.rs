@@ -170,7 +170,7 @@ async fn open_snapshot(global: &Global, name: &SnapshotName) -> anyhow::Result<O
     let source = context::blocking(move || Source::inspect(id.to_string(), random, Some(expected)))
         .await??;
     let chunks = Box::new(image.chunks());
-    let highest_seen = ids.iter().map(|id| id.revision()).max();
+    let highest_seen = ids.iter().map(etcdr_schemas::SnapshotId::revision).max();
     Ok(Opened { source, chunks, highest_seen })
 }
 

@@ -11,7 +11,7 @@ const CONTAINER: &str = r#""resources":{"limits":{"memory":"512Mi"},"requests":{
 const REST_OF_SPEC: &str = r#""restartPolicy":"Always","terminationGracePeriodSeconds":30,"dnsPolicy":"ClusterFirst","tolerations":[{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300},{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}],"priority":0,"enableServiceLinks":true,"preemptionPolicy":"PreemptLowerPriority""#;
 
 /// The `n`-th pod. The same number gives the same pod.
-pub fn pod(n: u64) -> (Bytes, Bytes) {
+pub(crate) fn pod(n: u64) -> (Bytes, Bytes) {
     let mut random = Random(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let app = format!("service-{}", random.below(400));
     let namespace = format!("team-{}", random.below(40));
