@@ -338,8 +338,9 @@ mod tests {
         let bump = plan.report.bump.clone().unwrap();
         assert_eq!((bump.to, bump.by), (Revision(1_000_000_020), 1_000_000_007));
         assert_eq!(plan.report.bytes_per_member, 20480 + SLACK_PER_MEMBER);
-        assert!(plan.report.warnings.iter().any(|w| w.contains("does not write")
-            && w.contains("--bump-revision 1000000007 --mark-compacted")));
+        assert!(plan.report.notes.iter().any(|note| note.contains("does not write")
+            && note.contains("--bump-revision 1000000007 --mark-compacted")));
+        assert!(plan.report.warnings.is_empty());
         assert_eq!(plan.report, super::plan(request).unwrap().report);
         assert_eq!(plan.stamp(), "20261122T070000Z");
     }
@@ -374,15 +375,19 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_wrong_is_said() {
+    fn what_looks_wrong_is_a_warning_and_what_was_asked_for_a_note() {
         let mut request = request("a=http://a:1", vec![target("a", "/x")]);
         request.bump = Bump::None;
         request.token = STOCK_TOKEN.into();
         request.source.form = Form::RawDatabase;
         request.source.alarms = vec!["CORRUPT".into(), "NOSPACE".into()];
-        let text = plan(request).unwrap().report.warnings.join("\n");
-        for part in ["not raised", "default", "CORRUPT", "NOSPACE", "no digest"] {
-            assert!(text.contains(part), "{part}: {text}");
+        let report = plan(request).unwrap().report;
+        let (warnings, notes) = (report.warnings.join("\n"), report.notes.join("\n"));
+        for part in ["CORRUPT", "NOSPACE"] {
+            assert!(warnings.contains(part) && !notes.contains(part), "{part}: {warnings}");
+        }
+        for part in ["not raised", "default", "no digest"] {
+            assert!(notes.contains(part) && !warnings.contains(part), "{part}: {notes}");
         }
     }
 }
