@@ -19,10 +19,10 @@ fn a_member_that_holds_other_data_is_named_and_the_snapshot_is_suspect() {
         let members = three_members(&place);
         let initial = initial_cluster(&members);
         let (agreeing, other) = members.split_at(2);
-        save_with_value(&mut place, version, "agreed");
-        restore_each(&place, agreeing, &initial);
-        save_with_value(&mut place, version, "other");
-        restore_each(&place, other, &initial);
+        let id = save_with_value(&mut place, version, "agreed");
+        restore_each(&place, &id, agreeing, &initial);
+        let id = save_with_value(&mut place, version, "other");
+        restore_each(&place, &id, other, &initial);
 
         let cluster = boot(version, members);
         place.watch(&cluster);
@@ -43,21 +43,21 @@ fn a_member_that_holds_other_data_is_named_and_the_snapshot_is_suspect() {
     }
 }
 
-/// A cluster of one lives for three writes, is saved, and ends.
-fn save_with_value(place: &mut Backup, version: &EtcdVersion, value: &str) {
+/// A cluster of one lives for three writes, is saved, and ends. Gives the snapshot's id: two saves within one second are both "latest".
+fn save_with_value(place: &mut Backup, version: &EtcdVersion, value: &str) -> String {
     let cluster = Cluster::new(version, 1, &PathBuf::from(place.path(value)));
     for key in ["/a", "/b", "/c"] {
         cluster.ctl(&["put", key, value]);
     }
     place.watch(&cluster);
-    place.save();
+    place.save()
 }
 
 /// Restores members one by one, as on machines of their own: same cluster, same token, same revision.
-fn restore_each(place: &Backup, members: &[MemberAt], initial: &str) {
+fn restore_each(place: &Backup, id: &str, members: &[MemberAt], initial: &str) {
     for member in members {
         let dir = member.data_dir.display().to_string();
-        let one = ["restore", "latest", "--name", &member.name, "--data-dir", &dir];
+        let one = ["restore", id, "--name", &member.name, "--data-dir", &dir];
         let same = ["--initial-cluster", initial, "--initial-cluster-token", "one-cluster"];
         let said = place.run(&[&one[..], &same, &["--bump-revision", "0"]].concat());
         said.ok().saying("note: This run does not write");
