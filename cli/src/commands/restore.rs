@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::ArgGroup;
-use etcdr_repository::{SnapshotName, archive, names};
+use etcdr_repository::{Identities, Repository, SnapshotName, archive, names};
 use etcdr_restore_engine::local::LocalFile;
 use etcdr_restore_engine::plan::{self, Bump, Expected, Plan, RestoreRequest, Source};
 use etcdr_restore_engine::restore;
+use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::RestoreReceipt;
 use etcdr_schemas::{ExitCode, Progress, Revision, TargetVersion};
 
@@ -85,7 +86,7 @@ fn bump(text: &str) -> Result<BumpArg, String> {
 }
 
 /// Blocking chunks of the plain snapshot file.
-type Chunks = Box<dyn Iterator<Item = io::Result<Bytes>> + Send>;
+pub(super) type Chunks = Box<dyn Iterator<Item = io::Result<Bytes>> + Send>;
 
 impl Args {
     pub(super) async fn run(self, global: &Global, stop: StopFlag) -> anyhow::Result<ExitCode> {
@@ -160,18 +161,27 @@ async fn open_snapshot(global: &Global, name: &SnapshotName) -> anyhow::Result<O
     let ids = repository.list(&global.cluster).await?.ids;
     let id = names::resolve(&global.cluster, &ids, name)?;
     let manifest = repository.manifest(&global.cluster, &id).await?.manifest;
-    let image = repository.open_image(&manifest.image, &global.identities()?).await?;
-    let random = image.random();
+    let (source, chunks) = open_image(&repository, &manifest, &global.identities()?).await?;
+    let highest_seen = ids.iter().map(etcdr_schemas::SnapshotId::revision).max();
+    Ok(Opened { source, chunks, highest_seen })
+}
+
+/// What a plan must know of a stored image, and its bytes. Shared with the demo.
+pub(super) async fn open_image(
+    repository: &Repository,
+    manifest: &Manifest,
+    identities: &Identities,
+) -> anyhow::Result<(Source, Chunks)> {
+    let image = repository.open_image(&manifest.image, identities).await?;
+    let (label, random) = (manifest.id.to_string(), image.random());
     let expected = Expected {
         size: manifest.image.plain_size,
         sha256: manifest.image.plain_sha256,
         by_reader: true,
     };
-    let source = context::blocking(move || Source::inspect(id.to_string(), random, Some(expected)))
-        .await??;
-    let chunks = Box::new(image.chunks());
-    let highest_seen = ids.iter().map(etcdr_schemas::SnapshotId::revision).max();
-    Ok(Opened { source, chunks, highest_seen })
+    let source =
+        context::blocking(move || Source::inspect(label, random, Some(expected))).await??;
+    Ok((source, Box::new(image.chunks())))
 }
 
 async fn open_file(path: PathBuf) -> anyhow::Result<Opened> {

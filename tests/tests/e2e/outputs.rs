@@ -116,6 +116,9 @@ fn every_level_of_verification_passes_for_a_good_snapshot_and_a_good_file() {
     let report = place.json(&["verify", "--file", &file, "--level", "structure"]);
     assert_eq!(report["ok"], true, "{report}");
     assert_eq!(report["revision"], source.load.revision);
+    // A good file is not told that levels failed which it cannot have.
+    let table = place.run(&["verify", "--file", &file]).ok().stdout_text();
+    assert!(table.contains("structure") && !table.contains("FAILED"), "{table}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use etcdr_node::{
 };
 use etcdr_repository::{Identities, Location, Repository, SealOptions, StoreOptions, keys};
 use etcdr_restore_engine::membership::InitialCluster;
-use etcdr_restore_engine::plan::{self, Bump, Expected, RestoreRequest, Source, Target};
+use etcdr_restore_engine::plan::{self, Bump, RestoreRequest, Target};
 use etcdr_restore_engine::verify;
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::pb::etcd::RangeRequest;
@@ -20,7 +20,7 @@ use etcdr_schemas::{ClusterName, Hidden, Progress, Revision};
 
 use super::objects::object;
 use super::story::Story;
-use crate::commands::restore::carry_out;
+use crate::commands::restore::{carry_out, open_image};
 use crate::context;
 use crate::output;
 
@@ -182,16 +182,7 @@ async fn restore(
     identities: &Identities,
     urls: &[String],
 ) -> anyhow::Result<(RestoreReceipt, String)> {
-    let image = repository.open_image(&manifest.image, identities).await?;
-    let random = image.random();
-    let expected = Expected {
-        size: manifest.image.plain_size,
-        sha256: manifest.image.plain_sha256,
-        by_reader: true,
-    };
-    let label = manifest.id.to_string();
-    let source =
-        context::blocking(move || Source::inspect(label, random, Some(expected))).await??;
+    let (source, chunks) = open_image(repository, manifest, identities).await?;
     let pairs: Vec<_> =
         MEMBERS.iter().zip(urls).map(|(name, url)| format!("{name}={url}")).collect();
     let request = RestoreRequest {
@@ -207,7 +198,7 @@ async fn restore(
         skip_hash_check: false,
         now: context::now(),
     };
-    let receipt = carry_out(plan::plan(request)?, Box::new(image.chunks()), hidden()).await?;
+    let receipt = carry_out(plan::plan(request)?, chunks, hidden()).await?;
     let outcome = format!("new cluster id {}, one plan, one token", receipt.plan.cluster_id);
     Ok((receipt, outcome))
 }

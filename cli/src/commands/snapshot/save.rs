@@ -46,23 +46,14 @@ impl StoringFlags {
         Ok(self.signing_key.as_deref().map(SigningKey::read).transpose()?)
     }
 
+    /// Recipients that were typed, else those of the repository; none only where `init --no-encryption` was said.
     pub(super) fn seal_options(&self, repository: &Repository) -> anyhow::Result<SealOptions> {
-        let typed = context::recipients(&self.recipient)?;
-        seal_options(repository, &typed, self.compression_level)
+        let recipients = match context::recipients(&self.recipient)?.as_slice() {
+            [] => repository.default_recipients()?,
+            typed => Some(Recipients::parse(typed)?),
+        };
+        Ok(SealOptions { level: self.compression_level, ..SealOptions::new(recipients) })
     }
-}
-
-/// Recipients that were typed, else those of the repository; none only where `init --no-encryption` was said.
-pub(in crate::commands) fn seal_options(
-    repository: &Repository,
-    typed: &[String],
-    level: i32,
-) -> anyhow::Result<SealOptions> {
-    let recipients = match typed {
-        [] => repository.default_recipients()?,
-        typed => Some(Recipients::parse(typed)?),
-    };
-    Ok(SealOptions { level, ..SealOptions::new(recipients) })
 }
 
 impl Args {
