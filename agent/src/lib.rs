@@ -1,7 +1,7 @@
 //! Takes snapshots: composes the node that is asked, the engine that understands and the repository that
 //! keeps.
 //!
-//! For now the one-shot capture behind `etcdr snapshot save`, and the import of files. Order matters here
+//! The one-shot capture behind `etcdr snapshot save`, the import of files, and the verification of what is kept. Order matters here
 //! more than anywhere: nothing is named a snapshot before its bytes were scanned, stored, and read back.
 
 mod agreement;
@@ -10,5 +10,6 @@ mod error;
 pub mod import;
 mod pour;
 mod source;
+pub mod verify;
 
 pub use error::Error;

@@ -10,6 +10,7 @@
 //! that a real etcd boots.
 
 pub mod error;
+pub mod findings;
 pub mod local;
 
 pub mod bolt;

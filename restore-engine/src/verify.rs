@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use etcdr_schemas::report::{Finding, Level, Severity};
+use etcdr_schemas::report::{Finding, Kind, Level, Severity};
 use etcdr_schemas::{MemberId, Progress, ReadAt, Sha256Digest};
 
 use crate::bolt::{Db, check};
@@ -15,7 +15,7 @@ use crate::intake::{Intake, Shape, Sink};
 use crate::local::LocalFile;
 use crate::plan::{Expected, Form};
 use crate::snapshot::{self, ImageFacts};
-use crate::{buckets, snap, wal};
+use crate::{buckets, findings, snap, wal};
 
 /// Bytes of one read when a file is read from end to end.
 const CHUNK: usize = 1 << 20;
@@ -92,12 +92,8 @@ pub fn content(
         Err(error) => content.findings.push(found(error)?),
     }
     if content.form == Some(Form::RawDatabase) && expected.is_none() {
-        content.findings.push(finding(
-            "snapshot.digest.none",
-            Severity::Notice,
-            "the end of the file",
-            "a raw database: no digest covers it".to_owned(),
-        ));
+        let message = "a raw database: no digest covers it";
+        content.findings.push(findings::DIGEST_NONE.at("the end of the file", message));
     }
     Ok(content)
 }
@@ -211,12 +207,9 @@ pub fn data_dir(
     let member = MemberId(log.metadata.node_id);
     findings.extend(between(&log, raft_snapshot.as_ref(), &structure));
     if structure.facts.is_some() && !has_member(&db_path, member)? {
-        findings.push(finding(
-            "member.unknown",
-            Severity::Damage,
-            "bucket members",
-            format!("member {member} of the log is not in the database: etcd 3.6 will not start"),
-        ));
+        let message =
+            format!("member {member} of the log is not in the database: etcd 3.6 will not start");
+        findings.push(findings::MEMBER_UNKNOWN.at("bucket members", message));
     }
     Ok(DataDir { member, log, raft_snapshot, structure, findings })
 }
@@ -245,53 +238,47 @@ fn between(
     snap: Option<&snap::SnapFacts>,
     structure: &Structure,
 ) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut add = |code, severity, place, message| {
-        findings.push(finding(code, severity, place, message));
-    };
+    let mut found = Vec::new();
+    let mut add = |kind: Kind, place, message: String| found.push(kind.at(place, message));
     if let Some((path, offset)) = &log.torn {
         let message = format!("{} ends in a torn record at byte {offset}", path.display());
-        add("wal.torn", Severity::Notice, "log", message);
+        add(findings::WAL_TORN, "log", message);
     }
     let snap_index = snap.map_or(0, |snap| snap.metadata.index);
     let last = log.entries.map_or(snap_index, |(_, last)| last.max(snap_index));
     let commit = log.state.commit;
     if !(snap_index..=last).contains(&commit) {
         let message = format!("commit {commit} is not in {snap_index} to {last}");
-        add("wal.commit", Severity::Damage, "log", message);
+        add(findings::WAL_COMMIT, "log", message);
     }
     let index = structure.facts.as_ref().map(|facts| facts.raft_index.unwrap_or_default().0);
     if index.is_some_and(|index| index < snap_index) {
         let message = format!("the database is older than the raft snapshot at {snap_index}");
-        add("db.index.behind", Severity::Damage, "meta/consistent_index", message);
+        add(findings::INDEX_BEHIND, "meta/consistent_index", message);
     }
     if index.is_some_and(|index| index > last) {
         let message = format!("the log ends at {last}, before the database: writes would be lost");
-        add("db.index.ahead", Severity::Damage, "meta/consistent_index", message);
+        add(findings::INDEX_AHEAD, "meta/consistent_index", message);
     }
     if snap.is_some_and(|snap| snap.metadata.conf_state.voters.is_empty()) {
         let message = "the raft snapshot has no voters".to_owned();
-        add("snap.voters", Severity::Damage, "raft snapshot", message);
+        add(findings::SNAP_VOTERS, "raft snapshot", message);
     }
-    findings
-}
-
-fn finding(code: &str, severity: Severity, place: &str, message: String) -> Finding {
-    Finding { code: code.to_owned(), severity, place: place.to_owned(), message }
+    found
 }
 
 /// An error that says that the data is damaged becomes a finding; any other stays an error.
 fn found(error: Error) -> Result<Finding> {
-    let (code, place) = match &error {
-        Error::Digest { .. } => ("snapshot.digest", "the last 32 bytes".to_owned()),
-        Error::Length { .. } => ("snapshot.length", "the end of the file".to_owned()),
-        Error::NoDigest { .. } => ("snapshot.digest.missing", "the end of the file".to_owned()),
-        Error::NotAsPlanned { .. } => ("snapshot.manifest", "the file".to_owned()),
-        Error::NotBolt { problem } => (problem.code(), "the meta pages".to_owned()),
-        Error::Page { page, problem, .. } => (problem.code(), format!("page {page}")),
-        Error::NotEtcd { .. } => ("etcd.records", "the database".to_owned()),
-        Error::Row { bucket, key, .. } => ("etcd.row", format!("bucket {bucket}, row {key}")),
+    let (kind, place) = match &error {
+        Error::Digest { .. } => (findings::DIGEST, "the last 32 bytes".to_owned()),
+        Error::Length { .. } => (findings::LENGTH, "the end of the file".to_owned()),
+        Error::NoDigest { .. } => (findings::DIGEST_MISSING, "the end of the file".to_owned()),
+        Error::NotAsPlanned { .. } => (findings::MANIFEST, "the file".to_owned()),
+        Error::NotBolt { problem } => (problem.kind(), "the meta pages".to_owned()),
+        Error::Page { page, problem, .. } => (problem.kind(), format!("page {page}")),
+        Error::NotEtcd { .. } => (findings::RECORDS, "the database".to_owned()),
+        Error::Row { bucket, key, .. } => (findings::ROW, format!("bucket {bucket}, row {key}")),
         _ => return Err(error),
     };
-    Ok(finding(code, Severity::Damage, &place, error.to_string()))
+    Ok(kind.at(place, error.to_string()))
 }

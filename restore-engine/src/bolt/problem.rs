@@ -1,6 +1,8 @@
 //! What can be wrong with a bbolt file, with the stable code of each finding.
 
-use etcdr_schemas::report::Severity;
+use etcdr_schemas::report::{Kind, Severity};
+
+use crate::findings::USE_ANOTHER;
 
 /// One defect of a page, a meta, a key or the freelist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -113,6 +115,19 @@ impl Problem {
             Self::FreelistReachable => "bolt.freelist.reachable",
             Self::Revision(_) => "etcd.key.malformed",
         }
+    }
+
+    /// The kind of finding that it is.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        let advice = match self {
+            Self::OneMeta | Self::MetaHeader => {
+                "etcd starts from the other meta page; take a new snapshot all the same."
+            }
+            Self::FreelistOrder(_) => "A restore drops the freelist, and etcd makes a new one.",
+            _ => USE_ANOTHER,
+        };
+        Kind { code: self.code(), severity: self.severity(), advice }
     }
 
     /// How bad it is. A meta page that is not used, or its unread header, harms nobody yet.

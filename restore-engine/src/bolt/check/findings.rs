@@ -1,10 +1,11 @@
 //! What the check found: a bounded list, and a count of the rest.
 
-use etcdr_schemas::report::{Finding, Severity};
+use etcdr_schemas::report::Finding;
 
 use super::Place;
 use crate::bolt::Problem;
 use crate::buckets::display;
+use crate::findings;
 
 /// Findings that are told one by one.
 const MAX_FINDINGS: usize = 100;
@@ -52,12 +53,8 @@ impl Findings {
 
     pub(super) fn into_list(mut self) -> Vec<Finding> {
         if self.more > 0 {
-            self.list.push(Finding {
-                code: "bolt.findings.more".into(),
-                severity: Severity::Notice,
-                place: "database".into(),
-                message: format!("{} more findings are not listed", self.more),
-            });
+            let message = format!("{} more findings are not listed", self.more);
+            self.list.push(findings::MORE.at("database", message));
         }
         self.list
     }
@@ -76,11 +73,7 @@ impl Findings {
             return;
         }
         let offset = page.saturating_mul(self.page_size);
-        self.list.push(Finding {
-            code: problem.code().into(),
-            severity: problem.severity(),
-            place: format!("page {page} (byte {offset}){suffix}"),
-            message: problem.to_string(),
-        });
+        let place = format!("page {page} (byte {offset}){suffix}");
+        self.list.push(problem.kind().at(place, problem.to_string()));
     }
 }

@@ -1,0 +1,228 @@
+//! One snapshot, or one file, looked at level by level until one fails.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use etcdr_repository::{Chain, Identities, Repository, archive};
+use etcdr_restore_engine::local::LocalFile;
+use etcdr_restore_engine::plan::Expected;
+use etcdr_restore_engine::verify::{self as engine, Structure};
+use etcdr_schemas::manifest::{Image, Manifest};
+use etcdr_schemas::report::{Finding, Kind, Level, Severity, VerifyReport};
+use etcdr_schemas::{ClusterName, Diagnose, ExitCode, Progress, SnapshotId};
+use tokio::task::spawn_blocking;
+
+pub use error::Error;
+
+mod error;
+
+/// What to do when a level finds damage.
+const USE_ANOTHER: &str =
+    "Take a new snapshot now. To restore, use another one: `etcdr snapshot list`.";
+
+const fn damaged(code: &'static str) -> Kind {
+    Kind { code, severity: Severity::Damage, advice: USE_ANOTHER }
+}
+
+/// The manifest cannot be read, or its signature is wrong.
+pub const MANIFEST_DAMAGED: Kind = damaged("manifest.damaged");
+/// The stored object is missing, or not the one that the manifest promises.
+pub const OBJECT_DAMAGED: Kind = damaged("object.damaged");
+/// The object does not open, or holds other bytes than it should.
+pub const CONTENT_DAMAGED: Kind = damaged("content.damaged");
+/// The database in it cannot be read.
+pub const STRUCTURE_DAMAGED: Kind = damaged("structure.damaged");
+/// A manifest that this one follows is gone or was exchanged; this snapshot may be sound all the same.
+pub const CHAIN_BROKEN: Kind = Kind {
+    code: "manifest.chain.broken",
+    severity: Severity::Warning,
+    advice: "Find out who deleted or changed it. The snapshot itself can be restored if its levels pass.",
+};
+
+/// Kinds of findings that are made here, and not by the engine.
+pub const KINDS: [Kind; 5] =
+    [MANIFEST_DAMAGED, OBJECT_DAMAGED, CONTENT_DAMAGED, STRUCTURE_DAMAGED, CHAIN_BROKEN];
+
+/// Verifies one snapshot of a repository up to `level`. Nothing is written to disk. `identities` are used
+/// from level `content` on.
+///
+/// # Errors
+/// When the check could not be made: no key, store unreachable. Damage is a finding.
+pub async fn snapshot(
+    repository: &Repository,
+    cluster: &ClusterName,
+    id: &SnapshotId,
+    level: Level,
+    identities: &Identities,
+    progress: &Arc<dyn Progress>,
+) -> Result<VerifyReport, Error> {
+    let mut run = Run::new(id.to_string(), level);
+    let loaded = match repository.manifest(cluster, id).await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            run.note_error(MANIFEST_DAMAGED, Level::Manifest, &id.to_string(), error)?;
+            return Ok(run.report);
+        }
+    };
+    run.note(Level::Manifest, chain_findings(repository.chain(&loaded).await?, id));
+    let manifest = loaded.manifest;
+    run.report.plain_size = Some(manifest.image.plain_size);
+    if run.wants(Level::Object) {
+        progress.begin("reading the stored object", Some(manifest.image.stored_size));
+        match repository.verify_object(&manifest.image).await {
+            Ok(()) => run.note(Level::Object, Vec::new()),
+            Err(error) => {
+                run.note_error(OBJECT_DAMAGED, Level::Object, &manifest.image.key, error)?;
+            }
+        }
+        progress.end();
+    }
+    if run.wants(Level::Content) {
+        deep(repository, &manifest, identities, &mut run, progress).await?;
+    }
+    Ok(run.report)
+}
+
+fn chain_findings(chain: Chain, id: &SnapshotId) -> Vec<Finding> {
+    match chain {
+        Chain::First | Chain::Follows(_) => Vec::new(),
+        Chain::Broken => {
+            let message = "the manifest that it follows is gone or was changed";
+            vec![CHAIN_BROKEN.at(id.to_string(), message)]
+        }
+    }
+}
+
+/// Levels from `content` on of a stored image.
+async fn deep(
+    repository: &Repository,
+    manifest: &Manifest,
+    identities: &Identities,
+    run: &mut Run,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), Error> {
+    let image = &manifest.image;
+    let sealed = match repository.open_image(image, identities).await {
+        Ok(sealed) => sealed,
+        Err(error) => return run.note_error(CONTENT_DAMAGED, Level::Content, &image.key, error),
+    };
+    let (chunks, shown) = (sealed.chunks(), Arc::clone(progress));
+    let expected = expected(image);
+    let content = spawn_blocking(move || engine::content(chunks, Some(expected), shown.as_ref()));
+    match content.await? {
+        Ok(content) => run.note(Level::Content, content.findings),
+        Err(error) => run.note_error(CONTENT_DAMAGED, Level::Content, &image.key, error)?,
+    }
+    if run.wants(Level::Structure) {
+        let (random, shown) = (sealed.random(), Arc::clone(progress));
+        let structure = spawn_blocking(move || engine::structure(random, shown.as_ref()));
+        match structure.await? {
+            Ok(structure) => run.note_structure(structure),
+            Err(error) => run.note_error(STRUCTURE_DAMAGED, Level::Structure, &image.key, error)?,
+        }
+    }
+    Ok(())
+}
+
+fn expected(image: &Image) -> Expected {
+    Expected {
+        size: image.plain_size,
+        sha256: image.plain_sha256,
+        // The level's meaning is that etcd's own digest was looked at.
+        by_reader: false,
+    }
+}
+
+/// Verifies a file from level `content` on: its bytes, which come as `chunks`, then its database. An archive
+/// goes to `content` only.
+///
+/// # Errors
+/// As for [`snapshot`].
+pub async fn file(
+    path: &Path,
+    chunks: impl Iterator<Item = io::Result<Bytes>> + Send + 'static,
+    level: Level,
+    progress: &Arc<dyn Progress>,
+) -> Result<VerifyReport, Error> {
+    let subject = path.display().to_string();
+    let mut run = Run::new(subject.clone(), level.max(Level::Content));
+    let shown = Arc::clone(progress);
+    let content = spawn_blocking(move || engine::content(chunks, None, shown.as_ref()));
+    match content.await? {
+        Ok(content) => {
+            run.report.plain_size = Some(content.size);
+            run.note(Level::Content, content.findings);
+        }
+        Err(error) => run.note_error(CONTENT_DAMAGED, Level::Content, &subject, error)?,
+    }
+    if run.wants(Level::Structure) {
+        if !archive::is_plain(path)? {
+            return Err(Error::Packed { file: subject });
+        }
+        let (file, shown) = (LocalFile::open(path)?, Arc::clone(progress));
+        let structure = spawn_blocking(move || engine::structure(file, shown.as_ref()));
+        match structure.await? {
+            Ok(structure) => run.note_structure(structure),
+            Err(error) => run.note_error(STRUCTURE_DAMAGED, Level::Structure, &subject, error)?,
+        }
+    }
+    Ok(run.report)
+}
+
+/// Runs levels one after the other until one fails.
+struct Run {
+    report: VerifyReport,
+}
+
+impl Run {
+    fn new(subject: String, level: Level) -> Self {
+        Self {
+            report: VerifyReport {
+                subject,
+                level,
+                passed: Vec::new(),
+                findings: Vec::new(),
+                ok: true,
+                revision: None,
+                plain_size: None,
+            },
+        }
+    }
+
+    /// Whether the next level is wanted and everything before it passed.
+    fn wants(&self, level: Level) -> bool {
+        self.report.ok && level <= self.report.level
+    }
+
+    /// Notes the findings of a level: it passed when none says damage.
+    fn note(&mut self, level: Level, findings: Vec<Finding>) {
+        self.report.ok = findings.iter().all(|finding| finding.severity < Severity::Damage);
+        if self.report.ok {
+            self.report.passed.push(level);
+        }
+        self.report.findings.extend(findings);
+    }
+
+    fn note_structure(&mut self, structure: Structure) {
+        self.report.revision = structure.facts.map(|facts| facts.revision);
+        self.note(Level::Structure, structure.findings);
+    }
+
+    /// Damage becomes a finding; other errors (no key, store unreachable) end the verification, because
+    /// they say nothing about the data.
+    fn note_error(
+        &mut self,
+        kind: Kind,
+        level: Level,
+        place: &str,
+        error: impl Diagnose + Into<Error>,
+    ) -> Result<(), Error> {
+        if error.exit_code() != ExitCode::Damaged {
+            return Err(error.into());
+        }
+        self.note(level, vec![kind.at(place, error.to_string())]);
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! How deep a snapshot was looked at, and what was found.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Finding;
+use crate::revision::Revision;
+
+/// How deep a verification goes. Each level includes those before it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Schema, signature, chain.
+    Manifest,
+    /// Stored size and SHA-256; needs no key.
+    Object,
+    /// Decrypted, decompressed, etcd's own digest.
+    Content,
+    /// bbolt: metas, page graph, free list, key order, page bounds.
+    Structure,
+}
+
+impl Level {
+    /// All levels, shallowest first.
+    pub const ALL: [Self; 4] = [Self::Manifest, Self::Object, Self::Content, Self::Structure];
+
+    /// The name in CLI, config and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Object => "object",
+            Self::Content => "content",
+            Self::Structure => "structure",
+        }
+    }
+}
+
+impl std::fmt::Display for Level {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// `etcdr verify`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct VerifyReport {
+    /// The snapshot's id, or the file's path.
+    pub subject: String,
+    /// The level that was asked for.
+    pub level: Level,
+    /// The levels that passed, shallowest first.
+    pub passed: Vec<Level>,
+    /// What was found; empty for a good snapshot.
+    pub findings: Vec<Finding>,
+    /// Whether every level up to `level` passed.
+    pub ok: bool,
+    /// Revision of the image, from level `structure` on.
+    pub revision: Option<Revision>,
+    /// Bytes of the snapshot file that were checked.
+    pub plain_size: Option<u64>,
+}
