@@ -20,9 +20,11 @@ pub mod snapshot;
 
 pub mod durable;
 mod intake;
+mod kubernetes;
 pub mod membership;
 pub mod outfile;
 pub mod plan;
+mod rebuild;
 pub mod refile;
 pub mod restore;
 pub mod snap;

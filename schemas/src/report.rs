@@ -13,7 +13,9 @@ mod verify;
 pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
 pub use restore::{
-    MovedAside, OfflineHash, PlannedBump, PlannedMember, RestorePlan, RestoreReceipt,
+    CheckStep, DanglingLeases, DropReason, DroppedKeys, EncryptionKey, History, KubernetesFacts,
+    MovedAside, OfflineHash, PlannedBump, PlannedExpiry, PlannedMember, PlannedRebuild, Rebuilt,
+    RestorePlan, RestoreReceipt,
 };
 pub use snapshot::{
     ExportReport, SignatureState, SnapshotList, SnapshotReport, SnapshotSummary, Unusable,
