@@ -60,14 +60,12 @@ impl Selection {
                 ));
             }
         };
-        let mut excluded: BTreeSet<String> = self.exclude_prefixes.iter().cloned().collect();
-        if self.kubernetes {
-            excluded.extend(kubernetes::MASTER_LEASES.map(str::to_owned));
-        }
-        let only: BTreeSet<String> = self.only_prefixes.iter().cloned().collect();
+        let profile = if self.kubernetes { &kubernetes::MASTER_LEASES[..] } else { &[] };
+        let excluded =
+            self.exclude_prefixes.iter().map(String::as_str).chain(profile.iter().copied());
         let planned = PlannedRebuild {
-            only_prefixes: only.into_iter().collect(),
-            exclude_prefixes: excluded.into_iter().collect(),
+            only_prefixes: shortest(self.only_prefixes.iter().map(String::as_str)),
+            exclude_prefixes: shortest(excluded),
             history: self.history,
             drop_leases: self.drop_leases,
             drop_expired,
@@ -82,6 +80,18 @@ impl Selection {
             || planned.drop_auth;
         Ok((self.rebuild || leaves_out).then_some(planned))
     }
+}
+
+/// Ascending, without those that begin with another one: these choose nothing more.
+fn shortest<'a>(prefixes: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let sorted: BTreeSet<&str> = prefixes.collect();
+    let mut kept: Vec<String> = Vec::new();
+    for prefix in sorted {
+        if kept.last().is_none_or(|last| !prefix.starts_with(last.as_str())) {
+            kept.push(prefix.to_owned());
+        }
+    }
+    kept
 }
 
 fn refused(message: &str) -> Error {
@@ -201,6 +211,12 @@ mod tests {
         }
         let when = Selection { drop_expired: true, ..Selection::default() };
         assert!(refused(when).contains("--taken-at"));
+    }
+
+    #[test]
+    fn prefixes_of_prefixes_are_enough() {
+        let kept = shortest(["/b/2", "/a", "/b/", "/a", "/ab", "/b/22"].into_iter());
+        assert_eq!(kept, ["/a", "/b/"]);
     }
 
     #[test]
