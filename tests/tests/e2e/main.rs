@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "all of it is tests, helpers too")]
 
 mod agreement;
+mod crafted;
 mod damage;
 mod demo;
 mod etcd_failures;
@@ -11,6 +12,7 @@ mod full_disk;
 mod interruptions;
 mod official_tools;
 mod outputs;
+mod rebuilding;
 mod restore_refusals;
 mod round_trip;
 mod store_failures;

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod pods;
+mod rebuilding;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,13 +21,23 @@ use serde_json::json;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let settings = Settings::from_env()?;
-    let mut sizes = Vec::new();
+    let only = std::env::var("ETCDR_BENCH_ONLY").ok();
+    let runs = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    let (mut sizes, mut rebuilding) = (Vec::new(), Vec::new());
     for megabytes in &settings.megabytes {
-        sizes.push(run(&settings, *megabytes).await?);
+        if runs("official") {
+            sizes.push(run(&settings, *megabytes).await?);
+        }
+        if runs("rebuilding") {
+            rebuilding.push(rebuilding::run(&settings, *megabytes)?);
+        }
     }
     let path = settings.results.join("bench.json");
     std::fs::create_dir_all(&settings.results)?;
-    std::fs::write(&path, serde_json::to_vec_pretty(&json!({ "sizes": sizes }))?)?;
+    std::fs::write(
+        &path,
+        serde_json::to_vec_pretty(&json!({ "sizes": sizes, "rebuilding": rebuilding }))?,
+    )?;
     println!("\nfigures: {}", path.display());
     Ok(())
 }
