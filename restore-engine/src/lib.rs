@@ -15,8 +15,11 @@ pub mod local;
 
 pub mod bolt;
 pub mod buckets;
+mod fields;
+pub mod kubernetes;
 pub mod mvcc;
 pub mod snapshot;
+pub mod status;
 
 pub mod durable;
 mod intake;
@@ -30,3 +33,4 @@ pub mod verify;
 pub mod wal;
 
 pub use error::{Error, Result};
+pub use status::{Status, status};
