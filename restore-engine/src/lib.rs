@@ -28,6 +28,7 @@ pub mod outfile;
 pub mod plan;
 pub mod refile;
 pub mod restore;
+pub mod semantic;
 pub mod snap;
 pub mod verify;
 pub mod wal;

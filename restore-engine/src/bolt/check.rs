@@ -31,7 +31,19 @@ use look::{Children, Saw, Seen, leaf, look};
 /// # Errors
 /// Only when the medium fails: damage is what the findings tell.
 pub fn check<R: ReadAt>(db: &Db<R>, progress: &dyn Progress) -> Result<Vec<Finding>> {
-    check_with(db, 1, progress, &Nothing, &mut |_| Ok(ControlFlow::Continue(())))
+    check_on(db, 1, progress)
+}
+
+/// The same on that many threads.
+///
+/// # Errors
+/// See [`check`].
+pub fn check_on<R: ReadAt>(
+    db: &Db<R>,
+    workers: usize,
+    progress: &dyn Progress,
+) -> Result<Vec<Finding>> {
+    check_with(db, workers, progress, &Nothing, &mut |_| Ok(ControlFlow::Continue(())))
 }
 
 /// The same with several threads, and with someone who looks at the leaves of bucket `key` as they come by. What

@@ -20,7 +20,7 @@ use super::total::{KeyHash, NEVER};
 use crate::bolt::page::{LeafElement, Node};
 use crate::bolt::visit::{Look, walk};
 use crate::bolt::{Bucket, Db};
-use crate::snapshot::{ImageFacts, facts_and_key_bucket};
+use crate::snapshot::facts_and_key_bucket;
 use crate::{Error, Result};
 
 /// Threads of those calls that do not say how many.
@@ -109,7 +109,6 @@ pub fn key_space_with<R: ReadAt>(
 /// The rows up to one revision, which the database covers.
 pub(crate) struct Range {
     pub(crate) bucket: Bucket,
-    pub(crate) facts: ImageFacts,
     pub(crate) at: Revision,
     pub(crate) compact: i64,
 }
@@ -123,7 +122,7 @@ impl Range {
             let oldest = facts.compact_revision.unwrap_or(Revision::FIRST);
             return Err(Error::NotCovered { asked: at, oldest, newest: facts.revision });
         }
-        Ok(Self { bucket, facts, at, compact })
+        Ok(Self { bucket, at, compact })
     }
 
     pub(crate) const fn extent(&self) -> Extent {
