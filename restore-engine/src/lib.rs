@@ -15,20 +15,24 @@ pub mod local;
 
 pub mod bolt;
 pub mod buckets;
+mod fields;
+pub mod kubernetes;
 pub mod mvcc;
 pub mod snapshot;
+pub mod status;
 
 pub mod durable;
 mod intake;
-mod kubernetes;
 pub mod membership;
 pub mod outfile;
 pub mod plan;
 mod rebuild;
 pub mod refile;
 pub mod restore;
+pub mod semantic;
 pub mod snap;
 pub mod verify;
 pub mod wal;
 
 pub use error::{Error, Result};
+pub use status::{Status, status};

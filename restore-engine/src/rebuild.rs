@@ -15,10 +15,9 @@ use std::ops::ControlFlow;
 use etcdr_schemas::ReadAt;
 
 use crate::bolt::{Bucket, Db};
-use crate::buckets;
 use crate::error::{Error, Result};
-use crate::mvcc::RowKey;
-use crate::mvcc::value::RowValue;
+use crate::mvcc::leaf::bad_row;
+use crate::mvcc::{KeyValue, RowKey};
 
 pub(crate) use leases::{Dangling, dangling, repair_rows, report};
 pub(crate) use rewrite::{Outcome, Tally, rewrite, tally};
@@ -27,11 +26,11 @@ pub(crate) use rewrite::{Outcome, Tally, rewrite, tally};
 #[derive(Debug, Clone, Copy)]
 struct Row<'a> {
     /// Its number in the source, from 0.
-    index: u64,
+    index: u32,
     at: RowKey,
     raw: &'a [u8],
     message: &'a [u8],
-    value: RowValue<'a>,
+    value: KeyValue<'a>,
 }
 
 /// Gives every row of bucket `key` in order.
@@ -49,16 +48,12 @@ fn rows<R: ReadAt>(
         }
         last = Some(at);
         let value =
-            RowValue::parse(message).ok_or_else(|| bad_row(raw, "the value is no KeyValue"))?;
+            KeyValue::parse(message).ok_or_else(|| bad_row(raw, "the value is no KeyValue"))?;
         visit(Row { index, at, raw, message, value })?;
-        index += 1;
+        let limit = Error::Limit { what: "rows in a database", limit: u64::from(u32::MAX) };
+        index = u32::checked_add(index, 1).ok_or(limit)?;
         Ok(ControlFlow::Continue(()))
     })
-}
-
-fn bad_row(raw: &[u8], problem: &'static str) -> Error {
-    let key = raw.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
-    Error::Row { bucket: buckets::display(buckets::KEY), key, problem }
 }
 
 fn too_many_keys() -> Error {

@@ -614,7 +614,7 @@ fn the_kubernetes_profile_drops_what_lost_api_servers_registered() {
         (DropReason::Prefix, 2, 3)
     );
     let facts = restored.receipt.kubernetes.unwrap();
-    assert_eq!(facts.encryption_keys[0].name, "key1");
+    assert_eq!(facts.encryption_keys[0].key, "key1");
     assert_eq!(facts.objects["nodes"], 1);
     assert!(restored.receipt.plan.checklist[0].why.contains("key1"));
 }

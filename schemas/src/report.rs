@@ -4,18 +4,22 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod contents;
 mod demo;
 mod finding;
 mod restore;
 mod snapshot;
 mod verify;
 
+pub use contents::{
+    AuthSummary, Breakdown, Contents, Counted, DanglingLease, EncryptionKey, LeaseSummary, Tally,
+};
 pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
 pub use restore::{
-    CheckStep, DanglingLeases, DropReason, DroppedKeys, EncryptionKey, History, KubernetesFacts,
-    MovedAside, OfflineHash, PlannedBump, PlannedExpiry, PlannedMember, PlannedRebuild, Rebuilt,
-    RestorePlan, RestoreReceipt,
+    CheckStep, DanglingLeases, DropReason, DroppedKeys, History, KubernetesFacts, MovedAside,
+    OfflineHash, PlannedBump, PlannedExpiry, PlannedMember, PlannedRebuild, Rebuilt, RestorePlan,
+    RestoreReceipt,
 };
 pub use snapshot::{
     ExportReport, SignatureState, SnapshotList, SnapshotReport, SnapshotSummary, Unusable,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use etcdr_schemas::report::{CheckStep, EncryptionKey, KubernetesFacts};
 
-use super::{AtRest, ObjectKey};
+use super::{Encoding, ObjectKey, encoding};
 
 /// Most keys of encryption at rest that are told apart; clusters have a handful.
 const MAX_KEYS: usize = 1000;
@@ -14,7 +14,7 @@ const MAX_KEYS: usize = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Landing {
     objects: BTreeMap<&'static str, u64>,
-    keys: BTreeMap<(String, String, String), u64>,
+    keys: BTreeMap<(String, String), u64>,
 }
 
 impl Landing {
@@ -25,8 +25,12 @@ impl Landing {
         {
             *self.objects.entry(name).or_default() += 1;
         }
-        if let Some(AtRest { provider, version, name }) = AtRest::parse(value) {
-            let key = (provider.to_owned(), version.to_owned(), name.to_owned());
+        // Other encodings would be walked to their end, and nobody asks about them here.
+        if !value.starts_with(b"k8s:enc:") {
+            return;
+        }
+        if let Encoding::Encrypted { provider, key } = encoding(value) {
+            let key = (provider.to_owned(), key.to_owned());
             if self.keys.len() < MAX_KEYS || self.keys.contains_key(&key) {
                 *self.keys.entry(key).or_default() += 1;
             }
@@ -34,8 +38,7 @@ impl Landing {
     }
 
     pub(crate) fn facts(self) -> KubernetesFacts {
-        let key =
-            |((provider, version, name), values)| EncryptionKey { provider, version, name, values };
+        let key = |((provider, key), values)| EncryptionKey { provider, key, values };
         KubernetesFacts {
             objects: self
                 .objects
@@ -50,16 +53,16 @@ impl Landing {
 /// Under which name an object is counted; `None` for what no step asks about.
 fn counted(object: &ObjectKey<'_>) -> Option<&'static str> {
     Some(match object.resource {
-        "minions" => "nodes",
+        "nodes" => "nodes",
         "pods" => "pods",
         "events" => "events",
-        "leases" if object.rest.starts_with("kube-node-lease/") => "node leases",
+        "leases" if object.namespace == Some("kube-node-lease") => "node leases",
         "validatingwebhookconfigurations" | "mutatingwebhookconfigurations" => "webhooks",
         "apiservices" => "apiservices",
         "persistentvolumes" => "persistentvolumes",
         "volumeattachments" => "volumeattachments",
         "certificatesigningrequests" => "certificatesigningrequests",
-        "secrets" if object.rest.starts_with("kube-system/bootstrap-token-") => "bootstrap tokens",
+        "secrets" if object.name.starts_with("bootstrap-token-") => "bootstrap tokens",
         _ => return None,
     })
 }
@@ -162,7 +165,7 @@ fn at_rest(facts: Option<&KubernetesFacts>) -> CheckStep {
         Some([]) => "No value is encrypted at rest.".to_owned(),
         Some(keys) => {
             let key = |key: &EncryptionKey| {
-                format!("{} {} {} ({} values)", key.provider, key.version, key.name, key.values)
+                format!("{} {} ({} values)", key.provider, key.key, key.values)
             };
             let keys: Vec<_> = keys.iter().map(key).collect();
             format!("This store is useless without these keys, which are not in it: {}.", keys.join(", "))
@@ -236,7 +239,7 @@ mod tests {
             facts.objects.iter().map(|(name, count)| (name.as_str(), *count)).collect();
         assert_eq!(objects, [("bootstrap tokens", 1), ("node leases", 1), ("nodes", 2)]);
         let keys: Vec<_> =
-            facts.encryption_keys.iter().map(|key| (key.name.as_str(), key.values)).collect();
+            facts.encryption_keys.iter().map(|key| (key.key.as_str(), key.values)).collect();
         assert_eq!(keys, [("key1", 2), ("key2", 1)]);
         let list = checklist(Some(&facts), true);
         assert!(list[0].why.contains("useless without") && list[0].why.contains("key1 (2 values)"));

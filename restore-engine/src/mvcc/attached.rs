@@ -5,28 +5,13 @@
 //! full it is split, and what falls out is the work of another pass over the rows.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hasher as _};
+
+use super::fingerprint::Fingerprint;
 
 /// Keys in the table: just as many as do not make it grow past 2^18 slots, 9 MiB.
 pub(crate) const TABLE: usize = (1 << 18) / 8 * 7 - 1;
 /// Splits of the table; more would be 2^32 passes.
 const MAX_SPLITS: u32 = 32;
-
-/// 128 bits of a key. Two keys that share them are as unlikely as a failing disk that tells nobody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Fingerprint(u64, u64);
-
-impl Fingerprint {
-    pub(crate) fn of(key: &[u8]) -> Self {
-        let half = |prefix: u8| {
-            let mut hasher = DefaultHasher::new();
-            hasher.write_u8(prefix);
-            hasher.write(key);
-            hasher.finish()
-        };
-        Self(half(0), half(1))
-    }
-}
 
 /// The keys whose fingerprints end in these bits.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +22,7 @@ struct Part {
 
 impl Part {
     const fn holds(self, fingerprint: Fingerprint) -> bool {
-        fingerprint.1 & ((1 << self.bits) - 1) == self.value
+        fingerprint.part & ((1 << self.bits) - 1) == self.value
     }
 }
 

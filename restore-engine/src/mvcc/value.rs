@@ -1,144 +1,113 @@
-//! The few fields of a row's value that are needed while rows stream by, read without copying.
+//! The value of a row: one version of one key.
 
-use std::borrow::Cow;
+use etcdr_schemas::Revision;
 
-/// Field numbers of `mvccpb.KeyValue`.
-const KEY: u64 = 1;
-const VALUE: u64 = 5;
-const LEASE: u64 = 6;
+use crate::fields::Fields;
 
-/// A value of bucket `key`, as far as it is needed. Absent fields are empty, as protobuf has it.
+/// `mvccpb.KeyValue`, borrowed from a page. Absent fields are zero, as etcd leaves them out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct RowValue<'a> {
+pub struct KeyValue<'a> {
     /// The user's key.
-    pub(crate) key: &'a [u8],
+    pub key: &'a [u8],
+    /// Revision at which this generation of the key began.
+    pub create_revision: Revision,
+    /// Revision of this change.
+    pub mod_revision: Revision,
+    /// Number of this change in its generation, from 1.
+    pub version: i64,
     /// The user's value.
-    pub(crate) value: &'a [u8],
-    /// Id of the lease that the key is attached to; 0 for none.
-    pub(crate) lease: i64,
+    pub value: &'a [u8],
+    /// Lease that the key is attached to; 0 for none.
+    pub lease: i64,
 }
 
-impl<'a> RowValue<'a> {
-    /// `None` when the bytes are not protobuf.
-    pub(crate) fn parse(message: &'a [u8]) -> Option<Self> {
-        let mut found = Self::default();
-        let mut rest = message;
-        while !rest.is_empty() {
-            let (field, after) = Field::first(rest)?;
-            match (field.number, field.content) {
-                (KEY, Content::Bytes(bytes)) => found.key = bytes,
-                (VALUE, Content::Bytes(bytes)) => found.value = bytes,
-                (LEASE, Content::Varint(lease)) => found.lease = lease.cast_signed(),
+impl<'a> KeyValue<'a> {
+    /// Reads a value of bucket `key`. Unknown fields are passed over; `None` when the bytes are not protobuf or
+    /// one of the six fields has another type.
+    #[must_use]
+    pub fn parse(message: &'a [u8]) -> Option<Self> {
+        let mut parsed = Self::default();
+        for field in Fields::of(message) {
+            let (number, value) = field?;
+            match number {
+                1 => parsed.key = value.bytes()?,
+                2 => parsed.create_revision = Revision(value.signed()?),
+                3 => parsed.mod_revision = Revision(value.signed()?),
+                4 => parsed.version = value.signed()?,
+                5 => parsed.value = value.bytes()?,
+                6 => parsed.lease = value.signed()?,
                 _ => {}
             }
-            rest = after;
         }
-        Some(found)
+        Some(parsed)
     }
-}
 
-/// The same value with no lease; every other byte stays. `None` when the bytes are not protobuf.
-pub(crate) fn without_lease(message: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let mut kept = Vec::new();
-    let mut changed = false;
-    let mut rest = message;
-    while !rest.is_empty() {
-        let (field, after) = Field::first(rest)?;
-        if field.number == LEASE {
-            if !changed {
-                kept.extend_from_slice(message.get(..message.len() - rest.len())?);
-            }
-            changed = true;
-        } else if changed {
-            kept.extend_from_slice(rest.get(..rest.len() - after.len())?);
-        }
-        rest = after;
+    /// Whether only the key is there: what the row of a deletion holds.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        *self == Self { key: self.key, ..Self::default() }
     }
-    Some(if changed { Cow::Owned(kept) } else { Cow::Borrowed(message) })
-}
-
-struct Field<'a> {
-    number: u64,
-    content: Content<'a>,
-}
-
-enum Content<'a> {
-    Varint(u64),
-    Bytes(&'a [u8]),
-    Fixed,
-}
-
-impl<'a> Field<'a> {
-    /// The first field of a message, and what follows it.
-    fn first(mut message: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let tag = varint(&mut message)?;
-        let content = match tag & 7 {
-            0 => Content::Varint(varint(&mut message)?),
-            1 => {
-                message = message.get(8..)?;
-                Content::Fixed
-            }
-            2 => {
-                let len = usize::try_from(varint(&mut message)?).ok()?;
-                let (bytes, after) = message.split_at_checked(len)?;
-                message = after;
-                Content::Bytes(bytes)
-            }
-            5 => {
-                message = message.get(4..)?;
-                Content::Fixed
-            }
-            _ => return None,
-        };
-        Some((Self { number: tag >> 3, content }, message))
-    }
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
-    use etcdr_schemas::pb::etcd::KeyValue;
+    use etcdr_schemas::pb::disk;
     use proptest::prelude::*;
     use prost::Message as _;
 
     use super::*;
 
+    #[test]
+    fn a_real_row_is_read() {
+        let row = b"\x0a\x02/b\x10\x07\x18\x07\x20\x01\x2a\x04bee2";
+        let got = KeyValue::parse(row).unwrap();
+        let want = KeyValue {
+            key: b"/b",
+            create_revision: Revision(7),
+            mod_revision: Revision(7),
+            version: 1,
+            value: b"bee2",
+            lease: 0,
+        };
+        assert_eq!(got, want);
+        assert!(!got.is_bare() && KeyValue::parse(b"\x0a\x02/b").unwrap().is_bare());
+        assert_eq!(KeyValue::parse(b""), Some(KeyValue::default()));
+        for bad in [&b"\x0a\x05/b"[..], b"\x08\x01", b"\x12\x01x", &[0xff; 11]] {
+            assert_eq!(KeyValue::parse(bad), None, "{bad:02x?}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn what_prost_writes_is_read_and_only_the_lease_goes(
-            key: Vec<u8>, value: Vec<u8>, numbers: (i64, i64, i64), lease: i64,
+        fn it_reads_what_prost_writes(
+            key: Option<Vec<u8>>, create: Option<i64>, modified: Option<i64>,
+            version: Option<i64>, value: Option<Vec<u8>>, lease: Option<i64>,
         ) {
-            let message = KeyValue {
-                key: key.clone().into(), value: value.clone().into(),
-                create_revision: numbers.0, mod_revision: numbers.1, version: numbers.2, lease,
+            let message = disk::KeyValue {
+                key: key.clone().map(Into::into),
+                create_revision: create,
+                mod_revision: modified,
+                version,
+                value: value.clone().map(Into::into),
+                lease,
             };
             let bytes = message.encode_to_vec();
-            let read = RowValue::parse(&bytes).unwrap();
-            prop_assert_eq!(read, RowValue { key: &key, value: &value, lease });
-            let without = without_lease(&bytes).unwrap();
-            prop_assert_eq!(&*without, KeyValue { lease: 0, ..message.clone() }.encode_to_vec());
-            prop_assert_eq!(matches!(without, Cow::Borrowed(_)), lease == 0);
-            // A lease before the other fields, and one of an unknown field behind it.
-            let odd = [&[0x30, 5][..], &bytes, &[0x38, 1], &[0x30, 7]].concat();
-            let kept = without_lease(&odd).unwrap();
-            prop_assert_eq!(&*kept, [&*without, &[0x38, 1][..]].concat());
+            let (key, value) = (key.unwrap_or_default(), value.unwrap_or_default());
+            let want = KeyValue {
+                key: &key,
+                create_revision: Revision(create.unwrap_or_default()),
+                mod_revision: Revision(modified.unwrap_or_default()),
+                version: version.unwrap_or_default(),
+                value: &value,
+                lease: lease.unwrap_or_default(),
+            };
+            prop_assert_eq!(KeyValue::parse(&bytes), Some(want));
+            prop_assert_eq!(super::super::key_of(&bytes), Some(key.as_slice()));
         }
 
         #[test]
         fn arbitrary_bytes_are_no_trouble(bytes: Vec<u8>) {
-            prop_assert_eq!(RowValue::parse(&bytes).is_some(), without_lease(&bytes).is_some());
+            let _ = KeyValue::parse(&bytes);
         }
     }
 }

@@ -7,7 +7,6 @@ use super::survey::Survey;
 use crate::error::{Error, Result};
 
 /// Decides about rows and counts what it leaves out.
-#[derive(Debug)]
 pub(super) struct Filter<'a> {
     plan: &'a PlannedRebuild,
     survey: &'a Survey,

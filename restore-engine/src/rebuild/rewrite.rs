@@ -10,7 +10,7 @@ use etcdr_schemas::{Progress, ReadAt, Revision};
 use super::filter::Filter;
 use super::leases::{self, Dangling, Leases, collect, follow, missing, repair_rows};
 use super::survey::Survey;
-use super::{Row, bad_row, rows};
+use super::{Row, rows};
 use crate::bolt::patch::Patch;
 use crate::bolt::writer::Writer;
 use crate::bolt::{Bucket, Db};
@@ -19,7 +19,8 @@ use crate::error::{Error, Result};
 use crate::kubernetes::Landing;
 use crate::mvcc::RowKey;
 use crate::mvcc::attached::{Attached, TABLE};
-use crate::mvcc::value::without_lease;
+use crate::mvcc::detach::without_lease;
+use crate::mvcc::leaf::bad_row;
 
 /// What a rewrite did.
 #[derive(Debug)]

@@ -15,8 +15,9 @@ use crate::bolt::{Bucket, Db};
 use crate::buckets;
 use crate::error::{Error, Result};
 use crate::kubernetes::MASTER_LEASES;
-use crate::mvcc::attached::{Attached, Fingerprint, TABLE as ATTACHED};
-use crate::mvcc::newest::{Newest, TABLE as NEWEST};
+use crate::mvcc::attached::{Attached, TABLE};
+use crate::mvcc::fingerprint::Fingerprint;
+use crate::mvcc::hash::Newest;
 
 /// Keys that expire in one restore: just as many as do not make their set grow past 2^21 slots, 36 MiB.
 const MAX_EXPIRED: usize = (1 << 21) / 8 * 7 - 1;
@@ -26,7 +27,7 @@ const MAX_DUE: usize = 1 << 20;
 const MAX_MASTER_LEASES: usize = 1 << 16;
 
 /// The answers.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Survey {
     /// Which rows are live; only when something is left out.
     newest: Option<Newest>,
@@ -51,37 +52,28 @@ impl Survey {
             || plan.kubernetes
             || !survey.due.is_empty();
         if counts {
+            survey.newest = Some(Newest::of(db, key)?);
+        }
+        if plan.kubernetes || !survey.due.is_empty() {
             survey.read(db, key, plan.kubernetes)?;
         }
         Ok(survey)
     }
 
     fn read<R: ReadAt>(&mut self, db: &Db<R>, key: &Bucket, kubernetes: bool) -> Result<()> {
-        let mut newest = Newest::new(NEWEST);
-        let mut attached = Attached::new(ATTACHED);
-        let mut open = (true, true);
-        while open != (false, false) {
-            let mut count = 0;
+        let mut attached = Attached::new(TABLE);
+        loop {
             rows(db, key, &mut |row| {
-                count += 1;
-                if open.0 && !newest.row(row.index, row.value.key, row.at.tombstone) {
-                    return Err(too_many_keys());
-                }
-                if open.1 && !attached.row(row.value.key, self.due_lease(&row)) {
+                if !attached.row(row.value.key, self.due_lease(&row)) {
                     return Err(too_many_keys());
                 }
                 if kubernetes { self.note_master_lease(&row) } else { Ok(()) }
             })?;
-            if open.0 {
-                open.0 = newest.end_pass(count);
-            }
-            if open.1 {
-                self.expire(&mut attached)?;
-                open.1 = attached.next_pass();
+            self.expire(&mut attached)?;
+            if !attached.next_pass() {
+                return Ok(());
             }
         }
-        self.newest = Some(newest);
-        Ok(())
     }
 
     fn due_lease(&self, row: &Row<'_>) -> Option<i64> {

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::EncryptionKey;
 use crate::digest::Sha256Digest;
 use crate::ids::{ClusterId, MemberId};
 use crate::revision::Revision;
@@ -228,19 +229,6 @@ pub struct KubernetesFacts {
     pub objects: std::collections::BTreeMap<String, u64>,
     /// Keys that encrypt values at rest: without them these values cannot be read.
     pub encryption_keys: Vec<EncryptionKey>,
-}
-
-/// A key of encryption at rest, as the values name it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub struct EncryptionKey {
-    /// `aescbc`, `aesgcm`, `secretbox`, `kms`.
-    pub provider: String,
-    /// `v1`, `v2`.
-    pub version: String,
-    /// Its name in the EncryptionConfiguration; the plugin's name for `kms`.
-    pub name: String,
-    /// Live values that it encrypts.
-    pub values: u64,
 }
 
 /// HashKV that was computed from a database file.

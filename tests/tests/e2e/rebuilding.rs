@@ -288,7 +288,7 @@ fn a_kubernetes_store_comes_back_without_lost_api_servers_and_with_a_checklist()
         want.leases.remove(&own);
         let restored = boot(version, members);
         want.assert_same(&State::of(&restored));
-        assert_eq!(receipt["kubernetes"]["encryption_keys"][0]["name"], "key7");
+        assert_eq!(receipt["kubernetes"]["encryption_keys"][0]["key"], "key7");
         let list = receipt["plan"]["checklist"].as_array().unwrap();
         let told = receipt["plan"]["checklist"].to_string();
         for part in [
