@@ -18,7 +18,7 @@ pub const PREFIXES: [&str; 5] =
 /// Where API servers register themselves, each with a lease of seconds. Nobody else writes there, and
 /// each server that lives writes its own entry again within seconds.
 pub(crate) const MASTER_LEASES: [&str; 2] =
-    ["/registry/masterleases/", "kubernetes.io/masterleases/"];
+    ["/registry/masterleases/", "/kubernetes.io/masterleases/"];
 
 /// The object that a key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,6 +30,7 @@ mod rebuild;
 pub mod refile;
 pub mod restore;
 pub mod semantic;
+mod shell;
 pub mod snap;
 pub mod verify;
 pub mod wal;

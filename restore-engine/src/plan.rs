@@ -292,8 +292,10 @@ fn notes(report: &RestorePlan, cluster: &NewCluster) -> Vec<String> {
         let bump = report.bump.as_ref().map_or("--bump-revision 0".to_owned(), |bump| {
             format!("--bump-revision {} --mark-compacted", bump.by)
         });
+        let content = report.rebuild.as_ref().map(selection::flags);
+        let content = content.map_or_else(String::new, |flags| format!(" {flags}"));
         notes.push(format!(
-            "This run does not write {}: restore the same snapshot there with --initial-cluster-token {} {bump}, \
+            "This run does not write {}: restore the same snapshot there with --initial-cluster-token {} {bump}{content}, \
              or the members will not agree.",
             elsewhere.join(", "),
             report.cluster_token

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use etcdr_schemas::report::{History, PlannedExpiry, PlannedRebuild};
 
 use crate::error::{Error, Result};
 use crate::kubernetes;
+use crate::shell::quote;
 
 /// Most prefixes in one request.
 const MAX_PREFIXES: usize = 1000;
@@ -27,6 +28,8 @@ pub struct Selection {
     pub drop_leases: bool,
     /// Leave out keys whose lease was due.
     pub drop_expired: bool,
+    /// As of when leases are judged; now when absent. Runs that write members of one cluster need the same.
+    pub expired_at: Option<DateTime<Utc>>,
     /// When the source was taken from the cluster, where that is known.
     pub taken_at: Option<DateTime<Utc>>,
     /// Leave out users, roles and the switch of authentication.
@@ -52,7 +55,9 @@ impl Selection {
         }
         let drop_expired = match (self.drop_expired, self.taken_at) {
             (false, _) => None,
-            (true, Some(taken_at)) => Some(PlannedExpiry { taken_at, now }),
+            (true, Some(taken_at)) => {
+                Some(PlannedExpiry { taken_at, now: self.expired_at.unwrap_or(now) })
+            }
             (true, None) => {
                 return Err(refused(
                     "--drop-expired needs to know when the snapshot was taken from its cluster, and only the \
@@ -134,6 +139,37 @@ pub(super) fn told(planned: &PlannedRebuild) -> Vec<String> {
     told
 }
 
+/// The flags that make another run leave out the same.
+pub(super) fn flags(planned: &PlannedRebuild) -> String {
+    let mut flags = Vec::new();
+    for (flag, prefixes) in
+        [("--only-prefix", &planned.only_prefixes), ("--exclude-prefix", &planned.exclude_prefixes)]
+    {
+        let profile = |prefix: &&String| {
+            !planned.kubernetes || !kubernetes::MASTER_LEASES.contains(&prefix.as_str())
+        };
+        flags.extend(
+            prefixes.iter().filter(profile).map(|prefix| format!("{flag} {}", quote(prefix))),
+        );
+    }
+    if let Some(PlannedExpiry { taken_at, now }) = &planned.drop_expired {
+        let text = |time: &DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        flags.push(format!("--drop-expired={} --taken-at {}", text(now), text(taken_at)));
+    }
+    for (asked, flag) in [
+        (planned.history == History::Current, "--history current"),
+        (planned.drop_leases, "--drop-leases"),
+        (planned.drop_auth, "--drop-auth"),
+        (planned.kubernetes, "--kubernetes"),
+        (flags.is_empty(), "--rebuild"),
+    ] {
+        if asked {
+            flags.push(flag.to_owned());
+        }
+    }
+    flags.join(" ")
+}
+
 /// What follows from leaving things out.
 pub(super) fn notes(planned: &PlannedRebuild) -> Vec<String> {
     let mut notes = Vec::new();
@@ -195,6 +231,28 @@ mod tests {
             let said = told(&planned).len();
             assert_eq!(said, if number == 0 { 1 } else { 2 }, "case {number}: {planned:?}");
         }
+    }
+
+    #[test]
+    fn the_flags_for_other_members_leave_out_the_same() {
+        let selection = Selection {
+            exclude_prefixes: vec!["/it's".into(), "/a".into()],
+            history: History::Current,
+            drop_expired: true,
+            taken_at: Some(at(1)),
+            kubernetes: true,
+            ..Selection::default()
+        };
+        let planned = selection.resolve(at(9)).unwrap().unwrap();
+        assert_eq!(
+            flags(&planned),
+            "--exclude-prefix /a --exclude-prefix '/it'\\''s' --drop-expired=1970-01-01T00:00:09Z \
+             --taken-at 1970-01-01T00:00:01Z --history current --kubernetes"
+        );
+        let later = Selection { expired_at: Some(at(9)), ..selection };
+        assert_eq!(later.resolve(at(99)).unwrap(), Some(planned));
+        let bare = Selection { rebuild: true, ..Selection::default() };
+        assert_eq!(flags(&bare.resolve(at(9)).unwrap().unwrap()), "--rebuild");
     }
 
     #[test]

@@ -44,24 +44,23 @@ pub(super) struct Leases<'a, R> {
 
 impl<'a, R: ReadAt> Leases<'a, R> {
     pub(super) fn of(db: &'a Db<R>) -> Result<Self> {
-        let bucket = db.bucket(buckets::LEASE)?;
-        let mut leases = Self { db, bucket, held: Vec::new(), complete: true };
-        leases.hold()?;
-        Ok(leases)
+        Self::up_to(db, MAX_HELD)
     }
 
-    fn hold(&mut self) -> Result<()> {
-        let Some(bucket) = &self.bucket else { return Ok(()) };
-        let held = &mut self.held;
-        let complete = &mut self.complete;
-        self.db.scan(bucket, &mut |key, _| {
-            if held.len() == MAX_HELD {
-                *complete = false;
-                return Ok(ControlFlow::Break(()));
-            }
-            held.extend(id_of(key));
-            Ok(ControlFlow::Continue(()))
-        })
+    fn up_to(db: &'a Db<R>, limit: usize) -> Result<Self> {
+        let bucket = db.bucket(buckets::LEASE)?;
+        let (mut held, mut complete) = (Vec::new(), true);
+        if let Some(bucket) = &bucket {
+            db.scan(bucket, &mut |key, _| {
+                if held.len() == limit {
+                    complete = false;
+                    return Ok(ControlFlow::Break(()));
+                }
+                held.extend(id_of(key));
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        Ok(Self { db, bucket, held, complete })
     }
 
     pub(super) fn holds(&self, id: i64) -> Result<bool> {
@@ -147,4 +146,32 @@ pub(crate) fn report(dangling: &Dangling) -> Option<DanglingLeases> {
         ttl_seconds: SYNTHETIC_TTL,
         ids,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::bolt::writer::Writer;
+
+    #[test]
+    fn leases_that_are_not_held_in_memory_are_looked_up() {
+        let mut writer = Writer::create(Cursor::new(Vec::new()), 1024).unwrap();
+        writer.bucket(buckets::LEASE).unwrap();
+        for id in 0..500i64 {
+            writer.row(&key_of(3 * id), b"lease").unwrap();
+        }
+        // Ids are random numbers of 63 bits; the highest bit orders them last.
+        writer.row(&key_of(-7), b"lease").unwrap();
+        let db = Db::open(writer.finish().unwrap().into_inner()).unwrap();
+        for limit in [0, 1, 100, 501, MAX_HELD] {
+            let leases = Leases::up_to(&db, limit).unwrap();
+            assert_eq!(leases.complete, limit >= 501);
+            for id in 0..1500 {
+                assert_eq!(leases.holds(id).unwrap(), id % 3 == 0, "{id} of {limit}");
+            }
+            assert!(leases.holds(-7).unwrap() && !leases.holds(-8).unwrap());
+        }
+    }
 }

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::kubernetes::checklist;
 use crate::membership::PeerUrl;
 use crate::plan::{Plan, Target};
+use crate::shell::quote;
 
 /// What came out of a restore, apart from its plan.
 pub(super) struct Done {
@@ -99,15 +100,6 @@ fn start_command(plan: &Plan, target: &Target) -> String {
         .fold("etcd".to_owned(), |line, (flag, value)| format!("{line} {flag} {}", quote(&value)))
 }
 
-/// Quotes for a POSIX shell what a shell would take apart.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c);
-    if !word.is_empty() && word.chars().all(plain) && !word.contains('[') {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 /// The receipt as text.
 fn render(receipt: &RestoreReceipt) -> String {
     let plan = &receipt.plan;
@@ -161,18 +153,5 @@ fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) 
     for (number, line) in lines.enumerate() {
         let heading = if number == 0 { format!("\n{title}:\n") } else { String::new() };
         let _ = writeln!(text, "{heading}  {line}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quote;
-
-    #[test]
-    fn a_start_command_survives_a_shell() {
-        assert_eq!(quote("a=http://a:1,b=http://b:2"), "a=http://a:1,b=http://b:2");
-        assert_eq!(quote("/my dir/it's"), r"'/my dir/it'\''s'");
-        assert_eq!(quote("http://[::1]:1"), "'http://[::1]:1'");
-        assert_eq!(quote("$(x)"), "'$(x)'");
     }
 }

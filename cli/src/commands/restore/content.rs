@@ -30,9 +30,10 @@ pub(super) struct ContentFlags {
     #[arg(long)]
     drop_leases: bool,
 
-    /// Leave out keys whose lease was due: no time is left of it since the snapshot was taken
-    #[arg(long)]
-    drop_expired: bool,
+    /// Leave out keys whose lease was due: no time is left of it since the snapshot was taken, as of TIME [default: now]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true)]
+    #[expect(clippy::option_option, reason = "given or not, with a time or not")]
+    drop_expired: Option<Option<DateTime<Utc>>>,
 
     /// When the snapshot was taken from its cluster, as in 2026-11-22T07:00:00Z [default: what its manifest says]
     #[arg(long, value_name = "TIME", requires = "drop_expired")]
@@ -70,7 +71,8 @@ impl ContentFlags {
                 HistoryArg::Current => History::Current,
             },
             drop_leases: self.drop_leases,
-            drop_expired: self.drop_expired,
+            drop_expired: self.drop_expired.is_some(),
+            expired_at: self.drop_expired.flatten(),
             taken_at: self.taken_at.or(taken_at),
             drop_auth: self.drop_auth,
             kubernetes: self.kubernetes,
