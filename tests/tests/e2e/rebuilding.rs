@@ -399,3 +399,34 @@ fn every_form_of_a_source_comes_through_a_rebuild() {
     assert_eq!(hash_of(&receipt), source.hash);
     source.state.assert_same(&State::of(&boot(version, members)));
 }
+
+/// Members whose keys differ never agree, so the note that names the others gives all flags that they need.
+#[test]
+fn members_restored_one_by_one_with_the_flags_of_the_note_agree() {
+    let version = versions::newest();
+    let source = Source::of(version);
+    let file = source.file.display().to_string();
+    let place = Backup::without_repository();
+    let members = three_members(&place);
+    let cluster = etcdr_tests::etcd::initial_cluster(&members);
+    let one = |member: &MemberAt, flags: &[&str]| {
+        let data_dir = member.data_dir.display().to_string();
+        let own = ["restore", "--file", &file, "--name", &member.name, "--data-dir", &data_dir];
+        place.json(&[&own, &["--initial-cluster", &cluster][..], flags].concat())
+    };
+    let chosen = ["--exclude-prefix", "/registry/events/", "--taken-at", "2020-01-01T00:00:00Z"];
+    let first =
+        one(&members[0], &[&chosen[..], &["--drop-expired", "--history", "current"]].concat());
+    let notes: Vec<_> =
+        first["plan"]["notes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let note = notes.iter().find(|note| note.contains("does not write")).unwrap();
+    let from = note.find("--initial-cluster-token").unwrap();
+    let flags: Vec<_> = note[from..note.find(", or").unwrap()].split_whitespace().collect();
+    let others = [&members[1], &members[2]].map(|member| one(member, &flags));
+    for receipt in &others {
+        assert_eq!(receipt["hash_kv"], first["hash_kv"], "{flags:?}");
+        assert_eq!(receipt["rebuilt"], first["rebuilt"], "{flags:?}");
+    }
+    let restored = boot(version, members);
+    assert_eq!(restored.hash_kv(0), [hash_of(&first); 3]);
+}
