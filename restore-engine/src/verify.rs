@@ -115,6 +115,18 @@ impl Sink for Nowhere {
 /// # Errors
 /// [`Error::Read`] when the medium fails.
 pub fn structure<R: ReadAt>(image: R, progress: &dyn Progress) -> Result<Structure> {
+    structure_with(image, 1, progress)
+}
+
+/// The same on that many threads.
+///
+/// # Errors
+/// See [`structure`].
+pub fn structure_with<R: ReadAt>(
+    image: R,
+    workers: usize,
+    progress: &dyn Progress,
+) -> Result<Structure> {
     let mut structure = Structure { facts: None, findings: Vec::new() };
     let db = match Db::open(image) {
         Ok(db) => db,
@@ -123,19 +135,31 @@ pub fn structure<R: ReadAt>(image: R, progress: &dyn Progress) -> Result<Structu
             return Ok(structure);
         }
     };
-    progress.begin("check", Some(db.size()));
-    structure.findings = check::check(&db, progress)?;
-    progress.end();
-    match snapshot::facts(&db) {
-        Ok(facts) => structure.facts = Some(facts),
-        // The page graph's own findings already tell what keeps the facts from being read.
-        Err(error) if structure.findings.is_empty() => structure.findings.push(found(error)?),
-        Err(_) => {}
-    }
-    Ok(structure)
+    let findings = check::check_on(&db, workers, progress)?;
+    Structure::of(&db, findings)
 }
 
-/// A snapshot file or raw database, up to `level`.
+impl Structure {
+    /// What the structural check found, and the facts beside it.
+    pub(crate) fn of<R: ReadAt>(db: &Db<R>, findings: Vec<Finding>) -> Result<Self> {
+        let mut structure = Self { facts: None, findings };
+        match snapshot::facts(db) {
+            Ok(facts) => structure.facts = Some(facts),
+            // The page graph's own findings already tell what keeps the facts from being read.
+            Err(error) if structure.findings.is_empty() => structure.findings.push(found(error)?),
+            Err(_) => {}
+        }
+        Ok(structure)
+    }
+
+    /// Whether anything says damage.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Damage)
+    }
+}
+
+/// A snapshot file or raw database, up to `level`, but not beyond `structure`: see [`crate::semantic::examine`].
 ///
 /// # Errors
 /// [`Error::Source`] and [`Error::Read`] when the medium fails.
@@ -143,7 +167,7 @@ pub fn file<R: ReadAt>(image: R, level: Level, progress: &dyn Progress) -> Resul
     let content = content(Sequential { image: &image, offset: 0 }, None, progress)?;
     let good = content.findings.iter().all(|finding| finding.severity < Severity::Damage);
     let structure = match level {
-        Level::Structure if good => Some(structure(&image, progress)?),
+        Level::Structure | Level::Semantic if good => Some(structure(&image, progress)?),
         _ => None,
     };
     Ok(FileVerdict { content, structure })
@@ -268,7 +292,7 @@ fn between(
 }
 
 /// An error that says that the data is damaged becomes a finding; any other stays an error.
-fn found(error: Error) -> Result<Finding> {
+pub(crate) fn found(error: Error) -> Result<Finding> {
     let (kind, place) = match &error {
         Error::Digest { .. } => (findings::DIGEST, "the last 32 bytes".to_owned()),
         Error::Length { .. } => (findings::LENGTH, "the end of the file".to_owned()),

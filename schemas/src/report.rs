@@ -4,12 +4,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod contents;
 mod demo;
 mod finding;
 mod restore;
 mod snapshot;
 mod verify;
 
+pub use contents::{
+    AuthSummary, Breakdown, Contents, Counted, DanglingLease, EncryptionKey, LeaseSummary, Tally,
+};
 pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
 pub use restore::{

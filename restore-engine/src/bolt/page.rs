@@ -135,6 +135,12 @@ impl<'a> Node<'a> {
         self.bytes.len() as u64
     }
 
+    /// The whole logical page.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Number of elements.
     #[must_use]
     pub const fn count(&self) -> u16 {

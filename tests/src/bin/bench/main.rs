@@ -6,6 +6,7 @@
 //! and yours differ, the ratios less so.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod checking;
 mod measure;
 mod pods;
 
@@ -30,8 +31,13 @@ async fn main() -> anyhow::Result<()> {
     }
     let settings = Settings::from_env()?;
     let mut sizes = Vec::new();
+    // `ETCDR_BENCH_ONLY=checking` needs no etcd that is filled first.
+    let only_checking = std::env::var("ETCDR_BENCH_ONLY").is_ok_and(|only| only == "checking");
     for megabytes in &settings.megabytes {
-        sizes.push(run(&settings, *megabytes).await?);
+        sizes.push(match only_checking {
+            true => checking::standalone(&settings, *megabytes)?,
+            false => run(&settings, *megabytes).await?,
+        });
     }
     let path = settings.results.join("bench.json");
     std::fs::create_dir_all(&settings.results)?;
@@ -102,8 +108,11 @@ async fn run(settings: &Settings, megabytes: u64) -> anyhow::Result<serde_json::
     let saving = saving(settings, &endpoint, &keys, &plain)?;
     drop(cluster);
     let restoring = restoring(settings, &keys, &plain)?;
+    let checking = checking::run(settings, &plain)?;
     let size = std::fs::metadata(&plain)?.len();
-    Ok(report(megabytes, size, saving, restoring))
+    let mut report = report(megabytes, size, saving, restoring);
+    report["checking"] = checking;
+    Ok(report)
 }
 
 /// etcd's stream drained, etcdctl, and us, in turn. The last plain file stays for the restores.

@@ -7,13 +7,21 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use serde_json::json;
 
-/// One run of a whole process.
+/// One run; what is known of a whole process only is absent for work in this one.
 pub(crate) struct Sample {
     seconds: f64,
     /// Processor time, of the user and of the system.
-    cpu_seconds: f64,
+    cpu_seconds: Option<f64>,
     /// Peak resident memory.
-    peak_kib: u64,
+    peak_kib: Option<u64>,
+}
+
+/// Times work in this process.
+pub(crate) fn timed(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Sample> {
+    rustix::fs::sync();
+    let began = Instant::now();
+    work()?;
+    Ok(Sample { seconds: began.elapsed().as_secs_f64(), cpu_seconds: None, peak_kib: None })
 }
 
 /// Runs a command to its end; 0 and 3 (warnings) are success.
@@ -23,10 +31,10 @@ pub(crate) fn measure(command: &mut Command) -> anyhow::Result<Sample> {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?;
     let proc = PathBuf::from(format!("/proc/{}", child.id()));
     // Both only grow, so the last look before the end is the total but for the last milliseconds.
-    let (mut peak_kib, mut cpu_seconds) = (0, 0.0);
+    let (mut peak_kib, mut cpu_seconds) = (None, None);
     let status = loop {
-        peak_kib = high_water(&proc).unwrap_or(0).max(peak_kib);
-        cpu_seconds = processor(&proc).unwrap_or(0.0).max(cpu_seconds);
+        peak_kib = high_water(&proc).max(peak_kib);
+        cpu_seconds = processor(&proc).filter(|seconds| *seconds > 0.0).or(cpu_seconds);
         match child.try_wait()? {
             Some(status) => break status,
             None => std::thread::sleep(Duration::from_millis(5)),
@@ -73,13 +81,15 @@ impl Samples {
         median(self.seconds())
     }
 
-    fn cpu_seconds(&self) -> f64 {
-        median(self.samples.iter().map(|sample| sample.cpu_seconds).collect())
+    fn cpu_seconds(&self) -> Option<f64> {
+        let known: Vec<_> = self.samples.iter().filter_map(|sample| sample.cpu_seconds).collect();
+        (!known.is_empty()).then(|| median(known))
     }
 
     #[allow(clippy::cast_precision_loss)]
-    pub(crate) fn peak_mib(&self) -> f64 {
-        self.samples.iter().map(|sample| sample.peak_kib).max().unwrap_or(0) as f64 / 1024.0
+    fn peak_mib(&self) -> Option<f64> {
+        let peak = self.samples.iter().filter_map(|sample| sample.peak_kib).max()?;
+        Some(peak as f64 / 1024.0)
     }
 
     #[allow(clippy::cast_precision_loss)]
@@ -87,13 +97,14 @@ impl Samples {
         let mut seconds = self.seconds();
         seconds.sort_by(f64::total_cmp);
         let (Some(low), Some(high)) = (seconds.first(), seconds.last()) else { return };
+        let rate = bytes as f64 / (1 << 20) as f64 / self.median();
+        let cpu = self.cpu_seconds().map_or_else(String::new, |s| format!("   cpu {s:>5.2} s"));
+        let peak =
+            self.peak_mib().map_or_else(String::new, |mib| format!("   peak {mib:>4.0} MiB"));
         println!(
-            "{:<28} {:>8.2} s   ({low:.2} to {high:.2})  {:>6.0} MiB/s   cpu {:>5.2} s   peak {:>4.0} MiB",
+            "{:<28} {:>8.2} s   ({low:.2} to {high:.2})  {rate:>6.0} MiB/s{cpu}{peak}",
             self.name,
             self.median(),
-            bytes as f64 / (1 << 20) as f64 / self.median(),
-            self.cpu_seconds(),
-            self.peak_mib(),
         );
     }
 
