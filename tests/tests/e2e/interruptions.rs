@@ -97,7 +97,7 @@ fn killed(more: &[&str]) {
     let dir = parent.display().to_string();
     let initial = etcdr_tests::etcd::initial_cluster(&members);
     let args = ["restore", "latest", "--all-members", &dir, "--initial-cluster", &initial];
-    let args = [&args, &["--bump-revision", "0"], more].concat();
+    let args = [&args[..], &["--bump-revision", "0"], more].concat();
     let whole = timed(|| drop(place.run(&args)));
     let mut rng = Rng(23);
     let (mut killed, mut complete) = (0, 0);

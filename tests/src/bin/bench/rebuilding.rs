@@ -3,7 +3,7 @@
 //! The database is written by the engine itself, with every fourth pod written twice, so that there is history; a
 //! server would take minutes to fill it and the restore reads the same pages.
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Read as _, Write as _};
 use std::path::Path;
 
 use etcdr_restore_engine::bolt::writer::Writer;
@@ -14,7 +14,8 @@ use prost::Message as _;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Keys, Samples, Settings, measure, pods};
+use crate::measure::{Samples, measure};
+use crate::{Keys, Settings, pods};
 
 /// Bytes of a row in a packed database.
 const BYTES_PER_ROW: u64 = 4096;
@@ -86,10 +87,16 @@ fn write_snapshot(path: &Path, count: u64) -> anyhow::Result<()> {
     append_digest(path)
 }
 
+/// Reads the database in pieces and puts its digest behind it.
 fn append_digest(path: &Path) -> anyhow::Result<()> {
-    use std::io::Write as _;
+    let mut file = std::fs::OpenOptions::new().read(true).append(true).open(path)?;
     let mut hasher = Sha256::new();
-    std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
-    let mut file = std::fs::OpenOptions::new().append(true).open(path)?;
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece)? {
+            0 => break,
+            read => hasher.update(&piece[..read]),
+        }
+    }
     Ok(file.write_all(&hasher.finalize())?)
 }
