@@ -288,6 +288,7 @@ fn selection() -> impl Strategy<Value = Selection> {
             history: if current { History::Current } else { History::All },
             drop_leases,
             drop_expired,
+            expired_at: None,
             // Leases 1 and 2 have 100 seconds to live, the others 1000.
             taken_at: Some(at(NOW - 500)),
             drop_auth,
