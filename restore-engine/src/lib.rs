@@ -19,6 +19,7 @@ pub mod mvcc;
 pub mod snapshot;
 
 pub mod durable;
+pub mod inspect;
 mod intake;
 pub mod membership;
 pub mod outfile;

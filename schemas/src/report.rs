@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 
 mod demo;
 mod finding;
+pub mod inspect;
 mod restore;
 mod snapshot;
 mod verify;
 
 pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
+pub use inspect::InspectReport;
 pub use restore::{
     MovedAside, OfflineHash, PlannedBump, PlannedMember, RestorePlan, RestoreReceipt,
 };
@@ -55,6 +57,7 @@ named! {
     SnapshotList => "snapshot-list",
     ExportReport => "export",
     VerifyReport => "verify",
+    InspectReport => "inspect",
     RestorePlan => "restore-plan",
     RestoreReceipt => "restore-receipt",
     DemoReport => "demo",

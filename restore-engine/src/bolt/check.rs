@@ -18,9 +18,14 @@ use crate::{Result, buckets};
 mod batch;
 mod findings;
 mod freelist;
+mod lost;
+mod observe;
 
 use batch::{Batch, Bits, Place};
 use findings::Findings;
+use lost::Bounds;
+pub use lost::{Strays, strays};
+pub use observe::{Observe, Seen, Tree};
 
 /// bbolt's branches split at one page; even keys of 32 KiB cannot make one as large as this.
 const MAX_BRANCH: u64 = 4 << 20;
@@ -30,15 +35,46 @@ const MAX_BRANCH: u64 = 4 << 20;
 /// # Errors
 /// Only when the medium fails: damage is what the findings tell.
 pub fn check<R: ReadAt>(db: &Db<R>, progress: &dyn Progress) -> Result<Vec<Finding>> {
+    check_observed(db, &mut observe::Nobody, progress).map(|checked| checked.findings)
+}
+
+/// What a check found.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// Pages that are used, metas and freelist included.
+    pub used: u64,
+    /// Parts of trees that could not be read.
+    pub lost_parts: u64,
+    /// What is on pages that nothing uses; looked at only when parts are lost.
+    pub strays: Option<Strays>,
+}
+
+/// The same, and shows `observer` every page of every tree that can be read, once, in no order.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_observed<R: ReadAt>(
+    db: &Db<R>,
+    observer: &mut dyn Observe,
+    progress: &dyn Progress,
+) -> Result<Checked> {
     progress.begin("structure", Some(db.size()));
-    let mut checker = Checker::new(db, progress);
+    let mut checker = Checker::new(db, observer, progress);
     let checked = checker.run();
     progress.end();
-    checked.map(|()| checker.findings.into_list())
+    checked.map(|strays| Checked {
+        used: checker.reached.count(),
+        lost_parts: checker.findings.lost_parts(),
+        findings: checker.findings.into_list(),
+        strays,
+    })
 }
 
 struct Checker<'a, R> {
     db: &'a Db<R>,
+    observer: &'a mut dyn Observe,
     progress: &'a dyn Progress,
     window: Window,
     // Pages that may still be read: none belongs to a tree twice.
@@ -49,10 +85,11 @@ struct Checker<'a, R> {
 }
 
 impl<'a, R: ReadAt> Checker<'a, R> {
-    fn new(db: &'a Db<R>, progress: &'a dyn Progress) -> Self {
+    fn new(db: &'a Db<R>, observer: &'a mut dyn Observe, progress: &'a dyn Progress) -> Self {
         let high_water_mark = db.meta().high_water_mark;
         Self {
             db,
+            observer,
             progress,
             window: Window::default(),
             budget: high_water_mark,
@@ -62,7 +99,7 @@ impl<'a, R: ReadAt> Checker<'a, R> {
         }
     }
 
-    fn run(&mut self) -> Result<()> {
+    fn run(&mut self) -> Result<Option<Strays>> {
         self.metas();
         let free =
             freelist::read(self.db, &mut self.window, &mut self.reached, &mut self.findings)?;
@@ -70,10 +107,13 @@ impl<'a, R: ReadAt> Checker<'a, R> {
         self.enqueue_root(&mut roots, self.db.meta().root, Place::ROOT);
         self.process(roots, 0)?;
         self.all_buckets()?;
-        if let Some(free) = free {
-            freelist::compare(&free, &self.reached, &mut self.findings);
+        if let Some(free) = &free {
+            freelist::compare(free, &self.reached, &mut self.findings);
         }
-        Ok(())
+        if self.findings.lost_parts() == 0 {
+            return Ok(None);
+        }
+        lost::look(self.db, &self.reached, free.as_ref(), &mut self.findings).map(Some)
     }
 
     fn metas(&mut self) {
@@ -93,12 +133,16 @@ impl<'a, R: ReadAt> Checker<'a, R> {
         let mut roots = Batch::default();
         for (index, bucket) in (0..).zip(&buckets) {
             self.findings.name(bucket.name.clone());
+            self.observer.bucket(bucket);
             let place = Place::bucket(index, &bucket.name);
             match &bucket.root {
                 Root::Page(root) => self.enqueue_root(&mut roots, *root, place),
                 Root::Inline { page, image } => match inline_node(image) {
-                    Ok(node) => self.findings.all(*page, place, &leaf(&node, place, None, None)),
-                    Err(problem) => self.findings.at(*page, place, problem),
+                    Ok(node) => {
+                        self.observer.node(&Seen::inline(place.tree(), *page, node));
+                        self.leaf(*page, place, &node, (None, None), true);
+                    }
+                    Err(problem) => self.findings.lost(*page, place, problem, Bounds::ALL),
                 },
             }
         }
@@ -108,7 +152,7 @@ impl<'a, R: ReadAt> Checker<'a, R> {
     fn enqueue_root(&mut self, batch: &mut Batch, page: u64, place: Place) {
         match self.claim(page) {
             Ok(()) => batch.push(page, place, None),
-            Err(problem) => self.findings.at(page, place, problem),
+            Err(problem) => self.findings.lost(page, place, problem, Bounds::ALL),
         }
     }
 
@@ -152,22 +196,26 @@ impl<'a, R: ReadAt> Checker<'a, R> {
         match self.db.try_load(&mut window, page, ahead)? {
             Ok(node) => {
                 self.progress.advance(node.size());
-                if self.overflow(page, place, &node) {
-                    let (lower, upper) = batch.bounds(item);
+                let (lower, upper) = batch.bounds(item);
+                if self.overflow(page, place, &node, Bounds::below(lower, upper)) {
+                    self.seen(&node, page, place, depth);
                     self.node(page, place, &node, (lower, upper), depth, below);
                 }
             }
-            Err(problem) => self.findings.at(page, place, problem),
+            Err(problem) => {
+                let (lower, upper) = batch.bounds(item);
+                self.findings.lost(page, place, problem, Bounds::below(lower, upper));
+            }
         }
         self.window = window;
         Ok(())
     }
 
     /// Claims the overflow pages of a node. False when there is nothing left that could be checked.
-    fn overflow(&mut self, page: u64, place: Place, node: &Node<'_>) -> bool {
+    fn overflow(&mut self, page: u64, place: Place, node: &Node<'_>, bounds: Bounds<'_>) -> bool {
         let pages = node.size() / u64::from(self.db.page_size());
         let Some(budget) = self.budget.checked_sub(pages) else {
-            self.findings.at(page, place, Problem::Shared);
+            self.findings.lost(page, place, Problem::Shared, bounds);
             return false;
         };
         self.budget = budget;
@@ -188,23 +236,50 @@ impl<'a, R: ReadAt> Checker<'a, R> {
         depth: u32,
         below: &mut Batch,
     ) {
-        if depth > 0 && node.count() == 0 {
-            return self.findings.at(page, place, Problem::Empty);
-        }
-        if node.is_leaf() {
-            self.findings.all(page, place, &leaf(node, place, lower, upper));
+        let empty = node.count() == 0 && (depth > 0 || !node.is_leaf());
+        let problem = if empty {
+            Problem::Empty
+        } else if node.is_leaf() {
+            self.leaf(page, place, node, (lower, upper), false);
             if place.is_root() {
                 self.names(page, node);
             }
+            return;
         } else if depth + 1 >= MAX_DEPTH {
-            self.findings.at(page, place, Problem::Depth(MAX_DEPTH));
+            Problem::Depth(MAX_DEPTH)
         } else if node.size() > MAX_BRANCH {
-            self.findings.at(page, place, Problem::PageSize(node.size()));
-        } else if node.count() == 0 {
-            self.findings.at(page, place, Problem::Empty);
+            Problem::PageSize(node.size())
         } else {
-            self.branch(page, place, node, (lower, upper), below);
+            return self.branch(page, place, node, (lower, upper), below);
+        };
+        self.findings.lost(page, place, problem, Bounds::below(lower, upper));
+    }
+
+    /// Checks the rows of one leaf.
+    fn leaf(
+        &mut self,
+        page: u64,
+        place: Place,
+        node: &Node<'_>,
+        (lower, upper): (Option<&[u8]>, Option<&[u8]>),
+        inline: bool,
+    ) {
+        let found = leaf(node, place, lower, upper);
+        // An inline page ends with its last value.
+        if found.cut.is_none()
+            && !(node.is_dense(found.data) && (!inline || node.used(found.data) == node.size()))
+        {
+            self.findings.at(page, place, Problem::Gap);
         }
+        if let Some((problem, last)) = found.cut {
+            self.findings.lost(page, place, problem, Bounds::rows(last.or(lower), upper));
+        }
+        self.findings.all(page, place, &found.problems);
+    }
+
+    fn seen(&mut self, node: &Node<'_>, page: u64, place: Place, depth: u32) {
+        let pages = node.size() / u64::from(self.db.page_size());
+        self.observer.node(&Seen { tree: place.tree(), page, pages, depth, node: *node });
     }
 
     fn branch(
@@ -216,25 +291,35 @@ impl<'a, R: ReadAt> Checker<'a, R> {
         below: &mut Batch,
     ) {
         let mut order = Order::new(lower, upper);
+        let mut data = 0;
+        let mut whole = true;
         for (index, child) in (0..).zip(node.children()) {
             let child = match child {
                 Ok(child) => child,
                 Err(problem) => {
-                    self.findings.at(page, place, problem);
+                    whole = false;
+                    let lower = order.last_key().or(lower);
+                    self.findings.lost(page, place, problem, Bounds::below(lower, upper));
                     break;
                 }
             };
+            data += child.key.len();
             order.key(index, child.key);
             match self.claim(child.child) {
                 Ok(()) => below.push(child.child, place, Some(child.key)),
                 Err(problem) => {
                     below.skip(child.key);
-                    self.findings.child(child.child, page, place, problem);
+                    let next = node.child(index + 1).ok().map(|next| next.key).or(upper);
+                    let bounds = Bounds::below(Some(child.key), next);
+                    self.findings.child(child.child, page, place, problem, bounds);
                 }
             }
         }
         below.end_of_branch(upper);
         self.findings.all(page, place, &order.finish());
+        if whole && !node.is_dense(data) {
+            self.findings.at(page, place, Problem::Gap);
+        }
     }
 
     fn names(&mut self, page: u64, node: &Node<'_>) {
@@ -251,26 +336,42 @@ impl<'a, R: ReadAt> Checker<'a, R> {
     }
 }
 
+/// What is wrong with a leaf.
+struct LeafProblems<'a> {
+    /// What ends its rows early, and the last key before that.
+    cut: Option<(Problem, Option<&'a [u8]>)>,
+    /// Bytes of its keys and values.
+    data: usize,
+    problems: Vec<Problem>,
+}
+
 /// Checks the rows of one leaf.
-fn leaf(node: &Node<'_>, place: Place, lower: Option<&[u8]>, upper: Option<&[u8]>) -> Vec<Problem> {
+fn leaf<'a>(
+    node: &Node<'a>,
+    place: Place,
+    lower: Option<&'a [u8]>,
+    upper: Option<&'a [u8]>,
+) -> LeafProblems<'a> {
     let mut order = Order::new(lower, upper);
-    let mut problems = Vec::new();
+    let mut cut = None;
+    let mut data = 0;
     let mut rows = RowChecks::new(place);
     for (index, row) in (0..).zip(node.rows()) {
         match row {
             Ok(row) => {
+                data += row.key.len() + row.value.len();
                 order.key(index, row.key);
                 rows.row(index, row);
             }
             Err(problem) => {
-                problems.push(problem);
+                cut = Some((problem, order.last_key()));
                 break;
             }
         }
     }
-    problems.extend(order.finish());
+    let mut problems = order.finish();
     problems.extend(rows.found);
-    problems
+    LeafProblems { cut, data, problems }
 }
 
 /// Order of the keys of one page, and their place between the bounds that the parent gives. Each defect is told
@@ -297,6 +398,10 @@ impl<'a> Order<'a> {
             Some(_) => {}
         }
         self.last = Some((index, key));
+    }
+
+    fn last_key(&self) -> Option<&'a [u8]> {
+        self.last.map(|(_, key)| key)
     }
 
     // When keys are in order, the last one tells whether all are below the bound.

@@ -175,6 +175,27 @@ impl<'a> Node<'a> {
         self.child_after(index, &mut self.data_start())
     }
 
+    /// Whether its elements' `data` bytes of keys and values lie side by side behind the elements, as every bbolt
+    /// writes them. A count or a length that was changed leaves a gap.
+    pub(crate) fn is_dense(&self, data: usize) -> bool {
+        let last = match self.header.count.checked_sub(1) {
+            Some(last) => HEADER + usize::from(last) * ELEMENT,
+            // Nothing was ever behind the header of an empty page.
+            None => return self.bytes.iter().skip(HEADER).all(|byte| *byte == 0),
+        };
+        let field = |offset| u32_at(self.bytes, last + offset).map_or(0, |field| field as usize);
+        let end = match self.is_leaf() {
+            true => last + field(4) + field(8) + field(12),
+            false => last + field(0) + field(4),
+        };
+        end == self.data_start() + data
+    }
+
+    /// Bytes from its header to the end of the last element's data, when they lie side by side.
+    pub(crate) fn used(&self, data: usize) -> u64 {
+        (self.data_start() + data) as u64
+    }
+
     fn data_start(&self) -> usize {
         HEADER + usize::from(self.header.count) * ELEMENT
     }

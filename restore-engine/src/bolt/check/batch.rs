@@ -1,5 +1,7 @@
 //! Pages that wait to be checked, with the bounds of their keys.
 
+use super::observe::Tree;
+
 /// Pages that are sorted and read together: their leaves are 512 MiB of an ordinary database.
 const BATCH: usize = 128 * 1024;
 /// Bytes of keys that are kept with them.
@@ -26,6 +28,11 @@ impl Place {
 
     pub(super) const fn is_key(self) -> bool {
         self.key
+    }
+
+    /// The tree, for observers.
+    pub(super) fn tree(self) -> Tree {
+        self.index().map_or(Tree::Buckets, Tree::Bucket)
     }
 
     pub(super) fn index(self) -> Option<usize> {
@@ -155,6 +162,11 @@ impl Bits {
         let fresh = *word & bit == 0;
         *word |= bit;
         fresh
+    }
+
+    /// Number of bits that are set.
+    pub(super) fn count(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
     pub(super) fn get(&self, page: u64) -> bool {
