@@ -81,7 +81,8 @@ pub fn file(path: &Path, options: Options, progress: &dyn Progress) -> Result<In
 /// Adds findings that are not there yet: both looks tell of the same meta page.
 fn merge(all: &mut Vec<Finding>, more: Vec<Finding>) {
     for finding in more {
-        let known = |other: &Finding| (&other.code, &other.place) == (&finding.code, &finding.place);
+        let known =
+            |other: &Finding| (&other.code, &other.place) == (&finding.code, &finding.place);
         if !all.iter().any(known) {
             all.push(finding);
         }
@@ -180,7 +181,8 @@ fn empty(subject: String, form: Form, file_size: u64) -> InspectReport {
 
 fn plausible(page_size: u32) -> bool {
     page_size.is_power_of_two()
-        && (crate::bolt::page::MIN_PAGE_SIZE..=crate::bolt::page::MAX_PAGE_SIZE).contains(&page_size)
+        && (crate::bolt::page::MIN_PAGE_SIZE..=crate::bolt::page::MAX_PAGE_SIZE)
+            .contains(&page_size)
 }
 
 fn meta_pages<R: ReadAt>(source: &R) -> Result<Vec<MetaPage>> {

@@ -65,7 +65,8 @@ impl Args {
         let path = self.target.clone();
         if path.is_dir() {
             let wal_dir = self.wal_dir.clone();
-            let look = move || engine::data_dir(&path, wal_dir.as_deref(), options, progress.as_ref());
+            let look =
+                move || engine::data_dir(&path, wal_dir.as_deref(), options, progress.as_ref());
             return Ok(blocking(look).await??);
         }
         if path.exists() {
@@ -92,7 +93,8 @@ impl Args {
             CliError {
                 what: format!("there is no file or directory {}", self.target.display()),
                 safe: "Nothing was done.".into(),
-                next: "Check the path; to look into a snapshot, name it and its --repository.".into(),
+                next: "Check the path; to look into a snapshot, name it and its --repository."
+                    .into(),
                 code: ExitCode::Failed,
             }
             .into()

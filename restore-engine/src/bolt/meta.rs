@@ -146,10 +146,13 @@ pub(crate) fn discover<R: ReadAt + ?Sized>(source: &R) -> Result<Metas> {
 
 /// Both meta pages as they stand there, valid or not, in files that need not have any.
 pub(crate) fn survey<R: ReadAt + ?Sized>(source: &R) -> Result<Vec<(Meta, bool)>> {
-    let first = if source.size() < META_END as u64 { return Ok(Vec::new()) } else { page_at(source, 0)? };
+    let first =
+        if source.size() < META_END as u64 { return Ok(Vec::new()) } else { page_at(source, 0)? };
     let place = match Meta::parse(&first) {
         Some(meta) => meta.page_size,
-        None => probe(source)?.and_then(|page| Meta::parse(&page)).map_or(4096, |meta| meta.page_size),
+        None => {
+            probe(source)?.and_then(|page| Meta::parse(&page)).map_or(4096, |meta| meta.page_size)
+        }
     };
     let mut found = vec![(Meta::read(&first).unwrap_or_default(), Meta::parse(&first).is_some())];
     if source.size() >= u64::from(place) + META_END as u64 {

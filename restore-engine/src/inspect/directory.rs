@@ -61,11 +61,7 @@ fn missing(error: &Error) -> bool {
 }
 
 /// What could be read, or a finding that tells why not.
-fn or_finding<T>(
-    result: Result<T>,
-    place: &str,
-    damage: &mut Vec<Finding>,
-) -> Result<Option<T>> {
+fn or_finding<T>(result: Result<T>, place: &str, damage: &mut Vec<Finding>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error @ Error::Wal { .. }) => {

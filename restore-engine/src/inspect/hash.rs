@@ -64,7 +64,8 @@ pub(super) struct Leaves {
 
 impl Leaves {
     pub(super) fn push(&mut self, first: &[u8], crc: u32, length: u64) {
-        let Some(length) = u32::try_from(length).ok().filter(|_| self.leaves.len() < MAX_LEAVES) else {
+        let Some(length) = u32::try_from(length).ok().filter(|_| self.leaves.len() < MAX_LEAVES)
+        else {
             self.too_many = true;
             return;
         };

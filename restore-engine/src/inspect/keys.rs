@@ -85,7 +85,8 @@ impl Keys {
         };
         self.facts.deletions += u64::from(row.tombstone);
         self.newest_row = self.newest_row.max(Some(row.main));
-        self.facts.oldest_row = Some(self.facts.oldest_row.map_or(row.main, |old| old.min(row.main)));
+        self.facts.oldest_row =
+            Some(self.facts.oldest_row.map_or(row.main, |old| old.min(row.main)));
         let prefix = self.prefixes.row(key, size);
         if key.is_empty() {
             let newer = self.empty_key.is_none_or(|(revision, _)| revision < row.main);

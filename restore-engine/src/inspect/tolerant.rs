@@ -21,7 +21,9 @@ pub type IsDamage = fn(&io::Error) -> bool;
 pub fn disk_damage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let number = error.raw_os_error();
-    [Errno::IO, Errno::UCLEAN, Errno::BADMSG].iter().any(|known| Some(known.raw_os_error()) == number)
+    [Errno::IO, Errno::UCLEAN, Errno::BADMSG]
+        .iter()
+        .any(|known| Some(known.raw_os_error()) == number)
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +63,8 @@ impl<R: ReadAt> Tolerant<R> {
     fn note(&self, offset: u64, len: usize, error: &io::Error) {
         let mut spots = self.spots.lock().unwrap_or_else(PoisonError::into_inner);
         let end = offset.saturating_add(len as u64);
-        let neighbour = |(start, stop, _): &&mut (u64, u64, String)| offset <= *stop && *start <= end;
+        let neighbour =
+            |(start, stop, _): &&mut (u64, u64, String)| offset <= *stop && *start <= end;
         if let Some(spot) = spots.list.iter_mut().find(neighbour) {
             (spot.0, spot.1) = (spot.0.min(offset), spot.1.max(end));
         } else if spots.list.len() < MAX_SPOTS {

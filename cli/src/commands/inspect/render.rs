@@ -20,7 +20,9 @@ pub(super) fn next(report: &InspectReport) -> String {
             "Meta page {} (transaction {}) leads to a sound tree: look with --meta {}. To restore, use another snapshot.",
             other.page, other.txid, other.page
         ),
-        None => "Take a new snapshot now. To restore, use another one: `etcdr snapshot list`.".into(),
+        None => {
+            "Take a new snapshot now. To restore, use another one: `etcdr snapshot list`.".into()
+        }
     }
 }
 
@@ -75,7 +77,10 @@ fn head(report: &InspectReport) -> String {
         DigestState::None => ", without a digest",
         DigestState::NotChecked => "",
     };
-    rows.row("form", format!("{form}, {} ({} bytes){digest}", bytes(report.file_size), report.file_size));
+    rows.row(
+        "form",
+        format!("{form}, {} ({} bytes){digest}", bytes(report.file_size), report.file_size),
+    );
     let damage = report.findings.iter().filter(|finding| finding.severity == Severity::Damage);
     let verdict = match damage.count() {
         0 => "sound".to_owned(),
@@ -115,9 +120,15 @@ fn space(space: &Space) -> String {
     let mut rows = Rows::default();
     rows.row("size", format!("{} ({} bytes)", bytes(space.size), space.size));
     rows.row("in use", bytes(space.in_use));
-    rows.row("free", format!("{} ({} % fragmented)", bytes(space.free), space.fragmentation_percent));
+    rows.row(
+        "free",
+        format!("{} ({} % fragmented)", bytes(space.free), space.fragmentation_percent),
+    );
     rows.row("defragmented", format!("about {}", bytes(space.defragmented)));
-    rows.row("freelist", if space.freelist_stored { "stored" } else { "not stored, as etcd on Linux does" });
+    rows.row(
+        "freelist",
+        if space.freelist_stored { "stored" } else { "not stored, as etcd on Linux does" },
+    );
     if space.behind > 0 {
         rows.row("behind it", format!("{} (grown ahead, or the digest)", bytes(space.behind)));
     }
@@ -157,7 +168,10 @@ fn cluster(report: &InspectReport) -> String {
     rows.row("storage version", or_dash(cluster.storage_version.as_ref()));
     if let Some(downgrade) = &cluster.downgrade {
         let state = if downgrade.enabled { "in progress" } else { "off" };
-        rows.row("downgrade", format!("to {}, {state}", or_dash(Some(&downgrade.target).filter(|t| !t.is_empty()))));
+        rows.row(
+            "downgrade",
+            format!("to {}, {state}", or_dash(Some(&downgrade.target).filter(|t| !t.is_empty()))),
+        );
     }
     for member in &cluster.members {
         let name = if member.name.is_empty() { "(not started)" } else { &member.name };
@@ -169,7 +183,10 @@ fn cluster(report: &InspectReport) -> String {
         rows.row("removed members", ids.join(" "));
     }
     let index = raft.consistent_index.map(|index| index.0);
-    rows.row("raft", format!("index {}, term {}", or_dash(index), or_dash(raft.term.map(|term| term.0))));
+    rows.row(
+        "raft",
+        format!("index {}, term {}", or_dash(index), or_dash(raft.term.map(|term| term.0))),
+    );
     rows.row("conf state", or_dash(raft.conf_state.as_ref()));
     let state = if auth.enabled { "ENABLED" } else { "off" };
     rows.row("auth", format!("{state}, {} users, {} roles", auth.users, auth.roles));
@@ -186,7 +203,11 @@ fn keys(report: &InspectReport, keys: &KeyFacts) -> String {
         (None, _) => "never".to_owned(),
         (scheduled, finished) if scheduled == finished => format!("at {}", or_dash(finished)),
         (scheduled, finished) => {
-            format!("at {}, NOT FINISHED (last finished at {})", or_dash(scheduled), or_dash(finished))
+            format!(
+                "at {}, NOT FINISHED (last finished at {})",
+                or_dash(scheduled),
+                or_dash(finished)
+            )
         }
     };
     rows.row("compacted", compact);
@@ -232,7 +253,10 @@ fn directory(report: &InspectReport) -> Option<String> {
     }
     if let Some(snap) = &report.raft_snapshot {
         let voters: Vec<_> = snap.voters.iter().map(ToString::to_string).collect();
-        rows.row("raft snapshot", format!("{} (index {}, term {})", snap.file, snap.index.0, snap.term.0));
+        rows.row(
+            "raft snapshot",
+            format!("{} (index {}, term {})", snap.file, snap.index.0, snap.term.0),
+        );
         rows.row("voters", voters.join(" "));
     }
     let text = rows.end();
@@ -259,7 +283,8 @@ fn prefixes(prefixes: &Prefixes) -> String {
         table(header, list.iter().map(row).collect())
     };
     let mut text = show("PREFIX (BY BYTES)", &prefixes.by_bytes);
-    let names = |list: &[PrefixFacts]| list.iter().map(|one| one.prefix.clone()).collect::<Vec<_>>();
+    let names =
+        |list: &[PrefixFacts]| list.iter().map(|one| one.prefix.clone()).collect::<Vec<_>>();
     if names(&prefixes.by_count) != names(&prefixes.by_bytes) {
         text = format!("{text}\n\n{}", show("PREFIX (BY REVISIONS)", &prefixes.by_count));
     }
@@ -268,7 +293,10 @@ fn prefixes(prefixes: &Prefixes) -> String {
         text = format!("{text}\n({hidden} more; --top shows more)");
     }
     if let Some(others) = &prefixes.others {
-        text = format!("{text}\n({} revisions have prefixes that were not told apart)", others.revisions);
+        text = format!(
+            "{text}\n({} revisions have prefixes that were not told apart)",
+            others.revisions
+        );
     }
     text
 }
@@ -278,7 +306,9 @@ fn recovery(left: &Recovery) -> String {
     rows.row("rows read", left.rows_read.to_string());
     rows.row("parts lost", left.lost_parts.to_string());
     if left.stray_pages > 0 {
-        let newest = left.newest_stray_revision.map_or_else(String::new, |newest| format!(", up to revision {newest}"));
+        let newest = left
+            .newest_stray_revision
+            .map_or_else(String::new, |newest| format!(", up to revision {newest}"));
         rows.row(
             "stray pages",
             format!(
@@ -295,7 +325,10 @@ fn recovery(left: &Recovery) -> String {
         let state = if other.sound { "sound" } else { "damaged too" };
         rows.row(
             "other meta page",
-            format!("{} (transaction {}): {state}, {} rows", other.page, other.txid, other.rows_read),
+            format!(
+                "{} (transaction {}): {state}, {} rows",
+                other.page, other.txid, other.rows_read
+            ),
         );
     }
     rows.end()

@@ -9,11 +9,11 @@ use etcdr_schemas::{ReadAt, Revision};
 
 use super::batch::{Bits, Place};
 use super::findings::Findings;
+use crate::Result;
 use crate::bolt::page::{self, BRANCH, BUCKET_FLAG, ELEMENT, HEADER, Header, LEAF};
 use crate::bolt::{Db, read as read_bytes};
 use crate::buckets::{self, display};
 use crate::mvcc::RowKey;
-use crate::Result;
 
 /// Bytes that the sweep reads at once.
 const CHUNK: u64 = 1 << 20;
