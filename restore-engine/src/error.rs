@@ -196,6 +196,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// One of the threads that read together ended early: a programming error.
+    #[error("a thread that read the database stopped early")]
+    Stopped,
     /// A `.snap` file is damaged.
     #[error("the raft snapshot {} is damaged: {reason}", path.display())]
     Snap {
@@ -293,7 +296,7 @@ impl Diagnose for Error {
             Self::NotCovered { .. } => {
                 "Ask for a revision in that range, or take an older snapshot.".into()
             }
-            Self::Limit { .. } | Self::Rows { .. } => {
+            Self::Limit { .. } | Self::Rows { .. } | Self::Stopped => {
                 "Report this: it is outside what etcdr was built for.".into()
             }
             Self::Request { .. } => {

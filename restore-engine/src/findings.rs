@@ -19,6 +19,7 @@ macro_rules! kinds {
         pub const ALL: &[Kind] = &[$($name),*];
     };
 }
+pub(crate) use kinds;
 
 kinds! {
     /// etcd's digest does not match.

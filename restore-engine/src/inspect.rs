@@ -2,9 +2,11 @@
 //!
 //! The structural check reads every page of every tree once, in file order; [`Survey`] looks over its shoulder and
 //! counts. So a large file is read once, and a damaged one is told about with the same findings as `verify`.
-//! Nothing here depends on the order in which pages come by. Memory is a few bits a page, a table of keys with a
-//! limit (beyond it live keys are estimated from a sample), and a table of prefixes with a limit.
+//! Memory is a few bits a page, a table of keys with a limit (beyond it live keys are estimated from a sample), and a
+//! table of prefixes with a limit.
 
+use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use etcdr_schemas::report::inspect::{
@@ -13,26 +15,30 @@ use etcdr_schemas::report::inspect::{
 use etcdr_schemas::report::{Finding, Level, Severity};
 use etcdr_schemas::{Hidden, Progress, ReadAt};
 
-use crate::bolt::check::{self, Checked, Strays, check_observed};
-use crate::bolt::{Db, Meta, meta};
+use crate::bolt::check::{self, Checked, Observe, Strays, check_observed};
+use crate::bolt::{Bucket, Db, Meta, meta};
 use crate::error::{Error, Result};
 use crate::local::LocalFile;
 use crate::{plan, verify};
 
 mod directory;
-mod hash;
 mod keys;
 mod prefixes;
+mod reader;
 mod records;
 mod space;
 mod survey;
 mod tolerant;
 
 pub use directory::data_dir;
+use prefixes::Names;
+use reader::{Leaf, Reader};
 use survey::Survey;
 use tolerant::Tolerant;
 pub use tolerant::{IsDamage, disk_damage};
 
+/// Threads that read pages.
+const WORKERS: usize = 2;
 /// Size of a page where no meta page tells it.
 const USUAL_PAGE: u32 = 4096;
 
@@ -140,18 +146,51 @@ fn look<R: ReadAt>(
     for page in &mut report.metas {
         page.used = page.valid && page.txid == db.meta().txid;
     }
-    let mut survey = Survey::new(options.prefix_depth);
-    let checked = check_observed(&db, &mut survey, progress)?;
+    let (checked, survey, reader) = survey(&db, options.prefix_depth, progress)?;
     report.space = Some(space(&db, &checked, &survey));
     report.findings.extend(checked.findings);
     let rows_read = survey.rows();
-    survey.tell(report, options.top, db.size());
+    survey.tell(report, &reader.names, options.top, db.size());
     if report.findings.iter().any(|finding| finding.severity == Severity::Damage) {
         let mut left = recovery(rows_read, checked.lost_parts, checked.strays);
         left.other_meta = other_meta(&db)?;
         report.recovery = Some(left);
     }
     Ok(())
+}
+
+/// Checks a database, and counts what is read.
+fn survey<R: ReadAt>(
+    db: &Db<R>,
+    prefix_depth: u32,
+    progress: &dyn Progress,
+) -> Result<(Checked, Survey, Reader)> {
+    let reader = Reader { names: Names::new(prefix_depth) };
+    let survey = RefCell::new(Survey::new(db.page_size()));
+    let mut take = |leaves: Vec<(u64, Leaf)>| {
+        let mut survey = survey.borrow_mut();
+        leaves.iter().for_each(|(_, leaf)| survey.leaf(leaf));
+        Ok(ControlFlow::Continue(()))
+    };
+    let checked = check_observed(db, WORKERS, progress, &reader, &mut take, &mut Shared(&survey))?;
+    Ok((checked, survey.into_inner(), reader))
+}
+
+/// The check tells of leaves and of pages in turn; both go to the same survey.
+struct Shared<'a>(&'a RefCell<Survey>);
+
+impl Observe for Shared<'_> {
+    fn root(&mut self, pages: u64) {
+        self.0.borrow_mut().root(pages);
+    }
+
+    fn bucket(&mut self, bucket: &Bucket) {
+        self.0.borrow_mut().bucket(bucket);
+    }
+
+    fn branch(&mut self, pages: u64, depth: u32) {
+        self.0.borrow_mut().branch(pages, depth);
+    }
 }
 
 fn empty(subject: String, form: Form, file_size: u64) -> InspectReport {
@@ -209,7 +248,7 @@ fn space<R: ReadAt>(db: &Db<R>, checked: &Checked, survey: &Survey) -> Space {
         in_use,
         free,
         fragmentation_percent: space::percent(free, size),
-        defragmented: survey.defragmented(page_size).min(in_use),
+        defragmented: survey.defragmented().min(in_use),
         freelist_stored: db.meta().freelist.is_some(),
         behind: db.source().size().saturating_sub(size),
     }
@@ -236,12 +275,11 @@ fn other_meta<R: ReadAt>(db: &Db<R>) -> Result<Option<OtherMeta>> {
     });
     let Some((page, meta)) = other else { return Ok(None) };
     let (older, problem) = Db::open_damaged(db.source(), Some(page))?;
-    let mut rows = survey::CountRows::default();
-    let checked = check_observed(&older, &mut rows, &Hidden)?;
+    let (checked, rows, _) = survey(&older, 1, &Hidden)?;
     let damage = |finding: &Finding| finding.severity == Severity::Damage;
     let sound = problem.is_none() && !checked.findings.iter().any(damage);
     let page = page as u64;
-    Ok(Some(OtherMeta { page, txid: meta.txid, sound, rows_read: rows.rows }))
+    Ok(Some(OtherMeta { page, txid: meta.txid, sound, rows_read: rows.rows() }))
 }
 
 /// Path of the database in a data directory.

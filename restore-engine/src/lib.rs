@@ -15,8 +15,11 @@ pub mod local;
 
 pub mod bolt;
 pub mod buckets;
+mod fields;
+pub mod kubernetes;
 pub mod mvcc;
 pub mod snapshot;
+pub mod status;
 
 pub mod durable;
 pub mod inspect;
@@ -26,8 +29,10 @@ pub mod outfile;
 pub mod plan;
 pub mod refile;
 pub mod restore;
+pub mod semantic;
 pub mod snap;
 pub mod verify;
 pub mod wal;
 
 pub use error::{Error, Result};
+pub use status::{Status, status};

@@ -115,6 +115,18 @@ impl Sink for Nowhere {
 /// # Errors
 /// [`Error::Read`] when the medium fails.
 pub fn structure<R: ReadAt>(image: R, progress: &dyn Progress) -> Result<Structure> {
+    structure_with(image, 1, progress)
+}
+
+/// The same on that many threads.
+///
+/// # Errors
+/// See [`structure`].
+pub fn structure_with<R: ReadAt>(
+    image: R,
+    workers: usize,
+    progress: &dyn Progress,
+) -> Result<Structure> {
     let mut structure = Structure { facts: None, findings: Vec::new() };
     let db = match Db::open(image) {
         Ok(db) => db,
@@ -123,16 +135,28 @@ pub fn structure<R: ReadAt>(image: R, progress: &dyn Progress) -> Result<Structu
             return Ok(structure);
         }
     };
-    progress.begin("check", Some(db.size()));
-    structure.findings = check::check(&db, progress)?;
-    progress.end();
-    match snapshot::facts(&db) {
-        Ok(facts) => structure.facts = Some(facts),
-        // The page graph's own findings already tell what keeps the facts from being read.
-        Err(error) if structure.findings.is_empty() => structure.findings.push(found(error)?),
-        Err(_) => {}
+    let findings = check::check_on(&db, workers, progress)?;
+    Structure::of(&db, findings)
+}
+
+impl Structure {
+    /// What the structural check found, and the facts beside it.
+    pub(crate) fn of<R: ReadAt>(db: &Db<R>, findings: Vec<Finding>) -> Result<Self> {
+        let mut structure = Self { facts: None, findings };
+        match snapshot::facts(db) {
+            Ok(facts) => structure.facts = Some(facts),
+            // The page graph's own findings already tell what keeps the facts from being read.
+            Err(error) if structure.findings.is_empty() => structure.findings.push(found(error)?),
+            Err(_) => {}
+        }
+        Ok(structure)
     }
-    Ok(structure)
+
+    /// Whether anything says damage.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Damage)
+    }
 }
 
 /// A snapshot file or raw database, up to `level`.

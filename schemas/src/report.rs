@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod contents;
 mod demo;
 mod finding;
 pub mod inspect;
@@ -11,6 +12,9 @@ mod restore;
 mod snapshot;
 mod verify;
 
+pub use contents::{
+    AuthSummary, Breakdown, Contents, Counted, DanglingLease, EncryptionKey, LeaseSummary, Tally,
+};
 pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
 pub use inspect::InspectReport;

@@ -1,8 +1,8 @@
-//! Rows of bucket `key`, in any order: how many there are, and which keys are live.
+//! Rows of bucket `key`: how many there are, and which keys are live.
 //!
 //! A table maps fingerprints of keys to their newest row. When it is full, half of the keys leave it, chosen by
 //! their fingerprints, and each of those that stay counts double: then the live numbers are estimates, and the
-//! report says so. With a million keys or more in the sample they are right to a fraction of a percent.
+//! report says so. With a million keys or so in the sample they are right to a fraction of a percent.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -10,8 +10,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use etcdr_schemas::Revision;
 use etcdr_schemas::report::inspect::KeyFacts;
 
-use super::prefixes::{Id, Table};
-use crate::mvcc::{RowKey, key_of};
+use super::prefixes::{Counts, Id};
+use super::reader::{Leaf, Note};
 
 /// Keys in the table: as many as 2^21 slots hold, 80 MiB.
 pub(super) const TABLE: usize = (1 << 21) / 8 * 7 - 1;
@@ -22,9 +22,8 @@ const MAX_HALVINGS: u32 = 31;
 #[derive(Debug, Clone, Copy)]
 struct Newest {
     main: i64,
-    sub: i64,
-    bytes: u32,
-    // The lowest bit says that it deletes.
+    sub: u32,
+    size: u32,
     prefix: Id,
     deletes: bool,
 }
@@ -57,54 +56,63 @@ pub(super) struct Keys {
     table: HashMap<u64, Newest, BuildHasherDefault<Through>>,
     capacity: usize,
     halvings: u32,
-    empty_key: Option<(Revision, bool)>,
-    prefixes: Table,
+    // The empty key is no key that anybody can read: a raised revision leaves a row of it.
+    empty: Option<Newest>,
+    counts: Counts,
+}
+
+/// What all rows say.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) facts: KeyFacts,
+    /// Highest revision of a row.
+    pub(super) newest_row: Option<Revision>,
+    /// Whether the empty key is live, which the live keys do not count.
+    pub(super) empty_key: bool,
+    pub(super) counts: Counts,
 }
 
 impl Keys {
-    pub(super) fn new(prefix_depth: u32, capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
             facts: KeyFacts::default(),
             newest_row: None,
             table: HashMap::default(),
             capacity,
             halvings: 0,
-            empty_key: None,
-            prefixes: Table::new(prefix_depth),
+            empty: None,
+            counts: Counts::default(),
         }
     }
 
-    pub(super) fn row(&mut self, raw: &[u8], value: &[u8]) {
-        let size = (raw.len() + value.len()) as u64;
-        self.facts.revisions += 1;
-        self.facts.bytes += size;
-        self.facts.largest_row = self.facts.largest_row.max(size);
-        let (Some(row), Some(key)) = (RowKey::parse(raw), key_of(value)) else {
-            self.facts.malformed += 1;
-            return;
-        };
-        self.facts.deletions += u64::from(row.tombstone);
-        self.newest_row = self.newest_row.max(Some(row.main));
-        self.facts.oldest_row =
-            Some(self.facts.oldest_row.map_or(row.main, |old| old.min(row.main)));
-        let prefix = self.prefixes.row(key, size);
-        if key.is_empty() {
-            let newer = self.empty_key.is_none_or(|(revision, _)| revision < row.main);
-            if newer {
-                self.empty_key = Some((row.main, !row.tombstone));
+    /// Takes the rows of a leaf.
+    pub(super) fn leaf(&mut self, leaf: &Leaf) {
+        let facts = &mut self.facts;
+        facts.revisions += leaf.rows;
+        facts.bytes += leaf.key_bytes + leaf.value_bytes;
+        facts.malformed += leaf.malformed.0;
+        leaf.notes.iter().for_each(|note| self.note(note));
+    }
+
+    fn note(&mut self, note: &Note) {
+        let (main, size) = (Revision(note.main), u64::from(note.size));
+        let facts = &mut self.facts;
+        facts.largest_row = facts.largest_row.max(size);
+        facts.deletions += u64::from(note.deletes);
+        facts.oldest_row = Some(facts.oldest_row.map_or(main, |old| old.min(main)));
+        self.newest_row = self.newest_row.max(Some(main));
+        self.counts.row(note.prefix, size);
+        let Note { fingerprint, main, sub, size, prefix, deletes } = *note;
+        let newest = Newest { main, sub, size, prefix, deletes };
+        if fingerprint == 0 {
+            if self.empty.is_none_or(|known| (known.main, known.sub) < (main, sub)) {
+                self.empty = Some(newest);
             }
+            return;
         }
-        self.note(key, row, prefix, size);
-    }
-
-    fn note(&mut self, key: &[u8], row: RowKey, prefix: Id, size: u64) {
-        let fingerprint = fingerprint(key);
         if !self.samples(fingerprint) {
             return;
         }
-        let bytes = u32::try_from(size).unwrap_or(u32::MAX);
-        let (main, sub, deletes) = (row.main.0, row.sub, row.tombstone);
-        let newest = Newest { main, sub, bytes, prefix, deletes };
         let entry = self.table.entry(fingerprint).or_insert(newest);
         if (entry.main, entry.sub) < (main, sub) {
             *entry = newest;
@@ -121,19 +129,18 @@ impl Keys {
         fingerprint >> 24 & mask(self.halvings) == 0
     }
 
-    /// The numbers, and the prefixes.
-    pub(super) fn finish(self) -> (KeyFacts, Option<Revision>, bool, Table) {
-        let Self { mut facts, table, halvings, mut prefixes, .. } = self;
+    pub(super) fn finish(self) -> Told {
+        let Self { mut facts, table, halvings, mut counts, .. } = self;
         let weight = 1 << halvings;
         for newest in table.values().filter(|newest| !newest.deletes) {
-            let bytes = u64::from(newest.bytes) << halvings;
+            let bytes = u64::from(newest.size) << halvings;
             facts.live_keys += weight;
             facts.live_bytes = facts.live_bytes.saturating_add(bytes);
-            prefixes.live(newest.prefix, weight, bytes);
+            counts.live(newest.prefix, weight, bytes);
         }
         facts.estimated = halvings > 0;
-        let empty_key = self.empty_key.is_some_and(|(_, live)| live);
-        (facts, self.newest_row, empty_key, prefixes)
+        let empty_key = self.empty.is_some_and(|newest| !newest.deletes);
+        Told { facts, newest_row: self.newest_row, empty_key, counts }
     }
 }
 
@@ -141,33 +148,38 @@ const fn mask(halvings: u32) -> u64 {
     (1 << halvings) - 1
 }
 
-fn fingerprint(key: &[u8]) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    hasher.write(key);
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::reader::fingerprint;
     use super::*;
 
-    fn put(main: i64, key: &str) -> (Vec<u8>, Vec<u8>) {
-        let value = [&[0x0a, u8::try_from(key.len()).unwrap()], key.as_bytes()].concat();
-        (RowKey::put(Revision(main), 0).encode(), value)
+    fn note(main: i64, key: &str, deletes: bool) -> Leaf {
+        let fingerprint = fingerprint(key.as_bytes());
+        let note = Note { fingerprint, main, sub: 0, size: 10, prefix: 1, deletes };
+        Leaf { rows: 1, key_bytes: 10, notes: vec![note], ..Leaf::default() }
     }
 
     #[test]
     fn a_sample_is_near_the_truth_and_says_so() {
-        let mut keys = Keys::new(1, 20_000);
+        let mut keys = Keys::new(20_000);
         for number in 0..200_000 {
-            let (raw, value) = put(number + 2, &format!("/k/{number}"));
-            keys.row(&raw, &value);
+            keys.leaf(&note(number + 2, &format!("/k/{number}"), false));
         }
-        let (facts, newest, _, _) = keys.finish();
+        let told = keys.finish();
+        let facts = told.facts;
         assert!(facts.estimated && facts.live_keys.abs_diff(200_000) < 10_000, "{facts:?}");
-        assert_eq!((facts.revisions, newest), (200_000, Some(Revision(200_001))));
+        assert_eq!((facts.revisions, told.newest_row), (200_000, Some(Revision(200_001))));
+    }
+
+    #[test]
+    fn the_empty_key_is_told_apart() {
+        let mut keys = Keys::new(TABLE);
+        keys.leaf(&note(5, "", false));
+        keys.leaf(&note(2, "/a", false));
+        let told = keys.finish();
+        assert_eq!((told.facts.live_keys, told.empty_key), (1, true));
     }
 
     proptest! {
@@ -177,19 +189,17 @@ mod tests {
             order in any::<u64>(),
         ) {
             let mut model = std::collections::HashMap::new();
-            let mut made: Vec<_> = (2..).zip(&rows).map(|(main, (key, deletes))| {
+            let mut made: Vec<_> = (2i64..).zip(&rows).map(|(main, (key, deletes))| {
                 model.insert(*key, *deletes);
-                let row = RowKey { main: Revision(main), sub: 0, tombstone: *deletes };
-                (row.encode(), put(main, &key.to_string()).1)
+                note(main, &key.to_string(), *deletes)
             }).collect();
-            made.sort_by_key(|(raw, _)| fingerprint(raw) ^ order);
-            let mut keys = Keys::new(2, TABLE);
-            made.iter().for_each(|(raw, value)| keys.row(raw, value));
-            let (facts, _, _, prefixes) = keys.finish();
+            made.sort_by_key(|leaf| fingerprint(&leaf.notes[0].main.to_le_bytes()) ^ order);
+            let mut keys = Keys::new(TABLE);
+            made.iter().for_each(|leaf| keys.leaf(leaf));
+            let facts = keys.finish().facts;
             let live = model.values().filter(|deletes| !**deletes).count() as u64;
             prop_assert_eq!((facts.live_keys, facts.estimated), (live, false));
-            let told = prefixes.tell(1);
-            prop_assert_eq!(told.by_count[0].live_keys, live);
+            prop_assert_eq!(facts.live_bytes, live * 10);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use etcdr_schemas::report::inspect::BucketFacts;
 
-use crate::bolt::check::Seen;
+use super::reader::Leaf;
 use crate::bolt::page::{ELEMENT, HEADER};
 use crate::bolt::{Bucket, Root};
 use crate::buckets::display;
@@ -31,30 +31,31 @@ impl Usage {
         Self { facts, small: 0, large_pages: 0, used: 0, leaf_bytes: 0 }
     }
 
-    pub(super) fn branch(&mut self, seen: &Seen<'_>) {
+    /// A branch that spans these pages, with this many levels above it.
+    pub(super) fn branch(&mut self, pages: u64, depth: u32) {
         self.facts.branch_pages += 1;
-        self.facts.overflow_pages += seen.pages.saturating_sub(1);
-        self.facts.depth = self.facts.depth.max(seen.depth + 1);
+        self.facts.overflow_pages += pages.saturating_sub(1);
+        self.facts.depth = self.facts.depth.max(depth + 2);
     }
 
-    /// A leaf with this many readable rows.
-    pub(super) fn leaf(&mut self, seen: &Seen<'_>, rows: u64, key_bytes: u64, value_bytes: u64) {
-        self.facts.rows += rows;
-        self.facts.key_bytes += key_bytes;
-        self.facts.value_bytes += value_bytes;
-        if seen.pages == 0 {
+    pub(super) fn leaf(&mut self, leaf: &Leaf, page_size: u64) {
+        self.facts.rows += leaf.rows;
+        self.facts.key_bytes += leaf.key_bytes;
+        self.facts.value_bytes += leaf.value_bytes;
+        if self.facts.inline {
             return;
         }
+        let pages = leaf.size / page_size.max(1);
         self.facts.leaf_pages += 1;
-        self.facts.overflow_pages += seen.pages - 1;
-        self.facts.depth = self.facts.depth.max(seen.depth + 1);
-        let payload = rows * ELEMENT as u64 + key_bytes + value_bytes;
+        self.facts.overflow_pages += pages.saturating_sub(1);
+        self.facts.depth = self.facts.depth.max(1);
+        let payload = leaf.rows * ELEMENT as u64 + leaf.key_bytes + leaf.value_bytes;
         self.used += HEADER as u64 + payload;
-        self.leaf_bytes += seen.node.size();
-        if seen.pages == 1 {
+        self.leaf_bytes += leaf.size;
+        if pages == 1 {
             self.small += payload;
         } else {
-            self.large_pages += seen.pages;
+            self.large_pages += pages;
         }
     }
 

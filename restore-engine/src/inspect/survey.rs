@@ -1,133 +1,112 @@
-//! Counts what the structural check reads.
+//! Counts what the structural check reads, bucket by bucket.
 
 use etcdr_schemas::Revision;
 use etcdr_schemas::report::inspect::{InspectReport, StatusFacts};
 
-use super::hash::{Leaves, Shift};
 use super::keys::{Keys, TABLE};
+use super::prefixes::Names;
+use super::reader::Leaf;
 use super::records::Records;
 use super::space::Usage;
 use crate::bolt::Bucket;
-use crate::bolt::check::{Observe, Seen, Tree};
+use crate::bolt::check::Observe;
+use crate::bolt::page::Node;
 use crate::buckets;
-
-/// One bucket and what is known of it.
-#[derive(Debug)]
-struct Place {
-    name: Vec<u8>,
-    usage: Usage,
-    leaves: Leaves,
-}
+use crate::mvcc::crc::{Combine, Sum};
 
 /// Everything that is counted.
 #[derive(Debug)]
 pub(super) struct Survey {
-    buckets: Vec<Place>,
+    buckets: Vec<(Vec<u8>, Usage)>,
+    page_size: u64,
     keys: Keys,
     records: Records,
+    // CRC over all rows so far: buckets and leaves come in order.
+    sum: Sum,
+    combine: Combine,
     // Pages of the bucket of buckets.
     root_pages: u64,
 }
 
 impl Survey {
-    pub(super) fn new(prefix_depth: u32) -> Self {
-        let keys = Keys::new(prefix_depth, TABLE);
-        Self { buckets: Vec::new(), keys, records: Records::default(), root_pages: 0 }
+    pub(super) fn new(page_size: u32) -> Self {
+        Self {
+            buckets: Vec::new(),
+            page_size: u64::from(page_size),
+            keys: Keys::new(TABLE),
+            records: Records::default(),
+            sum: Sum::default(),
+            combine: Combine::new(),
+            root_pages: 0,
+        }
+    }
+
+    /// Takes the next leaf of the bucket that was told last.
+    pub(super) fn leaf(&mut self, leaf: &Leaf) {
+        let Some((name, usage)) = self.buckets.last_mut() else { return };
+        usage.leaf(leaf, self.page_size);
+        self.sum = self.combine.join(self.sum, leaf.sum);
+        if name == buckets::KEY {
+            return self.keys.leaf(leaf);
+        }
+        let rows = Node::parse(&leaf.page).into_iter().flat_map(Node::rows);
+        for row in rows.map_while(Result::ok) {
+            self.records.row(name, row.key, row.value);
+        }
     }
 
     /// Rows that could be read.
     pub(super) fn rows(&self) -> u64 {
-        self.buckets.iter().map(|bucket| bucket.usage.rows()).sum()
+        self.buckets.iter().map(|(_, usage)| usage.rows()).sum()
     }
 
-    /// About how many bytes a defragmented copy has: the metas, the root and its pages.
-    pub(super) fn defragmented(&self, page_size: u64) -> u64 {
-        let pages = |bucket: &Place| bucket.usage.defragmented_pages(page_size);
+    /// About how many bytes a defragmented copy has: leaves, branches, metas and root.
+    pub(super) fn defragmented(&self) -> u64 {
+        let pages = |(_, usage): &(_, Usage)| usage.defragmented_pages(self.page_size);
         let leaves: u64 = self.buckets.iter().map(pages).sum();
         // A branch holds more than a hundred children; metas and freelist are three pages.
-        (leaves + leaves / 100 + 3 + self.root_pages).saturating_mul(page_size)
+        (leaves + leaves / 100 + 3 + self.root_pages).saturating_mul(self.page_size)
     }
 
     /// Puts what was counted into the report.
-    pub(super) fn tell(self, report: &mut InspectReport, top: usize, size: u64) {
+    pub(super) fn tell(self, report: &mut InspectReport, names: &Names, top: usize, size: u64) {
         let total_rows = self.rows();
-        let (mut keys, last_row, empty_key, prefixes) = self.keys.finish();
+        let told = self.keys.finish();
+        let mut keys = told.facts;
         self.records.tell(report, &mut keys, top);
         let compact = keys.scheduled_compact_revision.max(keys.finished_compact_revision);
         keys.compact_revision = compact;
-        let revision = last_row.max(compact).max(Some(Revision::FIRST));
+        let revision = told.newest_row.max(compact).max(Some(Revision::FIRST));
         keys.revision = revision.unwrap_or(Revision::FIRST);
-        let total_keys = (!keys.estimated).then_some(keys.live_keys);
-        // A row with an empty key, as a raised revision leaves one, is no key that anybody can read.
-        keys.live_keys = keys.live_keys.saturating_sub(u64::from(empty_key && !keys.estimated));
-        let has_key = self.buckets.iter().any(|bucket| bucket.name == buckets::KEY);
-        report.keys = has_key.then_some(keys);
-        report.prefixes = has_key.then(|| prefixes.tell(top));
-        let shift = Shift::new();
-        let mut hash = Some(0);
-        for bucket in self.buckets {
-            hash = hash.and_then(|hash| bucket.leaves.finish(&shift, &bucket.name, hash));
-            report.buckets.push(bucket.usage.facts());
-        }
-        report.status = hash.map(|hash| StatusFacts {
-            hash,
-            revision: last_row.map_or(0, |revision| revision.0),
+        let total_keys = keys.live_keys + u64::from(told.empty_key);
+        report.status = Some(StatusFacts {
+            hash: self.sum.crc(),
+            revision: told.newest_row.map_or(0, |revision| revision.0),
             total_rows,
-            total_keys,
+            total_keys: (!keys.estimated).then_some(total_keys),
             total_size: size,
         });
+        if self.buckets.iter().any(|(name, _)| name == buckets::KEY) {
+            report.keys = Some(keys);
+            report.prefixes = Some(told.counts.tell(names, top));
+        }
+        report.buckets = self.buckets.into_iter().map(|(_, usage)| usage.facts()).collect();
     }
 }
 
 impl Observe for Survey {
+    fn root(&mut self, pages: u64) {
+        self.root_pages += pages;
+    }
+
     fn bucket(&mut self, bucket: &Bucket) {
-        let (name, usage) = (bucket.name.clone(), Usage::new(bucket));
-        self.buckets.push(Place { name, usage, leaves: Leaves::default() });
+        self.sum.feed(&bucket.name);
+        self.buckets.push((bucket.name.clone(), Usage::new(bucket)));
     }
 
-    fn node(&mut self, seen: &Seen<'_>) {
-        let Tree::Bucket(index) = seen.tree else {
-            self.root_pages += seen.pages;
-            return;
-        };
-        let Some(bucket) = self.buckets.get_mut(index) else { return };
-        if !seen.node.is_leaf() {
-            return bucket.usage.branch(seen);
-        }
-        let is_key = bucket.name == buckets::KEY;
-        let (mut rows, mut key_bytes, mut value_bytes, mut crc) = (0, 0, 0, 0);
-        let mut first = None;
-        for row in seen.node.rows().map_while(Result::ok) {
-            rows += 1;
-            key_bytes += row.key.len() as u64;
-            value_bytes += row.value.len() as u64;
-            crc = crc32c::crc32c_append(crc32c::crc32c_append(crc, row.key), row.value);
-            first = first.or(Some(row.key));
-            if is_key {
-                self.keys.row(row.key, row.value);
-            } else {
-                self.records.row(&bucket.name, row.key, row.value);
-            }
-        }
-        bucket.usage.leaf(seen, rows, key_bytes, value_bytes);
-        if let Some(first) = first {
-            bucket.leaves.push(first, crc, key_bytes + value_bytes);
-        }
-    }
-}
-
-/// Only counts rows.
-#[derive(Debug, Default)]
-pub(super) struct CountRows {
-    pub(super) rows: u64,
-}
-
-impl Observe for CountRows {
-    fn bucket(&mut self, _: &Bucket) {}
-
-    fn node(&mut self, seen: &Seen<'_>) {
-        if seen.tree != Tree::Buckets && seen.node.is_leaf() {
-            self.rows += seen.node.rows().map_while(Result::ok).count() as u64;
+    fn branch(&mut self, pages: u64, depth: u32) {
+        if let Some((_, usage)) = self.buckets.last_mut() {
+            usage.branch(pages, depth);
         }
     }
 }

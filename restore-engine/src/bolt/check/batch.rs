@@ -1,11 +1,9 @@
 //! Pages that wait to be checked, with the bounds of their keys.
 
-use super::observe::Tree;
-
-/// Pages that are sorted and read together: their leaves are 512 MiB of an ordinary database.
-const BATCH: usize = 128 * 1024;
+/// Pages that are read together: their leaves are 1 GiB of an ordinary database.
+const BATCH: usize = 256 * 1024;
 /// Bytes of keys that are kept with them.
-const KEYS: usize = 8 << 20;
+const KEYS: usize = 16 << 20;
 
 /// Which tree a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +26,6 @@ impl Place {
 
     pub(super) const fn is_key(self) -> bool {
         self.key
-    }
-
-    /// The tree, for observers.
-    pub(super) fn tree(self) -> Tree {
-        self.index().map_or(Tree::Buckets, Tree::Bucket)
     }
 
     pub(super) fn index(self) -> Option<usize> {
@@ -104,10 +97,6 @@ impl Batch {
         span.map_or(Span::NONE, |(start, len)| Span { start, len })
     }
 
-    pub(super) fn sort(&mut self) {
-        self.items.sort_unstable_by_key(|item| item.page);
-    }
-
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
@@ -120,8 +109,8 @@ impl Batch {
         self.items.get(index)
     }
 
-    pub(super) fn pages_after(&self, index: usize) -> impl Iterator<Item = u64> {
-        self.items.get(index + 1..).unwrap_or_default().iter().map(|item| item.page)
+    pub(super) fn pages(&self) -> Vec<u64> {
+        self.items.iter().map(|item| item.page).collect()
     }
 
     /// The bounds of an item's keys: at least the first, below the second.

@@ -3,6 +3,7 @@
 use etcdr_schemas::report::Finding;
 
 use super::Place;
+use super::look::Cut;
 use super::lost::{Bounds, Lost};
 use crate::bolt::Problem;
 use crate::buckets::display;
@@ -47,6 +48,13 @@ impl Findings {
     pub(super) fn at(&mut self, page: u64, place: Place, problem: Problem) {
         let suffix = self.bucket(place);
         self.add(page, suffix, problem);
+    }
+
+    /// A page whose reading ends early, if it does; `bounds` are those of the whole page.
+    pub(super) fn cut(&mut self, page: u64, place: Place, cut: Option<&Cut>, bounds: Bounds<'_>) {
+        let Some(cut) = cut else { return };
+        let bounds = bounds.after(cut.after.as_deref(), cut.rows);
+        self.lost(page, place, cut.problem, bounds);
     }
 
     /// A defect of a page of a tree that keeps what is below it from being read: keys between `bounds`.

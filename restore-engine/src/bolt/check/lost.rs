@@ -39,9 +39,9 @@ impl<'a> Bounds<'a> {
         Self { lower, upper, rows: false }
     }
 
-    /// The rest of a leaf, after `lower` and before `upper`.
-    pub(super) const fn rows(lower: Option<&'a [u8]>, upper: Option<&'a [u8]>) -> Self {
-        Self { lower, upper, rows: true }
+    /// The part of it after a key, of the rows of a leaf or below a branch.
+    pub(super) fn after(self, key: Option<&'a [u8]>, rows: bool) -> Self {
+        Self { lower: key.or(self.lower), rows, ..self }
     }
 }
 
@@ -115,15 +115,15 @@ impl Lost {
 
 /// What is on pages that no tree reaches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Strays {
+pub(crate) struct Strays {
     /// Those that look like a page of a tree, overflow included.
-    pub pages: u64,
+    pub(crate) pages: u64,
     /// Rows on those that look like leaves of bucket `key`.
-    pub revisions: u64,
+    pub(crate) revisions: u64,
     /// Highest revision of these rows.
-    pub newest: Option<Revision>,
+    pub(crate) newest: Option<Revision>,
     /// Those that look like the root: leaves that list buckets of etcd.
-    pub roots: Vec<u64>,
+    pub(crate) roots: Vec<u64>,
 }
 
 /// One page that looks like a page of a tree.
@@ -193,7 +193,7 @@ pub(super) fn look<R: ReadAt>(
 ///
 /// # Errors
 /// When the medium fails.
-pub fn strays<R: ReadAt>(source: &R, page_size: u32) -> Result<Strays> {
+pub(crate) fn strays<R: ReadAt>(source: &R, page_size: u32) -> Result<Strays> {
     let mut strays = Strays::default();
     let pages = source.size() / u64::from(page_size.max(1));
     sweep(source, page_size, pages, &|_| false, &mut strays, &mut |_| {})?;

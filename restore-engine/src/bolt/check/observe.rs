@@ -1,53 +1,27 @@
-//! Those who want to see the pages that the check reads anyway.
+//! Those who want to know which pages the check has been to.
 
 use crate::bolt::Bucket;
-use crate::bolt::page::Node;
 
-/// Which tree a page belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tree {
-    /// The bucket of buckets.
-    Buckets,
-    /// The bucket with this number, in the order in which they were shown.
-    Bucket(usize),
-}
+/// Is told of buckets, one after the other, and of the pages of each. What is on leaves, a
+/// [`Look`](crate::bolt::visit::Look) sees.
+pub(crate) trait Observe {
+    /// A page of the bucket of buckets, and the pages that it spans.
+    fn root(&mut self, pages: u64);
 
-/// One page of a tree that can be read. Its elements may still be defective: reading them ends at the first
-/// defect.
-#[derive(Debug, Clone, Copy)]
-pub struct Seen<'a> {
-    /// Which tree it belongs to.
-    pub tree: Tree,
-    /// Its number; of an inline bucket, that of the page around it.
-    pub page: u64,
-    /// Pages that it spans; 0 for an inline bucket.
-    pub pages: u64,
-    /// Levels above it.
-    pub depth: u32,
-    /// What is on it.
-    pub node: Node<'a>,
-}
-
-impl<'a> Seen<'a> {
-    pub(super) const fn inline(tree: Tree, page: u64, node: Node<'a>) -> Self {
-        Self { tree, page, pages: 0, depth: 0, node }
-    }
-}
-
-/// Sees every page of every tree once, in the order in which they lie in the file, more or less.
-pub trait Observe {
-    /// A bucket; its pages come later.
+    /// A bucket; its pages come next.
     fn bucket(&mut self, bucket: &Bucket);
 
-    /// A page.
-    fn node(&mut self, seen: &Seen<'_>);
+    /// A branch of the bucket that was told last: the pages that it spans and the levels above it.
+    fn branch(&mut self, pages: u64, depth: u32);
 }
 
-/// Nobody looks.
-pub(super) struct Nobody;
+/// Nobody wants to know.
+pub(crate) struct Nobody;
 
 impl Observe for Nobody {
+    fn root(&mut self, _: u64) {}
+
     fn bucket(&mut self, _: &Bucket) {}
 
-    fn node(&mut self, _: &Seen<'_>) {}
+    fn branch(&mut self, _: u64, _: u32) {}
 }
