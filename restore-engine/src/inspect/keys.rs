@@ -188,7 +188,7 @@ mod tests {
             rows in proptest::collection::vec((0u8..40, any::<bool>()), 1..200),
             order in any::<u64>(),
         ) {
-            let mut model = std::collections::HashMap::new();
+            let mut model = HashMap::new();
             let mut made: Vec<_> = (2i64..).zip(&rows).map(|(main, (key, deletes))| {
                 model.insert(*key, *deletes);
                 note(main, &key.to_string(), *deletes)

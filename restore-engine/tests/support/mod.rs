@@ -1,5 +1,7 @@
 //! Builds databases for the tests.
 
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
 use std::fmt::Write as _;
 use std::io::Cursor;
 use std::ops::ControlFlow;
