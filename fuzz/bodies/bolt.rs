@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use etcdr_restore_engine::bolt::{Db, Meta, check};
 use etcdr_restore_engine::inspect::{self, Options};
 use etcdr_restore_engine::mvcc::key_space;
+use etcdr_restore_engine::semantic::examine;
 use etcdr_restore_engine::snapshot::facts;
+use etcdr_restore_engine::status::status;
 use etcdr_schemas::Hidden;
 use etcdr_schemas::report::Severity;
 use etcdr_schemas::report::inspect::Form;
@@ -42,6 +44,9 @@ pub(crate) fn run(data: &[u8]) {
     assert!(damaged || counted == rows, "{counted} rows are told, {rows} are there");
     let _ = facts(&db);
     let _ = key_space(&db, None);
+    let _ = status(&db);
+    let examined = examine(data, None, 1, &Hidden).expect("memory does not fail");
+    assert_eq!(examined.structure.is_damaged(), damaged || facts(&db).is_err());
 }
 
 /// Makes the checksums of both meta pages right.

@@ -18,20 +18,29 @@ const KEY: &str = "default/images/x.db.zst";
 
 /// A key of nobody's: the corpus is sealed to it.
 pub(crate) const IDENTITY: &str =
-    "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
+    "AGE-SECRET-KEY-1Y50J5TV6W48PF9NLLR6HPR6KHU2Y8Z7HG0H0L9NE946D4S36WR0S69AENH";
+
+/// Its public half.
+#[allow(dead_code, reason = "the corpus is made with it")]
+pub(crate) const RECIPIENT: &str = "age1a05wnh9e34jhjsy6u6m28aghndyzl5h8czvy6d4mm4pnlc9283ts346phd";
 
 /// All of the image comes out and has the digest that the manifest says, or there is an error.
 pub(crate) fn run(data: &[u8]) {
-    let Some((head, object)) = data.split_at_checked(HEAD) else { return };
+    let _ = read(data);
+}
+
+/// Bytes of the image, when all of it came out.
+pub(crate) fn read(data: &[u8]) -> Option<usize> {
+    let (head, object) = data.split_at_checked(HEAD)?;
     let runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = { runtime }.worker_threads(1).enable_all().build().expect("a runtime");
     let image = described(head, object);
-    runtime.block_on(async {
+    let size = runtime.block_on(async {
         let store = Arc::new(InMemory::new());
         store.put(&Path::from(KEY), object.to_vec().into()).await.expect("memory takes it");
         let repository = repository(store).await;
         let identities = Identities::parse(IDENTITY, "fuzz").expect("an identity");
-        let Ok(opened) = repository.open_image(&image, &identities).await else { return };
+        let opened = repository.open_image(&image, &identities).await.ok()?;
         let (chunks, random) = (opened.chunks(), opened.random());
         let work = tokio::task::spawn_blocking(move || {
             let mut all = Vec::new();
@@ -44,11 +53,26 @@ pub(crate) fn run(data: &[u8]) {
             let at = all.len() - half.len();
             random.read_exact_at(&mut half, at as u64).expect("what streams can be read at random");
             assert_eq!(half, all[at..]);
-            Some(())
+            Some(all.len())
         });
-        let _ = work.await.expect("no panic");
+        work.await.expect("no panic")
     });
     runtime.shutdown_background();
+    size
+}
+
+/// An input that says of an object what its manifest would.
+#[allow(dead_code, reason = "the corpus is made with it")]
+pub(crate) fn input(image: &Image, object: &[u8]) -> Vec<u8> {
+    let Some(Compression::Zstd { frame_size, .. }) = image.codec.compression else {
+        return Vec::new();
+    };
+    let mut data = vec![u8::from(image.codec.encryption.is_some())];
+    data.extend_from_slice(&image.plain_size.to_le_bytes());
+    data.extend_from_slice(&frame_size.to_le_bytes());
+    data.extend_from_slice(image.plain_sha256.as_bytes());
+    data.extend_from_slice(object);
+    data
 }
 
 fn described(head: &[u8], object: &[u8]) -> Image {

@@ -146,7 +146,7 @@ impl Structure {
         match snapshot::facts(db) {
             Ok(facts) => structure.facts = Some(facts),
             // The page graph's own findings already tell what keeps the facts from being read.
-            Err(error) if structure.findings.is_empty() => structure.findings.push(found(error)?),
+            Err(error) if !structure.is_damaged() => structure.findings.push(found(error)?),
             Err(_) => {}
         }
         Ok(structure)

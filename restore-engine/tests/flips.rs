@@ -16,7 +16,9 @@ use etcdr_restore_engine::bolt::page::{FREELIST, Header};
 use etcdr_restore_engine::bolt::patch::{self, Patch};
 use etcdr_restore_engine::bolt::{Db, Meta, check};
 use etcdr_restore_engine::inspect::{self, Options};
+use etcdr_restore_engine::semantic::examine;
 use etcdr_restore_engine::verify;
+use etcdr_schemas::report::Severity;
 use etcdr_schemas::report::inspect::Form;
 use etcdr_schemas::{Hidden, Sha256Digest};
 use map::{Kind, map};
@@ -35,6 +37,9 @@ enum Promise {
     DigestOnly,
     /// A finding where order or form breaks, and otherwise as the one before.
     FoundOrDigestOnly,
+    /// Every flip is a finding, unless it leads to a free page that holds an old copy of what belongs there: one
+    /// sound tree is as good as the other then, and only the digest tells.
+    FoundUnlessStale,
 }
 
 /// The promise for each kind.
@@ -48,7 +53,8 @@ const fn promise(kind: Kind) -> Promise {
         Kind::Overflow | Kind::BranchKey | Kind::LastBranchKeySize => Promise::FoundOrHarmless,
         Kind::Unused | Kind::MetaUnread | Kind::InlineUnread | Kind::Sequence => Promise::Harmless,
         Kind::Value => Promise::DigestOnly,
-        Kind::Key | Kind::LastSize | Kind::Child => Promise::FoundOrDigestOnly,
+        Kind::Key | Kind::LastSize => Promise::FoundOrDigestOnly,
+        Kind::Child => Promise::FoundUnlessStale,
     }
 }
 
@@ -77,10 +83,12 @@ fn found(bytes: &[u8]) -> bool {
     }
 }
 
-/// Flips of one byte: all of its bits where structure lies, two elsewhere.
-fn masks(kind: Kind) -> &'static [u8] {
+/// Flips of one byte: all of its bits in metas and headers, one or some elsewhere.
+fn masks(kind: Kind, at: usize) -> &'static [u8] {
     match kind {
-        Kind::Value | Kind::Key | Kind::Unused => &[0x01, 0xff],
+        Kind::Value | Kind::Key | Kind::Unused if at % 2 == 0 => &[0x01],
+        Kind::Value | Kind::Key | Kind::Unused => &[0xff],
+        Kind::Element | Kind::ElementFlags | Kind::BranchKey => &[0x01, 0x80, 0xff],
         _ => &[1, 2, 4, 8, 16, 32, 64, 128, 0xff],
     }
 }
@@ -89,28 +97,41 @@ fn masks(kind: Kind) -> &'static [u8] {
 struct Count {
     found: u64,
     harmless: u64,
+    /// Of these, level `semantic` finds so many.
+    semantic: u64,
     digest_only: u64,
+}
+
+/// Whether level `semantic` has anything to say that is more than a notice.
+fn means_something_else(bytes: &[u8]) -> bool {
+    let examined = examine(bytes, None, 1, &Hidden).unwrap();
+    let findings = examined.semantic.map(|semantic| semantic.findings).unwrap_or_default();
+    findings.iter().any(|finding| finding.severity > Severity::Notice)
 }
 
 fn flip_all(name: &str, sound: &[u8]) -> BTreeMap<Kind, Count> {
     assert!(!found(sound), "{name} is not sound");
     let (kinds, want) = (map(sound), contents(sound).unwrap());
+    let free = map::free_pages(sound);
     let mut counts: BTreeMap<Kind, Count> = BTreeMap::new();
     let mut bytes = sound.to_vec();
     for (at, kind) in kinds.into_iter().enumerate() {
-        for mask in masks(kind) {
+        for mask in masks(kind, at) {
             bytes[at] ^= mask;
             let (found, same) = (found(&bytes), contents(&bytes).as_ref() == Some(&want));
             let count = counts.entry(kind).or_default();
             count.found += u64::from(found);
             count.harmless += u64::from(!found && same);
-            count.digest_only += u64::from(!found && !same);
+            let semantic = !found && !same && means_something_else(&bytes);
+            count.semantic += u64::from(semantic);
+            count.digest_only += u64::from(!found && !same && !semantic);
             let kept = match promise(kind) {
                 Promise::Found => found,
                 Promise::FoundOrHarmless => found || same,
                 Promise::Harmless => !found && same,
                 Promise::DigestOnly => !found && !same,
                 Promise::FoundOrDigestOnly => true,
+                Promise::FoundUnlessStale => found || leads_to_one_of(&bytes, at, &free),
             };
             let page = at / 4096;
             assert!(
@@ -127,6 +148,13 @@ fn flip_all(name: &str, sound: &[u8]) -> BTreeMap<Kind, Count> {
         }
     }
     counts
+}
+
+/// Whether one of the numbers that this byte may be part of is that of one of these pages.
+fn leads_to_one_of(bytes: &[u8], at: usize, pages: &[u64]) -> bool {
+    let fields = bytes[at.saturating_sub(7)..].windows(8).take(8);
+    let mut numbers = fields.map(|field| u64::from_le_bytes(field.try_into().unwrap()));
+    numbers.any(|number| pages.contains(&number))
 }
 
 /// A database with all that a file can have: branches, rows over several pages, inline buckets, pages that are
@@ -184,14 +212,17 @@ fn every_flipped_byte_is_found_or_harmless_or_the_digests_business() {
         ("a stored freelist", everything(true)),
     ];
     let mut all: BTreeMap<Kind, Count> = BTreeMap::new();
-    for (name, bytes) in files {
-        for (kind, count) in flip_all(name, &bytes) {
+    std::thread::scope(|scope| {
+        let each = files.each_ref().map(|(name, bytes)| scope.spawn(|| flip_all(name, bytes)));
+        for (kind, count) in each.into_iter().flat_map(|one| one.join().unwrap()) {
             let sum = all.entry(kind).or_default();
             sum.found += count.found;
             sum.harmless += count.harmless;
+            sum.semantic += count.semantic;
             sum.digest_only += count.digest_only;
         }
-    }
+    });
+    eprintln!("{all:#?}");
     // Every kind occurs, or its promise would be empty.
     let seen: Vec<_> = all.keys().copied().collect();
     assert_eq!(seen, Kind::ALL, "{all:#?}");

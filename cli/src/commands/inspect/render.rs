@@ -87,7 +87,7 @@ fn head(report: &InspectReport) -> String {
         1 => "DAMAGED: 1 finding".to_owned(),
         count => format!("DAMAGED: {count} findings"),
     };
-    rows.row("structure", verdict);
+    rows.row("state", verdict);
     for finding in &report.findings {
         let severity = match finding.severity {
             Severity::Notice => "notice",
@@ -189,7 +189,7 @@ fn cluster(report: &InspectReport) -> String {
     );
     rows.row("conf state", or_dash(raft.conf_state.as_ref()));
     let state = if auth.enabled { "ENABLED" } else { "off" };
-    rows.row("auth", format!("{state}, {} users, {} roles", auth.users, auth.roles));
+    rows.row("auth", format!("{state}; users {}, roles {}", auth.users, auth.roles));
     for alarm in &report.alarms {
         rows.row("ALARM", format!("{} on member {}", alarm.kind, alarm.member_id));
     }
@@ -213,7 +213,7 @@ fn keys(report: &InspectReport, keys: &KeyFacts) -> String {
     rows.row("compacted", compact);
     let about = if keys.estimated { "about " } else { "" };
     rows.row("live keys", format!("{about}{}, {}", keys.live_keys, bytes(keys.live_bytes)));
-    let all = format!("{}, {} deletions among them", keys.revisions, keys.deletions);
+    let all = format!("{} ({} of them deletions)", keys.revisions, keys.deletions);
     rows.row("all revisions", format!("{all}, {}", bytes(keys.bytes)));
     rows.row("largest row", bytes(keys.largest_row));
     if keys.malformed > 0 {
