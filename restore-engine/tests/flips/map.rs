@@ -2,7 +2,7 @@
 
 use etcdr_restore_engine::bolt::Db;
 use etcdr_restore_engine::bolt::page::{
-    BUCKET_FLAG, BUCKET_HEADER, ELEMENT, FREELIST, HEADER, Header, LEAF,
+    BUCKET_FLAG, BUCKET_HEADER, ELEMENT, FREELIST, HEADER, Header, LEAF, Node,
 };
 
 /// Kinds of bytes.
@@ -94,6 +94,21 @@ pub(crate) fn free_pages(bytes: &[u8]) -> Vec<u64> {
     let free = pages.filter(|(page, _)| page.iter().all(|kind| *kind == Kind::Unused));
     // The middle of a large value is no free page.
     free.map(|(_, id)| id).collect()
+}
+
+/// Pages of the tree below a page; none when it is no branch.
+pub(crate) fn below(bytes: &[u8], page: u64) -> Vec<u64> {
+    let page_size = u64::from(Db::open(bytes).unwrap().page_size());
+    let at = page.checked_mul(page_size).and_then(|at| usize::try_from(at).ok());
+    let Some(node) = at.and_then(|at| bytes.get(at..)).and_then(|page| Node::parse(page).ok())
+    else {
+        return Vec::new();
+    };
+    if node.is_leaf() {
+        return Vec::new();
+    }
+    let children = node.children().map_while(|child| Some(child.ok()?.child));
+    children.flat_map(|child| [vec![child], below(bytes, child)].concat()).collect()
 }
 
 fn made(bytes: &[u8]) -> Map<'_> {
