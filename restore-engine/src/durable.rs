@@ -198,7 +198,7 @@ impl NewFile {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.disk
             .ask(Step::Write(&self.path))
-            .and_then(|()| self.file.write_all(bytes))
+            .and_then(|()| bytes.chunks(WRITE).try_for_each(|piece| self.file.write_all(piece)))
             .map_err(|source| Error::io("write", &self.path, source))?;
         if let Some(behind) = &mut self.behind {
             behind.advance(bytes.len() as u64);
@@ -229,6 +229,11 @@ impl NewFile {
         Ok(())
     }
 }
+
+/// Largest single write. A write of megabytes gets page-cache memory in blocks of megabytes, and in a virtual
+/// machine those are the ones whose memory the host has taken back: touching them costs five times
+/// what the copy does. Small ones come from what was freed last.
+const WRITE: usize = 128 << 10;
 
 /// Bytes between two requests to write back.
 const WRITE_BEHIND: u64 = 64 << 20;

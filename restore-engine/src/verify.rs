@@ -159,7 +159,7 @@ impl Structure {
     }
 }
 
-/// A snapshot file or raw database, up to `level`.
+/// A snapshot file or raw database, up to `level`, but not beyond `structure`: see [`crate::semantic::examine`].
 ///
 /// # Errors
 /// [`Error::Source`] and [`Error::Read`] when the medium fails.
@@ -167,7 +167,7 @@ pub fn file<R: ReadAt>(image: R, level: Level, progress: &dyn Progress) -> Resul
     let content = content(Sequential { image: &image, offset: 0 }, None, progress)?;
     let good = content.findings.iter().all(|finding| finding.severity < Severity::Damage);
     let structure = match level {
-        Level::Structure if good => Some(structure(&image, progress)?),
+        Level::Structure | Level::Semantic if good => Some(structure(&image, progress)?),
         _ => None,
     };
     Ok(FileVerdict { content, structure })

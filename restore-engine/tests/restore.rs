@@ -24,8 +24,10 @@ use etcdr_restore_engine::mvcc::RowKey;
 use etcdr_restore_engine::plan::{Bump, Expected, Plan, RestoreRequest, Source, Target, plan};
 use etcdr_restore_engine::restore::{receipt_paths, restore, restore_on};
 use etcdr_restore_engine::{Error, buckets, verify};
+use etcdr_schemas::pb::disk::{RaftSnapshot, SnapFile};
 use etcdr_schemas::report::{Level, RestoreReceipt, Severity};
 use etcdr_schemas::{Diagnose, ExitCode, Hidden, Revision, Sha256Digest, TargetVersion};
+use prost::Message as _;
 use tempfile::TempDir;
 
 const ONE: &str = "m=http://127.0.0.1:2380";
@@ -679,4 +681,18 @@ fn verify_names_what_keeps_a_data_directory_from_starting() {
     assert!(codes(&b).contains(&"db.index.ahead".to_owned()));
     fs::write(b.join(log), b"torn").unwrap();
     assert!(codes(&b).contains(&"wal.torn".to_owned()));
+
+    let c = dir.path().join("all/c");
+    let path = tree(&c)
+        .into_iter()
+        .map(|(path, _)| path)
+        .find(|path| path.extension().is_some_and(|extension| extension == "snap"));
+    let path = path.unwrap();
+    let file = SnapFile::decode(fs::read(&path).unwrap().as_slice()).unwrap();
+    let mut snapshot = RaftSnapshot::decode(file.data.unwrap()).unwrap();
+    snapshot.metadata.conf_state.voters.clear();
+    let data = snapshot.encode_to_vec();
+    let file = SnapFile { crc: crc32c::crc32c(&data), data: Some(data.into()) };
+    fs::write(&path, file.encode_to_vec()).unwrap();
+    assert_eq!(codes(&c), ["snap.voters"]);
 }

@@ -39,6 +39,10 @@ type Problem = (Kind, String);
 
 /// Reads all buckets but `key`.
 pub(super) fn read<R: ReadAt>(db: &Db<R>, all: &[Bucket]) -> Result<Tables> {
+    read_with(db, all, MAX_LEASES)
+}
+
+fn read_with<R: ReadAt>(db: &Db<R>, all: &[Bucket], max_leases: usize) -> Result<Tables> {
     let mut tables = Tables { leases: Some(Vec::new()), ..Tables::default() };
     let mut users = Users::default();
     let mut members = 0u64;
@@ -51,7 +55,7 @@ pub(super) fn read<R: ReadAt>(db: &Db<R>, all: &[Bucket]) -> Result<Tables> {
         let mut told = 0;
         db.scan(bucket, &mut |key, value| {
             let problem = match bucket.name.as_slice() {
-                buckets::LEASE => lease(&mut tables, key, value),
+                buckets::LEASE => lease(&mut tables, max_leases, key, value),
                 buckets::ALARM => alarm(key),
                 buckets::AUTH => users.setting(key, value),
                 buckets::AUTH_USERS => users.user(key, value),
@@ -96,19 +100,19 @@ fn place(bucket: &[u8], key: Option<&[u8]>) -> String {
     }
 }
 
-fn lease(tables: &mut Tables, key: &[u8], value: &[u8]) -> Option<Problem> {
+fn lease(tables: &mut Tables, max_leases: usize, key: &[u8], value: &[u8]) -> Option<Problem> {
     let bad = |message: &str| Some((kinds::LEASE_ROW, message.to_owned()));
     let Some(id) = key.try_into().ok().map(i64::from_be_bytes) else {
         return bad("the key is no lease id");
     };
     tables.lease_count += 1;
     match &mut tables.leases {
-        Some(leases) if leases.len() < MAX_LEASES => {
+        Some(leases) if leases.len() < max_leases => {
             leases.push(id);
         }
         Some(_) => {
             tables.leases = None;
-            let message = format!("of more than {MAX_LEASES} leases none is compared with keys");
+            let message = format!("of more than {max_leases} leases none is compared with keys");
             tables.findings.push(kinds::LEASES_UNCHECKED.at("bucket lease", message));
         }
         None => {}
@@ -272,5 +276,30 @@ impl Users {
             let message = "authentication is on, and no user root has the role root".to_owned();
             tables.findings.push(kinds::AUTH_ROOT_MISSING.at("bucket auth", message));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::bolt::writer::Writer;
+
+    #[test]
+    fn too_many_leases_are_told() {
+        let mut writer = Writer::create(Cursor::new(Vec::new()), 4096).unwrap();
+        writer.bucket(buckets::LEASE).unwrap();
+        for id in [1i64, 2, 3, -5] {
+            let lease = disk::Lease { id: Some(id), ttl: Some(60), remaining_ttl: None };
+            writer.row(&id.to_be_bytes(), &lease.encode_to_vec()).unwrap();
+        }
+        let db = Db::open(writer.finish().unwrap().into_inner()).unwrap();
+        let buckets = db.buckets().unwrap();
+        let all = read_with(&db, &buckets, 4).unwrap();
+        assert_eq!((all.leases.unwrap(), all.lease_count), (vec![-5, 1, 2, 3], 4));
+        let some = read_with(&db, &buckets, 3).unwrap();
+        assert_eq!((some.leases, some.lease_count), (None, 4));
+        assert!(some.findings.iter().any(|finding| finding.code == "lease.unchecked"));
     }
 }

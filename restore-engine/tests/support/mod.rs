@@ -1,4 +1,7 @@
 //! Builds databases for the tests.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub(crate) mod victim;
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
