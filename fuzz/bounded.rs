@@ -4,6 +4,12 @@
 //! Included by the tests of each crate. `ETCDR_TEST_ROUNDS=100` runs a hundred times as many inputs. A body that
 //! panics, hangs, or takes memory beyond the bound fails the test, which says how to run that one input again.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "all of it is tests, helpers too"
+)]
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -23,6 +29,7 @@ pub(crate) struct Target {
 }
 
 /// No checksum hides anything.
+#[allow(clippy::ptr_arg, reason = "others change the length")]
 pub(crate) fn nothing_to_fix(_: &mut Vec<u8>) {}
 
 /// Set in the child; a number runs that input only.

@@ -50,6 +50,7 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 /// Makes the checksums of both meta pages right.
+#[allow(clippy::ptr_arg, reason = "others change the length")]
 pub(crate) fn fix(data: &mut Vec<u8>) {
     let size =
         data.get(24..28).and_then(|raw| raw.try_into().ok()).map_or(4096, u32::from_le_bytes);

@@ -109,6 +109,7 @@ async fn repository(store: Arc<dyn ObjectStore>) -> Repository {
 }
 
 /// Makes the manifest's size that of the seek table.
+#[allow(clippy::ptr_arg, reason = "others change the length")]
 pub(crate) fn fix(data: &mut Vec<u8>) {
     let Some(end) = data.len().checked_sub(9) else { return };
     let count =

@@ -48,6 +48,7 @@ fn scan(
 }
 
 /// Makes the meta pages and the digest behind them right.
+#[allow(clippy::ptr_arg, reason = "others change the length")]
 pub(crate) fn fix(data: &mut Vec<u8>) {
     super::bolt::fix(data);
     let body = data.len().saturating_sub(Sha256Digest::LEN);

@@ -11,6 +11,7 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 /// Makes the checksum right.
+#[allow(clippy::ptr_arg, reason = "others change the length")]
 pub(crate) fn fix(data: &mut Vec<u8>) {
     let Ok(file) = SnapFile::decode(data.as_slice()) else { return };
     let inner = file.data.unwrap_or_else(Bytes::new);

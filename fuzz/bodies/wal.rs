@@ -40,6 +40,7 @@ fn read(data: &[u8], crc: u32, last: bool) -> u32 {
 }
 
 /// Makes the running checksum of all records right.
+#[allow(clippy::ptr_arg, reason = "others change the length")]
 pub(crate) fn fix(data: &mut Vec<u8>) {
     let mut crc = 0;
     let mut at = 0;

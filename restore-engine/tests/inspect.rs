@@ -3,7 +3,9 @@
 
 mod support;
 
-use std::io::Cursor;
+use std::fs;
+use std::io::{self, Cursor};
+use std::path::Path;
 
 use etcdr_restore_engine::bolt::page::Node;
 use etcdr_restore_engine::bolt::writer::Writer;
@@ -13,7 +15,7 @@ use etcdr_restore_engine::mvcc::live_keys;
 use etcdr_restore_engine::snapshot::facts;
 use etcdr_schemas::report::InspectReport;
 use etcdr_schemas::report::inspect::{DigestState, Form};
-use etcdr_schemas::{Hidden, MemberId, Revision};
+use etcdr_schemas::{Hidden, MemberId, ReadAt, Revision};
 use support::{GOLDEN, etcd, golden, many, meta, put, rows};
 
 const OPTIONS: Options = Options { meta: None, prefix_depth: 2, top: 10 };
@@ -296,4 +298,87 @@ fn a_local_file_is_held_against_its_digest() {
     assert_eq!(state(&bytes), (Form::SnapshotFile, DigestState::Differs, false));
     bytes.truncate(bytes.len() - 32);
     assert_eq!(state(&bytes), (Form::RawDatabase, DigestState::None, true));
+}
+
+/// A disk with a bad sector: what lies on it is lost and told, the rest is read.
+struct BadSector(Vec<u8>, u64);
+
+impl ReadAt for BadSector {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        if (offset..offset + buf.len() as u64).contains(&self.1) {
+            return Err(io::Error::other("bad sector"));
+        }
+        self.0.read_exact_at(buf, offset)
+    }
+}
+
+#[test]
+fn what_a_bad_disk_does_not_give_is_told() {
+    let bytes = etcd(4096, many(8000, 400), meta(9));
+    let total = look(&bytes).keys.unwrap().revisions;
+    let disk = BadSector(bytes, 1_000_000);
+    let form = Form::RawDatabase;
+    let report = inspect::database("x".into(), form, disk, |_| true, OPTIONS, &Hidden).unwrap();
+    assert!(report.findings.iter().any(|finding| finding.code == "medium.unreadable"));
+    let read = report.keys.unwrap().revisions;
+    assert!(read < total && read > total * 8 / 10, "{read} of {total}");
+}
+
+/// A data directory as a member leaves it, with parts of the fuzz corpus.
+fn data_dir() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let member = dir.path().join("member");
+    fs::create_dir_all(member.join("snap")).unwrap();
+    fs::create_dir_all(member.join("wal")).unwrap();
+    fs::write(member.join("snap/db"), golden("busy-3.5.30.db")).unwrap();
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    let wal = member.join("wal/0000000000000000-0000000000000000.wal");
+    fs::copy(corpus.join("wal/real-3.5.30"), wal).unwrap();
+    let snap = member.join("snap/0000000000000002-000000000000000a.snap");
+    fs::copy(corpus.join("snap/real-3.5.30"), snap).unwrap();
+    dir
+}
+
+fn codes_of(dir: &Path) -> (Vec<String>, InspectReport) {
+    let report = inspect::data_dir(dir, None, OPTIONS, &Hidden).unwrap();
+    (report.findings.iter().map(|finding| finding.code.clone()).collect(), report)
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn each_part_of_a_data_directory_is_told_by_itself() {
+    let dir = data_dir();
+    let member = dir.path().join("member");
+    let (_, whole) = codes_of(dir.path());
+    let log = whole.log.unwrap();
+    assert!(log.segments == 1 && log.last_index > log.first_index, "{log:?}");
+    assert!(whole.raft_snapshot.unwrap().index.0 > 0);
+
+    flip(&member.join("wal/0000000000000000-0000000000000000.wal"), 300);
+    let (codes, report) = codes_of(dir.path());
+    assert!(codes.contains(&"wal.damaged".to_owned()) && report.log.is_none(), "{codes:?}");
+    assert!(report.keys.is_some() && report.raft_snapshot.is_some());
+
+    flip(&member.join("snap/0000000000000002-000000000000000a.snap"), 50);
+    let (codes, report) = codes_of(dir.path());
+    assert!(codes.contains(&"snap.damaged".to_owned()), "{codes:?}");
+    assert!(report.raft_snapshot.is_none() && report.keys.is_some());
+
+    fs::remove_dir_all(member.join("wal")).unwrap();
+    let (codes, _) = codes_of(dir.path());
+    assert!(codes.contains(&"directory.incomplete".to_owned()), "{codes:?}");
+
+    let without = data_dir();
+    fs::remove_file(without.path().join("member/snap/db")).unwrap();
+    let (codes, report) = codes_of(without.path());
+    assert!(codes.contains(&"etcd.records".to_owned()) && report.log.is_some(), "{codes:?}");
 }

@@ -1,9 +1,8 @@
 //! Builds databases for the tests.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
-pub(crate) mod victim;
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+pub(crate) mod victim;
 
 use std::fmt::Write as _;
 use std::io::Cursor;

@@ -51,7 +51,7 @@ fn snapshot_files_give_the_numbers_of_the_official_tool() {
         assert_eq!(report["leases"]["count"], source.state.leases.len());
         assert_eq!(report["keys"]["estimated"], false);
         let counted: u64 = prefixes(&report).map(|one| one["live_keys"].as_u64().unwrap()).sum();
-        assert_eq!(counted as usize, source.state.keys.len());
+        assert_eq!(counted, source.state.keys.len() as u64);
         let keys: Vec<_> = source.state.keys.keys().map(|key| plain(key)).collect();
         for one in prefixes(&report) {
             let prefix = one["prefix"].as_str().unwrap();

@@ -41,7 +41,7 @@ pub(super) fn human(report: &InspectReport) -> String {
     }
     sections.extend(report.keys.as_ref().map(|keys| self::keys(report, keys)));
     sections.extend(directory(report));
-    sections.extend(report.prefixes.as_ref().map(|prefixes| self::prefixes(prefixes)));
+    sections.extend(report.prefixes.as_ref().map(prefixes));
     sections.extend(report.recovery.as_ref().map(recovery));
     sections.retain(|section| !section.is_empty());
     sections.join("\n\n")
