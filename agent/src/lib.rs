@@ -8,6 +8,7 @@ mod agreement;
 pub mod capture;
 mod error;
 pub mod import;
+pub mod inspect;
 mod pour;
 mod source;
 pub mod verify;

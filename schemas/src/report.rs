@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 mod contents;
 mod demo;
 mod finding;
+pub mod inspect;
 mod restore;
 mod snapshot;
 mod verify;
@@ -16,6 +17,7 @@ pub use contents::{
 };
 pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
+pub use inspect::InspectReport;
 pub use restore::{
     CheckStep, DanglingLeases, DropReason, DroppedKeys, History, KubernetesFacts, MovedAside,
     OfflineHash, PlannedBump, PlannedExpiry, PlannedMember, PlannedRebuild, Rebuilt, RestorePlan,
@@ -61,6 +63,7 @@ named! {
     SnapshotList => "snapshot-list",
     ExportReport => "export",
     VerifyReport => "verify",
+    InspectReport => "inspect",
     RestorePlan => "restore-plan",
     RestoreReceipt => "restore-receipt",
     DemoReport => "demo",

@@ -9,6 +9,7 @@ mod demo;
 mod etcd_failures;
 mod files_as_sources;
 mod full_disk;
+mod inspect;
 mod interruptions;
 mod official_tools;
 mod outputs;
