@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod audit;
 mod completions;
 mod demo;
 mod init;
@@ -40,6 +41,8 @@ enum Command {
     Snapshot(snapshot::Command),
     /// Check a snapshot, as deep as the level says
     Verify(verify::Args),
+    /// Look at everything a repository holds of a cluster, and write a report
+    Audit(audit::Args),
     /// Rebuild data directories of a new cluster from a snapshot
     Restore(restore::Args),
     /// Show the whole way on this machine: save, verify, lose everything, restore, compare
@@ -57,6 +60,7 @@ impl Cli {
             Command::Keygen(args) => args.run(&global),
             Command::Snapshot(command) => command.run(&global, stop).await,
             Command::Verify(args) => args.run(&global, stop).await,
+            Command::Audit(args) => args.run(&global, stop).await,
             Command::Restore(args) => args.run(&global, stop).await,
             Command::Demo(args) => args.run(&global).await,
             Command::Completions(args) => args.run(),

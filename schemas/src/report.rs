@@ -4,12 +4,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod audit;
 mod demo;
 mod finding;
 mod restore;
 mod snapshot;
 mod verify;
 
+pub use audit::{
+    AuditInventory, AuditOrder, AuditOutcome, AuditReport, AuditResult, AuditSample, AuditSet,
+    AuditSettings, AuditState, AuditTotals, AuditVerdict,
+};
 pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
 pub use restore::{
@@ -58,6 +63,8 @@ named! {
     RestorePlan => "restore-plan",
     RestoreReceipt => "restore-receipt",
     DemoReport => "demo",
+    AuditReport => "audit",
+    AuditSet => "audit-set",
     ErrorReport => "error",
 }
 
