@@ -381,7 +381,8 @@ impl Scene {
         findings.extend(timeline::staleness(cluster, facts, &verified, &self.limits, now));
         let never = facts.sound().filter(|fact| !verified.contains_key(&fact.id)).count() as u64;
         if never > 0 {
-            let message = format!("{never} snapshots were never found good at level object or deeper");
+            let message =
+                format!("{never} snapshots were never found good at level object or deeper");
             findings.add(kinds::UNVERIFIED.at(cluster.to_string(), message));
         }
         findings.extend(steps.note.clone());
@@ -413,9 +414,8 @@ impl Scene {
 }
 
 fn totals(steps: &Steps) -> AuditTotals {
-    let count = |outcome| {
-        steps.results.iter().filter(|result| result.outcome == outcome).count() as u64
-    };
+    let count =
+        |outcome| steps.results.iter().filter(|result| result.outcome == outcome).count() as u64;
     AuditTotals {
         chosen: (steps.results.len() as u64).saturating_add(steps.pending.len() as u64),
         good: count(AuditOutcome::Good),

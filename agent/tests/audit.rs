@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, Duration, Utc};
-use etcdr_agent::audit::{self, AuditRequest, Audited, Budget, Destination, Limits, Stop, Wanted, kinds};
+use etcdr_agent::audit::{
+    self, AuditRequest, Audited, Budget, Destination, Limits, Stop, Wanted, kinds,
+};
 use etcdr_repository::{
     Identities, Location, PublicKey, ReportName, Repository, SigningKey, StoreOptions, layout, sign,
 };
@@ -105,7 +107,9 @@ async fn a_whole_repository_is_good_on_every_store() {
         assert_eq!(report.inventory.newest_verified, Some(support::id(3)));
         let (last, key) = audit::last(&repository, &ClusterName::default()).await.unwrap();
         assert_eq!(last, report);
-        assert!(key.ends_with(&format!("reports/audits/{}-{:04}.json", report.audit, report.sequence)));
+        assert!(
+            key.ends_with(&format!("reports/audits/{}-{:04}.json", report.audit, report.sequence))
+        );
         // The reports themselves are no strangers to the next audit.
         let again = simple(&repository, Level::Manifest).await;
         assert_eq!(codes(&again), Vec::<&str>::new());
@@ -174,7 +178,8 @@ async fn a_budget_is_kept_and_resuming_covers_everything_once() {
     assert_eq!(covered, ids, "each once, in order");
     // Finished: the next one begins anew, and those verified longest ago come first.
     let request = AuditRequest { resume: true, ..request(wanted) };
-    let next = audit(&repository, &AuditRequest { nonce: 8, ..request }, &mut Budget::default()).await;
+    let next =
+        audit(&repository, &AuditRequest { nonce: 8, ..request }, &mut Budget::default()).await;
     assert!(!next.resumed);
     assert_eq!(next.report.results.first().unwrap().id, ids[0]);
 
@@ -196,7 +201,8 @@ async fn an_audit_that_vanishes_goes_on_from_its_last_report() {
     // Dropped at many places, as a kill does it: no code of ours runs any more.
     let whole = {
         store.set(None);
-        let quiet = AuditRequest { destination: Destination::Nowhere, ..request(Wanted::default()) };
+        let quiet =
+            AuditRequest { destination: Destination::Nowhere, ..request(Wanted::default()) };
         audit(&repository, &quiet, &mut Budget::default()).await;
         store.operations()
     };
@@ -241,7 +247,10 @@ async fn a_store_that_goes_away_ends_the_audit_and_what_is_left_is_tried_again()
     // One that is refused for good is passed by.
     server.refusals.refuse("HeadObject", "AccessDenied", 1);
     let report = simple(&repository, Level::Object).await;
-    assert_eq!((report.state, report.totals.good, report.totals.unchecked), (AuditState::Complete, 5, 1));
+    assert_eq!(
+        (report.state, report.totals.good, report.totals.unchecked),
+        (AuditState::Complete, 5, 1)
+    );
     assert_eq!(report.verdict, AuditVerdict::Warnings);
 }
 
@@ -254,8 +263,14 @@ async fn a_stopped_audit_writes_down_what_is_left() {
     let progress: Arc<dyn Progress> = Arc::new(Hidden);
     let clock = || time(100);
     let (request, mut budget) = (request(Wanted::default()), Budget::default());
-    let early =
-        audit::run(&repository, &request, &mut budget, &clock, &mut Stop::new(receiver.clone()), &progress);
+    let early = audit::run(
+        &repository,
+        &request,
+        &mut budget,
+        &clock,
+        &mut Stop::new(receiver.clone()),
+        &progress,
+    );
     assert!(matches!(early.await, Err(audit::Error::Interrupted)));
     // Stopped when it begins to walk: the clock is asked for the first snapshot's budget then.
     stop.send_replace(false);

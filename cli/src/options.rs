@@ -173,8 +173,14 @@ mod tests {
 
     #[test]
     fn durations_are_those_of_go_tools() {
-        let cases =
-            [("300ms", 300), ("5s", 5000), ("2m", 120_000), ("1h", 3_600_000), ("1d", 86_400_000), ("1.5", 1500)];
+        let cases = [
+            ("300ms", 300),
+            ("5s", 5000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("1d", 86_400_000),
+            ("1.5", 1500),
+        ];
         for (text, millis) in cases {
             assert_eq!(duration(text).unwrap(), Duration::from_millis(millis), "{text}");
         }

@@ -186,7 +186,9 @@ pub fn place(cluster: &ClusterName, key: &Path) -> Place {
     if let Some(name) = rest.strip_prefix("reports/audits/") {
         let report = name.strip_suffix(".json").and_then(|name| name.parse().ok());
         let signature = name.strip_suffix(".json.minisig").and_then(|name| name.parse().ok());
-        return report.map(Place::AuditReport).or(signature.map(Place::AuditSignature))
+        return report
+            .map(Place::AuditReport)
+            .or(signature.map(Place::AuditSignature))
             .unwrap_or(Place::Unknown);
     }
     match RESERVED.iter().any(|folder| rest.starts_with(folder)) {

@@ -73,9 +73,8 @@ pub(super) fn choose(
     match settings.order {
         AuditOrder::Newest => chosen.sort_unstable_by(|a, b| b.cmp(a)),
         // `None`, never verified, is less than any time; among equals the newest come first.
-        AuditOrder::OldestVerified => chosen.sort_unstable_by(|a, b| {
-            verified.get(a).cmp(&verified.get(b)).then_with(|| b.cmp(a))
-        }),
+        AuditOrder::OldestVerified => chosen
+            .sort_unstable_by(|a, b| verified.get(a).cmp(&verified.get(b)).then_with(|| b.cmp(a))),
     }
     chosen
 }
@@ -186,7 +185,9 @@ mod tests {
     fn a_resumed_audit_must_be_the_one_that_was_asked_for() {
         let kept = settings(AuditOrder::Newest, AuditSample::Count(3), 7);
         assert!(Wanted::default().fits(&kept));
-        assert!(Wanted { seed: Some(7), level: Some(Level::Object), ..Wanted::default() }.fits(&kept));
+        assert!(
+            Wanted { seed: Some(7), level: Some(Level::Object), ..Wanted::default() }.fits(&kept)
+        );
         for other in [
             Wanted { level: Some(Level::Content), ..Wanted::default() },
             Wanted { order: Some(AuditOrder::OldestVerified), ..Wanted::default() },

@@ -45,11 +45,17 @@ pub(super) fn suspects(survey: &Survey, facts: &Facts) -> Vec<Suspect> {
 }
 
 /// What a second look at a suspect says. `now` is the object, `manifest_there` whether it still has one.
-pub(super) fn judge(suspect: &Suspect, now: Option<Stored>, manifest_there: bool) -> Option<Finding> {
+pub(super) fn judge(
+    suspect: &Suspect,
+    now: Option<Stored>,
+    manifest_there: bool,
+) -> Option<Finding> {
     let (place, expected) = (suspect.image.to_string(), suspect.expected);
     match now {
         _ if !manifest_there => None,
-        None => Some(kinds::IMAGE_MISSING.at(place, format!("the image of {} is gone", suspect.id))),
+        None => {
+            Some(kinds::IMAGE_MISSING.at(place, format!("the image of {} is gone", suspect.id)))
+        }
         Some(found) if found.size != expected => {
             let message = format!("it has {} bytes and should have {expected}", found.size);
             Some(kinds::IMAGE_SIZE.at(place, message))
@@ -76,7 +82,8 @@ pub(super) fn orphans(
     let mut found = Vec::new();
     for (key, stored) in unnamed {
         let id = layout::image_of(key);
-        if blind || id.is_some_and(|id| facts.get(&id).is_some_and(|fact| fact.details().is_none())) {
+        if blind || id.is_some_and(|id| facts.get(&id).is_some_and(|fact| fact.details().is_none()))
+        {
             continue;
         }
         found.push(Orphan { id, image: key.clone(), size: stored.size });

@@ -14,7 +14,7 @@ use super::choose::Wanted;
 use super::kinds;
 
 /// Most reports that are read, newest first: what is older counts as never verified.
-pub const MAX_READ: usize = 200;
+const MAX_READ: usize = 200;
 
 /// What earlier audits found.
 #[derive(Debug, Default)]

@@ -48,7 +48,8 @@ fn chain(facts: &[Fact], key: &dyn Fn(&Fact) -> String) -> Vec<Finding> {
     let by_digest: BTreeMap<Sha256Digest, SnapshotId> =
         facts.iter().filter_map(|fact| Some((fact.sha256?, fact.id))).collect();
     // What could not be read may be what is missed.
-    let holes = facts.iter().any(|fact| fact.sha256.is_none() && matches!(fact.use_of, Use::Unread));
+    let holes =
+        facts.iter().any(|fact| fact.sha256.is_none() && matches!(fact.use_of, Use::Unread));
     let oldest = facts.last().map(|fact| fact.id);
     let mut followers: BTreeMap<Sha256Digest, SnapshotId> = BTreeMap::new();
     let mut found = Vec::new();
@@ -211,12 +212,12 @@ mod tests {
             ("whole", |_| {}, &[]),
             ("the oldest pruned", |facts| drop(facts.pop()), &[]),
             ("one in the middle gone", |facts| drop(facts.remove(2)), &["manifest.chain.broken"]),
-            ("one exchanged", |facts| facts[2].sha256 = Some(digest(99)), &["manifest.chain.broken"]),
             (
-                "one unread",
-                |facts| (facts[2].sha256, facts[2].use_of) = (None, Use::Unread),
-                &[],
+                "one exchanged",
+                |facts| facts[2].sha256 = Some(digest(99)),
+                &["manifest.chain.broken"],
             ),
+            ("one unread", |facts| (facts[2].sha256, facts[2].use_of) = (None, Use::Unread), &[]),
             (
                 "two after one",
                 |facts| change(&mut facts[0], |d| d.previous = Some(digest(2))),
@@ -292,7 +293,8 @@ mod tests {
 
     #[test]
     fn spans_are_short() {
-        let cases = [(0, "0 s"), (59, "59 s"), (3_600, "1 h"), (90_061, "1 d 1 h"), (61, "1 min 1 s")];
+        let cases =
+            [(0, "0 s"), (59, "59 s"), (3_600, "1 h"), (90_061, "1 d 1 h"), (61, "1 min 1 s")];
         for (seconds, text) in cases {
             assert_eq!(span(Duration::seconds(seconds)), text);
         }

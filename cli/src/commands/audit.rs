@@ -185,7 +185,8 @@ impl Args {
             OrderArg::Newest => AuditOrder::Newest,
             OrderArg::OldestVerified => AuditOrder::OldestVerified,
         });
-        let span = |time: Duration| chrono::Duration::from_std(time).unwrap_or(chrono::Duration::MAX);
+        let span =
+            |time: Duration| chrono::Duration::from_std(time).unwrap_or(chrono::Duration::MAX);
         Ok(AuditRequest {
             cluster,
             wanted: Wanted { level, order, sample: self.sample, seed: self.seed },

@@ -76,7 +76,8 @@ impl Spoilt<'_> {
     }
 
     fn edit(&self, n: usize, change: impl FnOnce(&mut Value)) {
-        let mut value: Value = serde_json::from_slice(&std::fs::read(self.manifest(n)).unwrap()).unwrap();
+        let mut value: Value =
+            serde_json::from_slice(&std::fs::read(self.manifest(n)).unwrap()).unwrap();
         change(&mut value);
         std::fs::write(self.manifest(n), serde_json::to_vec(&value).unwrap()).unwrap();
     }
@@ -146,7 +147,13 @@ fn flip_middle(path: &Path) {
 }
 
 /// Code, levels that must tell it (no other may), exit code, arguments, defect.
-struct Row(&'static str, &'static [&'static str], i32, &'static [&'static str], fn(&mut Spoilt<'_>));
+struct Row(
+    &'static str,
+    &'static [&'static str],
+    i32,
+    &'static [&'static str],
+    fn(&mut Spoilt<'_>),
+);
 
 const NO_GRACE: &[&str] = &["--grace", "1ms"];
 
@@ -159,7 +166,9 @@ fn rows() -> Vec<Row> {
 
 fn manifest_rows() -> Vec<Row> {
     vec![
-        Row("manifest.damaged", ALL, 20, &[], |at| change(&at.manifest(1), |bytes| bytes[0] = b'x')),
+        Row("manifest.damaged", ALL, 20, &[], |at| {
+            change(&at.manifest(1), |bytes| bytes[0] = b'x')
+        }),
         Row("manifest.format", ALL, 3, &[], |at| at.edit(1, |value| value["format"] = json!(7))),
         Row("manifest.name", ALL, 20, &[], |at| {
             std::fs::copy(at.manifest(0), at.manifest(1)).unwrap();
@@ -255,7 +264,9 @@ fn object_rows() -> Vec<Row> {
         Row("snapshot.manifest", FROM_CONTENT, 20, &[], |at| {
             at.edit(1, |value| value["image"]["plain_sha256"] = json!("00".repeat(32)));
         }),
-        Row("snapshot.key", FROM_CONTENT, 12, &[], |at| at.env.push(("ETCDR_IDENTITY", String::new()))),
+        Row("snapshot.key", FROM_CONTENT, 12, &[], |at| {
+            at.env.push(("ETCDR_IDENTITY", String::new()))
+        }),
         Row("audit.budget", FROM_OBJECT, 3, &["--max-bytes", "1"], |_| {}),
     ]
 }
@@ -285,8 +296,7 @@ const ELSEWHERE: [&str; 3] = ["snapshot.unchecked", "report.unwritten", "cluster
 
 #[test]
 fn every_code_of_an_audit_has_a_planted_defect() {
-    let planted: BTreeSet<&str> =
-        rows().iter().map(|row| row.0).chain(ELSEWHERE).collect();
+    let planted: BTreeSet<&str> = rows().iter().map(|row| row.0).chain(ELSEWHERE).collect();
     for kind in kinds::ALL {
         assert!(planted.contains(kind.code), "{} has no row", kind.code);
         assert!(kind.advice.len() > 10, "{} has no advice", kind.code);
@@ -338,7 +348,10 @@ fn all_defects_at_once_are_all_told_and_the_good_ones_stay_good() {
     assert_eq!(report["totals"]["damaged"], 2, "{report}");
     assert_eq!(report["state"], "complete");
     let good = &report["results"][0];
-    assert_eq!((good["id"].as_str(), good["outcome"].as_str()), (Some(&*base.ids[2]), Some("good")));
+    assert_eq!(
+        (good["id"].as_str(), good["outcome"].as_str()),
+        (Some(&*base.ids[2]), Some("good"))
+    );
     assert_eq!(good["passed"], "structure");
 }
 
@@ -410,7 +423,10 @@ fn all_clusters_are_audited_and_one_that_cannot_be_is_told() {
     let audits = set["audits"].as_array().unwrap();
     assert_eq!(audits.len(), 2, "{set}");
     assert_eq!((&audits[0]["cluster"], &audits[0]["verdict"]), (&json!("default"), &json!("good")));
-    assert_eq!((&audits[1]["cluster"], &audits[1]["verdict"]), (&json!("other"), &json!("damaged")));
+    assert_eq!(
+        (&audits[1]["cluster"], &audits[1]["verdict"]),
+        (&json!("other"), &json!("damaged"))
+    );
     assert_eq!(audits[1]["counts"]["manifest.name"], 3);
     assert_eq!(set["findings"][0]["code"], "object.unknown");
 
@@ -419,7 +435,8 @@ fn all_clusters_are_audited_and_one_that_cannot_be_is_told() {
     // A folder that contains itself cannot be listed.
     std::os::unix::fs::symlink(at.root.join("other"), at.root.join("other/loop")).unwrap();
     let set = at.audit(&["--all-clusters"]).ends_with(3).json();
-    let codes: Vec<_> = set["findings"].as_array().unwrap().iter().map(|one| &one["code"]).collect();
+    let codes: Vec<_> =
+        set["findings"].as_array().unwrap().iter().map(|one| &one["code"]).collect();
     assert_eq!(codes, ["object.unknown", "cluster.unchecked"]);
     assert_eq!(set["audits"].as_array().unwrap().len(), 1);
 }

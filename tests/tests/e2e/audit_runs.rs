@@ -74,7 +74,11 @@ fn killed_and_interrupted_audits_go_on_and_read_nothing_twice() {
         while reports(&s3) < known + 1 && running.alive() {
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert!(running.alive(), "round {round} was over before it could be stopped: {}", running.log());
+        assert!(
+            running.alive(),
+            "round {round} was over before it could be stopped: {}",
+            running.log()
+        );
         running.signal(signal);
         let code = running.wait();
         assert_eq!(code, if signal == "KILL" { -1 } else { 130 }, "{}", running.log());
@@ -139,7 +143,8 @@ fn reports_are_signed_as_minisign_does_and_tampering_is_found() {
     let said = place.run(&["audit", "--signing-key", &key, "-o", "json"]).ok();
     let printed = said.json();
     assert_valid(&printed);
-    let stored = place.objects().into_iter().find(|key| key.contains("/audits/") && key.ends_with(".json"));
+    let stored =
+        place.objects().into_iter().find(|key| key.contains("/audits/") && key.ends_with(".json"));
     let stored = stored.expect("a report");
     assert!(said.stderr.contains(&stored), "{}", said.stderr);
     let bytes = std::fs::read(place.object(&stored)).unwrap();

@@ -30,7 +30,10 @@ pub(super) fn findings(report: &AuditReport) {
                 Severity::Warning => "warning",
                 Severity::Notice => "note",
             };
-            output::say(format!("{word}: {}: {}: {}", finding.code, finding.place, finding.message));
+            output::say(format!(
+                "{word}: {}: {}: {}",
+                finding.code, finding.place, finding.message
+            ));
         }
         if *count == TOLD.min(total) {
             if total > TOLD {
@@ -45,9 +48,8 @@ pub(super) fn findings(report: &AuditReport) {
 /// One audit.
 pub(super) fn one(report: &AuditReport) -> String {
     let mut text = Vec::new();
-    let telling = |result: &&AuditResult| {
-        result.outcome != AuditOutcome::Good || !result.findings.is_empty()
-    };
+    let telling =
+        |result: &&AuditResult| result.outcome != AuditOutcome::Good || !result.findings.is_empty();
     let (loud, quiet): (Vec<_>, Vec<_>) = report.results.iter().partition(telling);
     let shown = loud.len().max(ROWS);
     let rows: Vec<_> = loud.into_iter().chain(quiet).take(shown).map(row).collect();
@@ -74,7 +76,8 @@ fn row(result: &AuditResult) -> [String; 5] {
         AuditOutcome::Damaged => "DAMAGED",
         AuditOutcome::Unchecked => "not checked",
     };
-    let mut codes: Vec<&str> = result.findings.iter().map(|finding| finding.code.as_str()).collect();
+    let mut codes: Vec<&str> =
+        result.findings.iter().map(|finding| finding.code.as_str()).collect();
     codes.dedup();
     [
         result.id.to_string(),
@@ -95,7 +98,9 @@ fn summary(report: &AuditReport) -> Vec<String> {
     let left = report.pending.len();
     let state = match report.state {
         AuditState::Complete => "everything chosen was looked at".to_owned(),
-        AuditState::OutOfBudget => format!("the budget is used up, {left} left: go on with --resume"),
+        AuditState::OutOfBudget => {
+            format!("the budget is used up, {left} left: go on with --resume")
+        }
         AuditState::Interrupted => format!("interrupted, {left} left: go on with --resume"),
         AuditState::Running => format!("killed or still running, {left} left: go on with --resume"),
     };

@@ -26,7 +26,8 @@ pub(super) fn sample(text: &str) -> Result<AuditSample, String> {
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
-    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is not a size such as 50GiB"))?;
+    let number: u64 =
+        digits.parse().map_err(|_| format!("{text:?} is not a size such as 50GiB"))?;
     let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "kb" => 1_000,
@@ -37,7 +38,9 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         "m" | "mib" => 1 << 20,
         "g" | "gib" => 1 << 30,
         "t" | "tib" => 1 << 40,
-        other => return Err(format!("{other:?} is not a unit: use KiB, MiB, GiB, TiB, or KB to TB")),
+        other => {
+            return Err(format!("{other:?} is not a unit: use KiB, MiB, GiB, TiB, or KB to TB"));
+        }
     };
     number.checked_mul(unit).ok_or_else(|| format!("{text:?} is more than there can be"))
 }
@@ -64,14 +67,21 @@ mod tests {
         for (text, expected) in good {
             assert_eq!(sample(text).unwrap(), expected, "{text}");
         }
-        for text in ["", "0", "0%", "101%", "-1", "%", "1.25%", "x%", ".5%", "1.%", "99999999999%"] {
+        for text in ["", "0", "0%", "101%", "-1", "%", "1.25%", "x%", ".5%", "1.%", "99999999999%"]
+        {
             assert!(sample(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn sizes_have_units_of_both_kinds() {
-        let good = [("0", 0), ("50GiB", 50 << 30), ("5gb", 5_000_000_000), ("7 KiB", 7_168), ("2T", 2 << 40)];
+        let good = [
+            ("0", 0),
+            ("50GiB", 50 << 30),
+            ("5gb", 5_000_000_000),
+            ("7 KiB", 7_168),
+            ("2T", 2 << 40),
+        ];
         for (text, expected) in good {
             assert_eq!(bytes(text).unwrap(), expected, "{text}");
         }
