@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use chrono::{DateTime, Duration, Utc};
 use etcdr_agent::audit::{
@@ -23,11 +23,14 @@ use etcdr_schemas::report::{
 use etcdr_schemas::{AuditId, ClusterName, Hidden, Progress, Sha256Digest, SnapshotId};
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStoreExt, PutPayload};
 use support::fault::{Fault, FaultStore, How};
 use support::s3::S3Server;
-use support::{Keys, PAUSE, info, manifest, options, save, text, time};
+use support::{Keys, info, manifest, options, save, text, time};
 use tokio::sync::watch;
+
+/// Two audits that begin in the same second need different names.
+static NONCE: AtomicU32 = AtomicU32::new(1);
 
 fn request(wanted: Wanted) -> AuditRequest {
     AuditRequest {
@@ -38,7 +41,7 @@ fn request(wanted: Wanted) -> AuditRequest {
         identities: Identities::none(),
         destination: Destination::Repository(None),
         checkpoint: Duration::zero(),
-        nonce: 7,
+        nonce: NONCE.fetch_add(1, Ordering::SeqCst),
         seed: 9,
         tool_version: "test".to_owned(),
     }
@@ -178,8 +181,7 @@ async fn a_budget_is_kept_and_resuming_covers_everything_once() {
     assert_eq!(covered, ids, "each once, in order");
     // Finished: the next one begins anew, and those verified longest ago come first.
     let request = AuditRequest { resume: true, ..request(wanted) };
-    let next =
-        audit(&repository, &AuditRequest { nonce: 8, ..request }, &mut Budget::default()).await;
+    let next = audit(&repository, &request, &mut Budget::default()).await;
     assert!(!next.resumed);
     assert_eq!(next.report.results.first().unwrap().id, ids[0]);
 
@@ -207,14 +209,15 @@ async fn an_audit_that_vanishes_goes_on_from_its_last_report() {
         store.operations()
     };
     let mut resumed = 0;
-    for (nonce, at) in (0..).zip((0..whole).step_by(3)) {
-        let wanted = Wanted { seed: Some(u64::from(nonce)), ..Wanted::default() };
-        let request = AuditRequest { nonce, ..request(wanted) };
+    for at in (0..whole).step_by(3) {
+        let wanted = Wanted { seed: Some(at), ..Wanted::default() };
+        let request = request(wanted);
         store.set(Some(Fault { from: at, to: u64::MAX, how: How::Slow }));
-        let run = audit(&repository, &request, &mut Budget::default());
+        let mut budget = Budget::default();
+        let run = audit(&repository, &request, &mut budget);
         let _ = tokio::time::timeout(std::time::Duration::from_millis(60), run).await;
         store.set(None);
-        let request = AuditRequest { nonce: nonce + 1_000, resume: true, ..request };
+        let request = AuditRequest { resume: true, ..request };
         let second = audit(&repository, &request, &mut Budget::default()).await;
         resumed += u32::from(second.resumed);
         let report = second.report;
@@ -263,14 +266,8 @@ async fn a_stopped_audit_writes_down_what_is_left() {
     let progress: Arc<dyn Progress> = Arc::new(Hidden);
     let clock = || time(100);
     let (request, mut budget) = (request(Wanted::default()), Budget::default());
-    let early = audit::run(
-        &repository,
-        &request,
-        &mut budget,
-        &clock,
-        &mut Stop::new(receiver.clone()),
-        &progress,
-    );
+    let mut raised = Stop::new(receiver.clone());
+    let early = audit::run(&repository, &request, &mut budget, &clock, &mut raised, &progress);
     assert!(matches!(early.await, Err(audit::Error::Interrupted)));
     // Stopped when it begins to walk: the clock is asked for the first snapshot's budget then.
     stop.send_replace(false);
@@ -304,21 +301,20 @@ async fn reports_are_believed_only_as_far_as_their_signature_goes() {
     }
     let strict = plain.clone().with_public_key(PublicKey::parse(&pair.public_file, "p").unwrap());
     // Not signed: an audit with a public key neither goes on from it nor takes its word.
-    let mut small = Budget { bytes: Some(20_000), ..Budget::default() };
+    let mut small = Budget { bytes: Some(1), ..Budget::default() };
     let first = audit(&strict, &request(Wanted::default()), &mut small).await.report;
     assert_eq!(first.state, AuditState::OutOfBudget);
-    let resume = |nonce, key: bool| AuditRequest {
+    let resume = |key: bool| AuditRequest {
         resume: true,
-        nonce,
         destination: Destination::Repository(key.then(signer)),
         ..request(Wanted::default())
     };
-    let mut small = Budget { bytes: Some(20_000), ..Budget::default() };
-    let second = audit(&strict, &resume(8, true), &mut small).await;
+    let mut small = Budget { bytes: Some(1), ..Budget::default() };
+    let second = audit(&strict, &resume(true), &mut small).await;
     assert!(!second.resumed);
     assert!(codes(&second.report).contains(&kinds::REPORT_UNSIGNED.code));
     // Signed: it goes on.
-    let third = audit(&strict, &resume(9, true), &mut Budget::default()).await;
+    let third = audit(&strict, &resume(true), &mut Budget::default()).await;
     assert!(third.resumed && third.report.state == AuditState::Complete);
     // One byte of it changed, or another report in its place: it is damage, and not believed.
     let cluster = ClusterName::default();
@@ -329,7 +325,7 @@ async fn reports_are_believed_only_as_far_as_their_signature_goes() {
     let at = forged.windows(6).position(|window| window == b"\"good\"").unwrap();
     forged[at + 1] ^= 0x20;
     store.put(&key, PutPayload::from(forged)).await.unwrap();
-    let report = audit(&strict, &resume(10, true), &mut Budget::default()).await.report;
+    let report = audit(&strict, &resume(true), &mut Budget::default()).await.report;
     assert_eq!(report.verdict, AuditVerdict::Damaged);
     assert_eq!(report.counts[kinds::REPORT_SIGNATURE.code], 1);
     store.put(&key, PutPayload::from(bytes.clone())).await.unwrap();
@@ -339,7 +335,7 @@ async fn reports_are_believed_only_as_far_as_their_signature_goes() {
     for (from, to) in good.iter().zip(&copies) {
         store.copy(from, to).await.unwrap();
     }
-    let report = audit(&strict, &resume(11, true), &mut Budget::default()).await.report;
+    let report = audit(&strict, &resume(true), &mut Budget::default()).await.report;
     assert_eq!(report.counts[kinds::REPORT_DAMAGED.code], 1, "{:?}", report.counts);
     assert!(audit::last(&strict, &cluster).await.is_err());
     assert!(audit::last(&plain, &cluster).await.is_err(), "it is not the one its name says");

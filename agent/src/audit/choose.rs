@@ -215,11 +215,12 @@ mod tests {
             let newest = choose(&ids, &settings(AuditOrder::Newest, sample, seed), &verified);
             let oldest = choose(&ids, &settings(AuditOrder::OldestVerified, sample, seed), &verified);
             prop_assert!(newest.is_sorted_by(|a, b| a > b));
-            prop_assert!(oldest.is_sorted_by(|a, b| match (verified.get(a), verified.get(b)) {
+            let in_order = |a: &SnapshotId, b: &SnapshotId| match (verified.get(a), verified.get(b)) {
                 (None, Some(_)) => true,
                 (Some(_), None) => false,
                 (left, right) => left < right || (left == right && a > b),
-            }));
+            };
+            prop_assert!(oldest.is_sorted_by(in_order));
             let set: BTreeSet<_> = newest.iter().copied().collect();
             prop_assert_eq!(&set, &oldest.iter().copied().collect::<BTreeSet<_>>());
             prop_assert_eq!(set.len(), size(sample, ids.len()));
