@@ -41,7 +41,7 @@ enum Command {
     Snapshot(snapshot::Command),
     /// Check a snapshot, as deep as the level says
     Verify(verify::Args),
-    /// Look at everything a repository holds of a cluster, and write a report
+    // Its own text is longer; one here would take its place.
     Audit(audit::Args),
     /// Rebuild data directories of a new cluster from a snapshot
     Restore(restore::Args),

@@ -117,7 +117,7 @@ fn details(manifest: &Manifest) -> Details {
 /// Names that do not match: a manifest under another's name, or with another's image.
 fn names(cluster: &ClusterName, id: SnapshotId, manifest: &Manifest, key: &str) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut differs = |message: String| found.push(kinds::MANIFEST_NAME.at(key, message));
+    let mut differs = |message: String| found.push(message);
     if manifest.id != id || manifest.cluster != *cluster {
         differs(format!("it is the manifest of {} of cluster {}", manifest.id, manifest.cluster));
     }
@@ -131,7 +131,10 @@ fn names(cluster: &ClusterName, id: SnapshotId, manifest: &Manifest, key: &str) 
         let image: String = image.chars().take(200).collect();
         differs(format!("its image is {image:?}, which is not one of this snapshot"));
     }
-    found
+    match found.is_empty() {
+        true => Vec::new(),
+        false => vec![kinds::MANIFEST_NAME.at(key, found.join("; "))],
+    }
 }
 
 /// What the save recorded itself.

@@ -67,7 +67,10 @@ fn chain(facts: &[Fact], key: &dyn Fn(&Fact) -> String) -> Vec<Finding> {
             let message = "the manifest that it follows is gone or was changed";
             found.push(kinds::CHAIN_BROKEN.at(key(fact), message));
         }
-        if let Some(other) = followers.insert(previous, fact.id) {
+        let Some(other) = followers.insert(previous, fact.id) else { continue };
+        // Of saves in one second the later one is not told by its id, and a third one follows either.
+        let followed = by_digest.get(&previous).map(SnapshotId::time);
+        if followed.is_none_or(|time| time != fact.id.time() && time != other.time()) {
             let message = format!("it follows the same manifest as {other}");
             found.push(kinds::CHAIN_FORK.at(key(fact), message));
         }
@@ -208,8 +211,16 @@ mod tests {
 
     #[test]
     fn each_break_of_the_line_has_its_code_and_no_other() {
-        let cases: [(&str, Defect, &[&str]); 10] = [
+        let cases: [(&str, Defect, &[&str]); 11] = [
             ("whole", |_| {}, &[]),
+            (
+                "two of one second, and one that follows the earlier",
+                |facts| {
+                    facts[1].id = SnapshotId::new(time(2), Revision(103), 3);
+                    change(&mut facts[0], |d| d.previous = Some(digest(2)));
+                },
+                &[],
+            ),
             ("the oldest pruned", |facts| drop(facts.pop()), &[]),
             ("one in the middle gone", |facts| drop(facts.remove(2)), &["manifest.chain.broken"]),
             (

@@ -245,14 +245,7 @@ fn object_rows() -> Vec<Row> {
         Row("image.part", ALL, 0, NO_GRACE, |at| {
             at.write("default/images/20260101T000000Z-00000001.part", b"half");
         }),
-        Row("image.plain", ALL, 3, &[], |at| {
-            let key = format!("default/images/{}.db.zst", at.base.ids[2]);
-            std::fs::rename(at.image(2), at.root.join(&key)).unwrap();
-            at.edit(2, |value| {
-                value["image"]["key"] = json!(key);
-                value["image"]["codec"].as_object_mut().unwrap().remove("encryption");
-            });
-        }),
+        Row("image.plain", ALL, 3, &[], saved_before_the_repository_encrypted),
         Row("image.recipients", ALL, 3, &[], |at| {
             at.edit(2, |value| {
                 let who = &mut value["image"]["codec"]["encryption"]["recipients"];
@@ -289,6 +282,24 @@ fn report_rows() -> Vec<Row> {
             at.write("default/reports/audits/20260101T000000Z-00000001-0001.json", b"{}");
         }),
     ]
+}
+
+/// A repository that began without encryption and has recipients since.
+fn saved_before_the_repository_encrypted(at: &mut Spoilt<'_>) {
+    let place = &at.base.place;
+    let file = place.path("plain.db");
+    if !Path::new(&file).exists() {
+        place.run(&["snapshot", "export", "latest", &file]).ok();
+    }
+    std::fs::remove_dir_all(&at.root).unwrap();
+    let url = format!("file://{}", at.root.display());
+    place.run(&["--repository", &url, "init", "--no-encryption"]).ok();
+    place.run(&["--repository", &url, "snapshot", "import", &file]).ok();
+    let info = at.root.join("etcdr.json");
+    let mut value: Value = serde_json::from_slice(&std::fs::read(&info).unwrap()).unwrap();
+    value["recipients"] = json!([place.recipient()]);
+    value["unencrypted"] = json!(false);
+    std::fs::write(info, serde_json::to_vec(&value).unwrap()).unwrap();
 }
 
 /// Codes that need another place than a directory, or another way to be planted; each has a test below.
