@@ -242,10 +242,11 @@ impl Run {
         kind: Kind,
         level: Level,
         place: &str,
-        error: impl Diagnose + Into<Error>,
+        error: impl Into<Error>,
     ) -> Result<(), Error> {
+        let error = error.into();
         if error.exit_code() != ExitCode::Damaged {
-            return Err(error.into());
+            return Err(error);
         }
         self.note(level, vec![kind.at(place, error.to_string())]);
         Ok(())

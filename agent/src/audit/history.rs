@@ -16,6 +16,9 @@ use super::kinds;
 /// Most reports that are read, newest first: what is older counts as never verified.
 const MAX_READ: usize = 200;
 
+/// Audits that are read even when every snapshot was met already: one that began earlier may have ended later.
+const LEAST_READ: usize = 8;
+
 /// What earlier audits found.
 #[derive(Debug, Default)]
 pub(super) struct History {
@@ -43,8 +46,8 @@ pub(super) async fn read(
     let mut done: Option<AuditId> = None;
     let mut left = MAX_READ;
     for name in names {
-        let known = search.ids.iter().all(|id| history.verified.contains_key(id));
-        if left == 0 || (settled && known) {
+        let enough = settled && left <= MAX_READ - LEAST_READ;
+        if left == 0 || (enough && search.ids.iter().all(|id| history.verified.contains_key(id))) {
             break;
         }
         if done == Some(name.audit) {

@@ -50,20 +50,21 @@ fn chain(facts: &[Fact], key: &dyn Fn(&Fact) -> String) -> Vec<Finding> {
     // What could not be read may be what is missed.
     let holes =
         facts.iter().any(|fact| fact.sha256.is_none() && matches!(fact.use_of, Use::Unread));
-    let oldest = facts.last().map(|fact| fact.id);
+    // By the second: among saves of one second the id does not tell the order.
+    let oldest = facts.last().map(|fact| fact.id.time());
     let mut followers: BTreeMap<Sha256Digest, SnapshotId> = BTreeMap::new();
     let mut found = Vec::new();
     // Oldest first, so that of two followers the later one is named.
     for fact in facts.iter().rev() {
         let Some(details) = fact.details() else { continue };
         let Some(previous) = details.previous else {
-            if oldest != Some(fact.id) {
+            if oldest != Some(fact.id.time()) {
                 let message = "it claims to be the first snapshot, and there are older ones";
                 found.push(kinds::CHAIN_RESTART.at(key(fact), message));
             }
             continue;
         };
-        if !by_digest.contains_key(&previous) && oldest != Some(fact.id) && !holes {
+        if !by_digest.contains_key(&previous) && oldest != Some(fact.id.time()) && !holes {
             let message = "the manifest that it follows is gone or was changed";
             found.push(kinds::CHAIN_BROKEN.at(key(fact), message));
         }
@@ -211,8 +212,17 @@ mod tests {
 
     #[test]
     fn each_break_of_the_line_has_its_code_and_no_other() {
-        let cases: [(&str, Defect, &[&str]); 11] = [
+        let cases: [(&str, Defect, &[&str]); 12] = [
             ("whole", |_| {}, &[]),
+            (
+                "the first of two of one second has the greater id",
+                |facts| {
+                    facts[3].id = SnapshotId::new(time(0), Revision(101), 1);
+                    change(&mut facts[3], |d| d.previous = None);
+                    change(&mut facts[4], |d| d.previous = Some(digest(1)));
+                },
+                &[],
+            ),
             (
                 "two of one second, and one that follows the earlier",
                 |facts| {

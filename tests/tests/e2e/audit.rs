@@ -254,7 +254,7 @@ fn object_rows() -> Vec<Row> {
         }),
         Row("object.unknown", ALL, 3, &[], |at| at.write("default/README", b"pay up")),
         Row("object.damaged", FROM_OBJECT, 20, &[], |at| flip_middle(&at.image(1))),
-        Row("snapshot.manifest", FROM_CONTENT, 20, &[], |at| {
+        Row("content.damaged", FROM_CONTENT, 20, &[], |at| {
             at.edit(1, |value| value["image"]["plain_sha256"] = json!("00".repeat(32)));
         }),
         Row("snapshot.key", FROM_CONTENT, 12, &[], |at| {
