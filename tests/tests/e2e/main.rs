@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "all of it is tests, helpers too")]
 
 mod agreement;
+mod audit;
+mod audit_runs;
 mod crafted;
 mod damage;
 mod demo;
