@@ -228,7 +228,7 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
             }
             Saw::Names(names) => self.names(page, names),
             Saw::Branch(children) => {
-                self.children(page, place, batch.bounds(item).1, &children, below)
+                self.children(page, place, batch.bounds(item).1, &children, below);
             }
         }
         self.findings.all(page, place, &seen.problems);

@@ -160,7 +160,8 @@ impl<J: Judge> Filter<'_, J> {
             return row.main <= self.hash.extent.at;
         }
         let superseded = self.live && !self.hash.keys.is_newest(index);
-        !superseded && !(row.main.0 == compact && row.tombstone)
+        let kept_deletion = row.main.0 == compact && row.tombstone;
+        !superseded && !kept_deletion
     }
 
     /// Over the leaves of the list: those with rows that do not count are read again.
