@@ -22,13 +22,16 @@ pub mod snapshot;
 pub mod status;
 
 pub mod durable;
+pub mod inspect;
 mod intake;
 pub mod membership;
 pub mod outfile;
 pub mod plan;
+mod rebuild;
 pub mod refile;
 pub mod restore;
 pub mod semantic;
+mod shell;
 pub mod snap;
 pub mod verify;
 pub mod wal;
