@@ -287,7 +287,7 @@ fn a_local_file_is_held_against_its_digest() {
     let path = dir.path().join("snap.db");
     let mut bytes = golden("history-3.5.30.db");
     let state = |bytes: &[u8]| {
-        std::fs::write(&path, bytes).unwrap();
+        fs::write(&path, bytes).unwrap();
         let report = inspect::file(&path, OPTIONS, &Hidden).unwrap();
         (report.form, report.digest, report.ok)
     };
