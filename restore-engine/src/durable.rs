@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -164,7 +164,8 @@ impl Disk {
             .map_err(|source| Error::io("remove", path, source))
     }
 
-    fn remove_file(&self, path: &Path) -> Result<()> {
+    /// Removes a file of our own.
+    pub(crate) fn remove_file(&self, path: &Path) -> Result<()> {
         self.ask(Step::Remove(path))
             .and_then(|()| std::fs::remove_file(path))
             .map_err(|source| Error::io("remove", path, source))
@@ -227,6 +228,24 @@ impl NewFile {
         });
         self.behind = Some(WriteBehind { nudge: Some(nudge), worker: Some(worker), unsynced: 0 });
         Ok(())
+    }
+}
+
+/// For writers that go back: pages are written in order, and the first two last.
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::write(self, bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for NewFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }
 

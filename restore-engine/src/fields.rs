@@ -47,6 +47,11 @@ impl<'a> Fields<'a> {
         Self { left: message }
     }
 
+    /// The bytes of the fields that were not given yet.
+    pub(crate) const fn left(&self) -> &'a [u8] {
+        self.left
+    }
+
     fn field(&mut self) -> Option<(u64, Value<'a>)> {
         let tag = self.varint()?;
         let number = tag >> 3;

@@ -5,13 +5,20 @@
 //! a protobuf envelope, as JSON or as CBOR, or encrypted with a prefix that names provider and key.
 
 mod cbor;
+mod landing;
 mod value;
 
+pub(crate) use landing::{Landing, checklist};
 pub use value::{Encoding, encoding};
 
 /// Prefixes that API servers use: Kubernetes' default, and OpenShift's two.
 pub const PREFIXES: [&str; 5] =
     ["/registry/", "/kubernetes.io/", "/openshift.io/", "kubernetes.io/", "openshift.io/"];
+
+/// Where API servers register themselves, each with a lease of seconds. Nobody else writes there, and
+/// each server that lives writes its own entry again within seconds.
+pub(crate) const MASTER_LEASES: [&str; 2] =
+    ["/registry/masterleases/", "/kubernetes.io/masterleases/"];
 
 /// The object that a key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

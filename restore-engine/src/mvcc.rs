@@ -3,7 +3,9 @@
 //! Leaves are read in file order by several threads, and judged in order of revision: see [`crate::bolt`]'s `sweep`.
 //! Of a row little is kept, and of a key one entry in a table of bounded size.
 
+pub(crate) mod attached;
 pub(crate) mod crc;
+pub(crate) mod detach;
 pub(crate) mod fingerprint;
 pub mod hash;
 mod key;

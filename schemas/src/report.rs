@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod audit;
 mod contents;
 mod demo;
 mod finding;
@@ -12,6 +13,10 @@ mod restore;
 mod snapshot;
 mod verify;
 
+pub use audit::{
+    AuditInventory, AuditOrder, AuditOutcome, AuditReport, AuditResult, AuditSample, AuditSet,
+    AuditSettings, AuditState, AuditTotals, AuditVerdict,
+};
 pub use contents::{
     AuthSummary, Breakdown, Contents, Counted, DanglingLease, EncryptionKey, LeaseSummary, Tally,
 };
@@ -19,7 +24,9 @@ pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
 pub use inspect::InspectReport;
 pub use restore::{
-    MovedAside, OfflineHash, PlannedBump, PlannedMember, RestorePlan, RestoreReceipt,
+    CheckStep, DanglingLeases, DropReason, DroppedKeys, History, KubernetesFacts, MovedAside,
+    OfflineHash, PlannedBump, PlannedExpiry, PlannedMember, PlannedRebuild, Rebuilt, RestorePlan,
+    RestoreReceipt,
 };
 pub use snapshot::{
     ExportReport, SignatureState, SnapshotList, SnapshotReport, SnapshotSummary, Unusable,
@@ -65,6 +72,8 @@ named! {
     RestorePlan => "restore-plan",
     RestoreReceipt => "restore-receipt",
     DemoReport => "demo",
+    AuditReport => "audit",
+    AuditSet => "audit-set",
     ErrorReport => "error",
 }
 

@@ -56,5 +56,7 @@ fn json_schemas_match_their_types() {
     report_schema::<report::RestorePlan>();
     report_schema::<report::RestoreReceipt>();
     report_schema::<report::DemoReport>();
+    report_schema::<report::AuditReport>();
+    report_schema::<report::AuditSet>();
     report_schema::<report::ErrorReport>();
 }

@@ -76,6 +76,24 @@ pub(crate) struct AllRows {
     pub(crate) last: Option<RowKey>,
 }
 
+/// Which rows of bucket `key` are the newest of a live key.
+pub(crate) struct Newest(KeyHash<NoJudge>);
+
+impl Newest {
+    /// Reads bucket `key` as a whole.
+    pub(crate) fn of<R: ReadAt>(db: &Db<R>, bucket: &Bucket) -> Result<Self> {
+        let at = Revision(i64::MAX);
+        let extent = Extent { at, compact: NEVER, beyond: false };
+        let marks = Marks { at: at.0, marked: at.0 };
+        Survey::with_marks(db, bucket, extent, WORKERS, true, marks).map(|survey| Self(survey.hash))
+    }
+
+    /// Whether row number `index`, from 0 in order, is one.
+    pub(crate) fn is_newest(&self, index: u32) -> bool {
+        self.0.is_newest(index)
+    }
+}
+
 /// Reads bucket `key` as a whole.
 pub(crate) fn all_rows<R: ReadAt>(db: &Db<R>, bucket: &Bucket, workers: usize) -> Result<AllRows> {
     let at = Revision(i64::MAX);

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "all of it is tests, helpers too")]
 
 mod agreement;
+mod audit;
+mod audit_runs;
+mod crafted;
 mod damage;
 mod demo;
 mod etcd_failures;
@@ -12,6 +15,7 @@ mod inspect;
 mod interruptions;
 mod official_tools;
 mod outputs;
+mod rebuilding;
 mod restore_refusals;
 mod round_trip;
 mod store_failures;

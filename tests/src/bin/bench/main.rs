@@ -9,6 +9,7 @@
 mod checking;
 mod measure;
 mod pods;
+mod rebuilding;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,18 +31,25 @@ async fn main() -> anyhow::Result<()> {
         return drain(endpoint).await;
     }
     let settings = Settings::from_env()?;
-    let mut sizes = Vec::new();
-    // `ETCDR_BENCH_ONLY=checking` needs no etcd that is filled first.
-    let only_checking = std::env::var("ETCDR_BENCH_ONLY").is_ok_and(|only| only == "checking");
+    // `checking` and `rebuilding` need no etcd that is filled first.
+    let only = std::env::var("ETCDR_BENCH_ONLY").ok();
+    let (mut sizes, mut rebuilding) = (Vec::new(), Vec::new());
     for megabytes in &settings.megabytes {
-        sizes.push(match only_checking {
-            true => checking::standalone(&settings, *megabytes)?,
-            false => run(&settings, *megabytes).await?,
-        });
+        match only.as_deref() {
+            Some("checking") => sizes.push(checking::standalone(&settings, *megabytes)?),
+            Some("rebuilding") => rebuilding.push(rebuilding::run(&settings, *megabytes)?),
+            _ => {
+                sizes.push(run(&settings, *megabytes).await?);
+                rebuilding.push(rebuilding::run(&settings, *megabytes)?);
+            }
+        }
     }
     let path = settings.results.join("bench.json");
     std::fs::create_dir_all(&settings.results)?;
-    std::fs::write(&path, serde_json::to_vec_pretty(&json!({ "sizes": sizes }))?)?;
+    std::fs::write(
+        &path,
+        serde_json::to_vec_pretty(&json!({ "sizes": sizes, "rebuilding": rebuilding }))?,
+    )?;
     println!("\nfigures: {}", path.display());
     Ok(())
 }
