@@ -10,6 +10,7 @@ pub mod audit;
 pub mod capture;
 mod error;
 pub mod import;
+pub mod inspect;
 mod pour;
 mod source;
 pub mod verify;

@@ -3,20 +3,25 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use bytes::Bytes;
 use etcdr_repository::{Chain, Identities, Repository, archive};
 use etcdr_restore_engine::local::LocalFile;
 use etcdr_restore_engine::plan::Expected;
-use etcdr_restore_engine::verify::{self as engine, Structure};
+use etcdr_restore_engine::semantic::{self, Examined};
+use etcdr_restore_engine::verify as engine;
 use etcdr_schemas::manifest::{Image, Manifest};
 use etcdr_schemas::report::{Finding, Kind, Level, Severity, VerifyReport};
-use etcdr_schemas::{ClusterName, Diagnose, ExitCode, Progress, SnapshotId};
+use etcdr_schemas::{ClusterName, Diagnose, ExitCode, Hidden, Progress, ReadAt, SnapshotId};
 use tokio::task::spawn_blocking;
 
 pub use error::Error;
 
 mod error;
+
+/// Threads that look into a database; more would wait for the same memory.
+const MAX_WORKERS: usize = 4;
 
 /// What to do when a level finds damage.
 const USE_ANOTHER: &str =
@@ -142,13 +147,27 @@ async fn deep(
     }
     if run.wants(Level::Structure) {
         let (random, shown) = (sealed.random(), Arc::clone(progress));
-        let structure = spawn_blocking(move || engine::structure(random, shown.as_ref()));
-        match structure.await? {
-            Ok(structure) => run.note_structure(structure),
-            Err(error) => run.note_error(STRUCTURE_DAMAGED, Level::Structure, &image.key, error)?,
-        }
+        let (level, manifest) = (run.report.level, manifest.clone());
+        let examined =
+            spawn_blocking(move || examine(random, level, Some(&manifest), shown.as_ref()));
+        run.note_examined(examined.await?, &image.key)?;
     }
     Ok(())
+}
+
+/// The levels that look into a database, up to `level`.
+fn examine(
+    image: impl ReadAt,
+    level: Level,
+    manifest: Option<&Manifest>,
+    progress: &dyn Progress,
+) -> etcdr_restore_engine::Result<Examined> {
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+    if level >= Level::Semantic {
+        return semantic::examine(image, manifest, workers, progress);
+    }
+    let structure = engine::structure_with(image, workers, progress)?;
+    Ok(Examined { structure, semantic: None })
 }
 
 fn expected(image: &Image) -> Expected {
@@ -173,6 +192,10 @@ pub async fn file(
 ) -> Result<VerifyReport, Error> {
     let subject = path.display().to_string();
     let mut run = Run::new(subject.clone(), level.max(Level::Content));
+    // A plain file is looked into while its bytes are summed: both mostly wait for the same pages.
+    let plain = level >= Level::Structure && archive::is_plain(path)?;
+    let examined = if plain { Some(LocalFile::open(path)?) } else { None };
+    let examined = examined.map(|file| spawn_blocking(move || examine(file, level, None, &Hidden)));
     let shown = Arc::clone(progress);
     let content = spawn_blocking(move || engine::content(chunks, None, shown.as_ref()));
     match content.await? {
@@ -182,16 +205,16 @@ pub async fn file(
         }
         Err(error) => run.note_error(CONTENT_DAMAGED, Level::Content, &subject, error)?,
     }
-    if run.wants(Level::Structure) {
-        if !archive::is_plain(path)? {
-            return Err(Error::Packed { file: subject });
+    match examined {
+        Some(examined) => {
+            // Of bytes that are not what they should be, nothing more is told.
+            let examined = examined.await?;
+            if run.wants(Level::Structure) {
+                run.note_examined(examined, &subject)?;
+            }
         }
-        let (file, shown) = (LocalFile::open(path)?, Arc::clone(progress));
-        let structure = spawn_blocking(move || engine::structure(file, shown.as_ref()));
-        match structure.await? {
-            Ok(structure) => run.note_structure(structure),
-            Err(error) => run.note_error(STRUCTURE_DAMAGED, Level::Structure, &subject, error)?,
-        }
+        None if run.wants(Level::Structure) => return Err(Error::Packed { file: subject }),
+        None => {}
     }
     Ok(run.report)
 }
@@ -212,6 +235,7 @@ impl Run {
                 ok: true,
                 revision: None,
                 plain_size: None,
+                contents: None,
             },
         }
     }
@@ -230,9 +254,24 @@ impl Run {
         self.report.findings.extend(findings);
     }
 
-    fn note_structure(&mut self, structure: Structure) {
+    fn note_examined(
+        &mut self,
+        examined: etcdr_restore_engine::Result<Examined>,
+        place: &str,
+    ) -> Result<(), Error> {
+        let Examined { structure, semantic } = match examined {
+            Ok(examined) => examined,
+            Err(error) => {
+                return self.note_error(STRUCTURE_DAMAGED, Level::Structure, place, error);
+            }
+        };
         self.report.revision = structure.facts.map(|facts| facts.revision);
         self.note(Level::Structure, structure.findings);
+        if let Some(semantic) = semantic.filter(|_| self.wants(Level::Semantic)) {
+            self.note(Level::Semantic, semantic.findings);
+            self.report.contents = semantic.contents;
+        }
+        Ok(())
     }
 
     /// Damage becomes a finding; other errors (no key, store unreachable) end the verification, because

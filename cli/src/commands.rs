@@ -4,6 +4,7 @@ mod audit;
 mod completions;
 mod demo;
 mod init;
+mod inspect;
 mod keygen;
 mod restore;
 mod snapshot;
@@ -43,6 +44,8 @@ enum Command {
     Verify(verify::Args),
     // Its own text is longer; one here would take its place.
     Audit(audit::Args),
+    /// Look into a database, a snapshot or a data directory, damaged ones too
+    Inspect(inspect::Args),
     /// Rebuild data directories of a new cluster from a snapshot
     Restore(restore::Args),
     /// Show the whole way on this machine: save, verify, lose everything, restore, compare
@@ -61,6 +64,7 @@ impl Cli {
             Command::Snapshot(command) => command.run(&global, stop).await,
             Command::Verify(args) => args.run(&global, stop).await,
             Command::Audit(args) => args.run(&global, stop).await,
+            Command::Inspect(args) => args.run(&global).await,
             Command::Restore(args) => args.run(&global, stop).await,
             Command::Demo(args) => args.run(&global).await,
             Command::Completions(args) => args.run(),

@@ -1,9 +1,11 @@
 //! An image read at any offset, without unpacking what is not asked for.
+//!
+//! Several threads may read at once: each unpacks another frame, and what one of them unpacks all can use.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use etcdr_schemas::ReadAt;
 
@@ -22,20 +24,48 @@ pub struct RandomImage {
     /// Where each frame begins in the packed bytes.
     starts: Vec<u64>,
     state: Mutex<State>,
+    /// A frame arrived, or did not.
+    arrived: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// Opened on first use, and anew after an error: age's reader keeps half-read chunks.
-    source: Option<Source>,
+    /// Those that nobody reads with: as many as there were threads at once. One that failed is not used again, because
+    /// age's reader keeps half-read chunks.
+    sources: Vec<Source>,
     /// Most recently used last.
     frames: VecDeque<(usize, Arc<Vec<u8>>)>,
+    /// Frames that threads are unpacking.
+    coming: Vec<usize>,
 }
 
 struct Source {
     packed: Packed<ObjectReader>,
     ahead: Arc<AtomicU64>,
     unpacker: Unpacker,
+}
+
+impl State {
+    fn kept(&mut self, index: usize) -> Option<Arc<Vec<u8>>> {
+        let at = self.frames.iter().position(|(kept, _)| *kept == index)?;
+        let entry = self.frames.remove(at)?;
+        let frame = Arc::clone(&entry.1);
+        self.frames.push_back(entry);
+        Some(frame)
+    }
+}
+
+/// A frame on its way, until it is there or its thread gave up.
+struct Coming<'a> {
+    image: &'a RandomImage,
+    index: usize,
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.image.lock().coming.retain(|coming| *coming != self.index);
+        self.image.arrived.notify_all();
+    }
 }
 
 impl RandomImage {
@@ -47,29 +77,46 @@ impl RandomImage {
             start
         });
         let starts = starts.collect();
-        Self { parts, starts, state: Mutex::default() }
+        Self { parts, starts, state: Mutex::default(), arrived: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn frame(&self, index: usize) -> Result<Arc<Vec<u8>>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = state.frames.iter().position(|(kept, _)| *kept == index) {
-            let entry = state.frames.remove(at);
-            let frame = entry.as_ref().map(|(_, frame)| Arc::clone(frame));
-            state.frames.extend(entry);
-            return frame.ok_or(Error::Stopped);
+        let mut state = self.lock();
+        loop {
+            if let Some(frame) = state.kept(index) {
+                return Ok(frame);
+            }
+            if !state.coming.contains(&index) {
+                break;
+            }
+            // Another thread unpacks it. Should that fail, this one tries.
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.coming.push(index);
+        let idle = state.sources.pop();
+        drop(state);
+        let _coming = Coming { image: self, index };
+        let (source, frame) = self.unpack(idle, index)?;
+        let mut state = self.lock();
+        state.sources.push(source);
         if state.frames.len() >= KEPT {
             state.frames.pop_front();
         }
-        // An error drops the source.
-        let mut source = match state.source.take() {
+        state.frames.push_back((index, Arc::clone(&frame)));
+        Ok(frame)
+    }
+
+    fn unpack(&self, idle: Option<Source>, index: usize) -> Result<(Source, Arc<Vec<u8>>)> {
+        let mut source = match idle {
             Some(source) => source,
             None => self.open()?,
         };
         let frame = Arc::new(self.load(&mut source, index)?);
-        state.source = Some(source);
-        state.frames.push_back((index, Arc::clone(&frame)));
-        Ok(frame)
+        Ok((source, frame))
     }
 
     fn open(&self) -> Result<Source> {

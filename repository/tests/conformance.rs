@@ -79,6 +79,21 @@ async fn check_content(
             random.read_exact_at(&mut buf, offset as u64).unwrap();
             assert!(buf == want[offset..offset + len]);
         }
+        // Several threads at once, forwards and backwards, with frames in common.
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (random, want) = (&random, &want);
+                scope.spawn(move || {
+                    for step in 0..8 {
+                        let step = if thread % 2 == 0 { step } else { 7 - step };
+                        let offset = want.len() / 8 * step;
+                        let mut buf = vec![0; (want.len() - offset).min(70_000)];
+                        random.read_exact_at(&mut buf, offset as u64).unwrap();
+                        assert!(buf == want[offset..offset + buf.len()]);
+                    }
+                });
+            }
+        });
         let mut beyond = [0; 2];
         assert!(random.read_exact_at(&mut beyond, want.len() as u64 - 1).is_err());
     };

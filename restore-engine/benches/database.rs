@@ -8,12 +8,13 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use etcdr_restore_engine::Result;
 use etcdr_restore_engine::bolt::writer::Writer;
 use etcdr_restore_engine::bolt::{Db, check};
 use etcdr_restore_engine::local::LocalFile;
-use etcdr_restore_engine::mvcc::{RowKey, hash_kv, key_space};
+use etcdr_restore_engine::mvcc::{RowKey, View, hash_kv, key_space};
+use etcdr_restore_engine::semantic::examine;
 use etcdr_restore_engine::snapshot::SnapshotScanner;
+use etcdr_restore_engine::{Result, status};
 use etcdr_schemas::{Hidden, Revision, RunningSha256};
 
 const ROWS: i64 = 1_000_000;
@@ -37,6 +38,22 @@ fn main() -> Result<()> {
             db.scan(&key, &mut |_, _| Ok(ControlFlow::Continue(()))).map(|()| 0)
         })?;
         timed("check", db.size(), || check::check(&db, &Hidden).map(|found| found.len() as u64))?;
+        timed("check on 2", db.size(), || {
+            check::check_on(&db, 2, &Hidden).map(|found| found.len() as u64)
+        })?;
+        timed("examine", db.size(), || {
+            let examined = examine(LocalFile::open(&path)?, None, 2, &Hidden)?;
+            Ok(examined.semantic.map_or(0, |semantic| semantic.findings.len() as u64))
+        })?;
+        timed("status", db.size(), || status(&db).map(|status| u64::from(status.hash)))?;
+        timed("state", db.size(), || {
+            let mut keys = 0;
+            View::open(&db, 2)?.state(None, &mut |_| {
+                keys += 1;
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(keys)
+        })?;
         timed("hash_kv", db.size(), || hash_kv(&db, None).map(|hash| u64::from(hash.hash)))?;
         timed("key_space", db.size(), || key_space(&db, None).map(|space| space.live_keys))?;
         timed("sha256", db.size(), || sha256(&path))?;

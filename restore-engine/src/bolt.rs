@@ -15,7 +15,9 @@ pub mod meta;
 pub mod page;
 pub mod patch;
 mod problem;
+pub(crate) mod sweep;
 mod tree;
+pub(crate) mod visit;
 mod window;
 pub mod writer;
 

@@ -41,6 +41,14 @@ pub mod meta {
     pub const FINISHED_COMPACT: &[u8] = b"finishedCompactRev";
 }
 
+/// Rows of bucket `auth`.
+pub mod auth {
+    /// One byte, 1 when authentication is on.
+    pub const ENABLED: &[u8] = b"authEnabled";
+    /// Goes up with each change of users and roles, u64 big-endian.
+    pub const REVISION: &[u8] = b"authRevision";
+}
+
 /// Rows of bucket `cluster`.
 pub mod cluster {
     /// The cluster's version as text.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use etcdr_schemas::report::Finding;
-use etcdr_schemas::{Diagnose, ExitCode, Revision, Sha256Digest};
+use etcdr_schemas::{Diagnose, ExitCode, Revision, Sha256Digest, TargetVersion};
 
 use crate::bolt::Problem;
 
@@ -116,6 +116,16 @@ pub enum Error {
         /// Why.
         problem: &'static str,
     },
+    /// The source was written by an etcd that is newer than all that are known here.
+    #[error("the source has {what} {version}, and this version of etcdr knows etcd up to {newest}")]
+    Newer {
+        /// `storage version`, `cluster version`.
+        what: &'static str,
+        /// What the source says.
+        version: String,
+        /// The newest minor that is known.
+        newest: TargetVersion,
+    },
     /// What was asked for does not make sense.
     #[error("{message}")]
     Request {
@@ -196,6 +206,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// One of the threads that read together ended early: a programming error.
+    #[error("a thread that read the database stopped early")]
+    Stopped,
     /// A `.snap` file is damaged.
     #[error("the raft snapshot {} is damaged: {reason}", path.display())]
     Snap {
@@ -276,7 +289,9 @@ impl Diagnose for Error {
             | Self::NoSpace { .. } => {
                 "The target is as it was: what had been staged beside it is removed.".into()
             }
-            Self::Occupied { .. } | Self::Busy { .. } => "Nothing was written or moved.".into(),
+            Self::Occupied { .. } | Self::Busy { .. } | Self::Newer { .. } => {
+                "Nothing was written or moved.".into()
+            }
             _ => "The database was only read; nothing was written.".into(),
         }
     }
@@ -293,12 +308,17 @@ impl Diagnose for Error {
             Self::NotCovered { .. } => {
                 "Ask for a revision in that range, or take an older snapshot.".into()
             }
-            Self::Limit { .. } | Self::Rows { .. } => {
+            Self::Limit { .. } | Self::Rows { .. } | Self::Stopped => {
                 "Report this: it is outside what etcdr was built for.".into()
             }
             Self::Request { .. } => {
                 "Correct the command line; `etcdr restore --help` explains it.".into()
             }
+            Self::Newer { newest, .. } => format!(
+                "Use a newer etcdr. Or restore with the etcdutl of that etcd, start it, say `etcdctl downgrade \
+                 enable {newest}`, wait until it is done, and save a new snapshot."
+            )
+            .into(),
             Self::Source { .. } => "Check the source or the network, then try again.".into(),
             Self::NoDigest { .. } => {
                 "Check that it was copied whole. `--skip-hash-check` restores it all the same."

@@ -15,18 +15,26 @@ pub mod local;
 
 pub mod bolt;
 pub mod buckets;
+mod fields;
+pub mod kubernetes;
 pub mod mvcc;
 pub mod snapshot;
+pub mod status;
 
 pub mod durable;
+pub mod inspect;
 mod intake;
 pub mod membership;
 pub mod outfile;
 pub mod plan;
+mod rebuild;
 pub mod refile;
 pub mod restore;
+pub mod semantic;
+mod shell;
 pub mod snap;
 pub mod verify;
 pub mod wal;
 
 pub use error::{Error, Result};
+pub use status::{Status, status};

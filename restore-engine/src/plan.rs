@@ -4,7 +4,9 @@
 //! plan, which is what `--dry-run` prints and what [`crate::restore`] carries out to the letter.
 
 mod bump;
+mod selection;
 mod source;
+mod versions;
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -14,10 +16,13 @@ use etcdr_schemas::TargetVersion;
 use etcdr_schemas::report::{PlannedMember, RestorePlan};
 
 pub use bump::{Bump, DEFAULT_BUMP_MARGIN};
+pub use selection::Selection;
 pub(crate) use source::alarms;
 pub use source::{Expected, Form, Source};
+pub(crate) use versions::known;
 
 use crate::error::{Error, Result};
+use crate::kubernetes;
 use crate::membership::{InitialCluster, NewCluster, PeerUrl};
 
 /// Bytes that a member needs beside its database: etcd allocates its next log segment of 64 MB at its
@@ -65,6 +70,10 @@ pub struct RestoreRequest {
     pub replace: bool,
     /// Whether etcd's digest of the snapshot is taken as it comes.
     pub skip_hash_check: bool,
+    /// Whether alarms of the source stay raised.
+    pub keep_alarms: bool,
+    /// What of the source is restored.
+    pub selection: Selection,
     /// The time, for the names of what is moved aside and of stages.
     pub now: DateTime<Utc>,
 }
@@ -80,6 +89,7 @@ pub struct Plan {
     pub(crate) target_version: TargetVersion,
     pub(crate) replace: bool,
     pub(crate) skip_hash_check: bool,
+    pub(crate) keep_alarms: bool,
     pub(crate) now: DateTime<Utc>,
 }
 
@@ -96,14 +106,19 @@ impl Plan {
 /// # Errors
 /// [`Error::Request`] for a request that contradicts itself: a member that is not in the initial
 /// cluster or has other URLs there, directories inside one another, half a bump, a revision that
-/// would overflow.
+/// would overflow, a selection that excludes itself. [`Error::Newer`] for a source of an etcd that is
+/// not known here.
 pub fn plan(request: RestoreRequest) -> Result<Plan> {
-    let cluster = NewCluster::new(request.initial_cluster, &request.token)?;
+    let cluster = NewCluster::new(request.initial_cluster.clone(), &request.token)?;
     check_targets(&cluster, &request.targets)?;
     let facts = &request.source.facts;
     let bump = request.bump.resolve(facts.revision, request.mark_compacted)?;
     let target_version = request.target_version.unwrap_or(DEFAULT_TARGET);
+    versions::check(facts)?;
+    let rebuild = request.selection.resolve(request.now)?;
     let bytes_per_member = facts.db_size.saturating_add(SLACK_PER_MEMBER);
+    let profile = rebuild.as_ref().is_some_and(|rebuild| rebuild.kubernetes);
+    let checklist = profile.then(|| kubernetes::checklist(None, bump.is_some()));
     let mut report = RestorePlan {
         source: request.source.label.clone(),
         revision: facts.revision,
@@ -116,10 +131,12 @@ pub fn plan(request: RestoreRequest) -> Result<Plan> {
         bytes_per_member,
         warnings: Vec::new(),
         notes: Vec::new(),
+        rebuild,
+        checklist: checklist.unwrap_or_default(),
     };
-    report.steps = steps(&report, &request.source, request.replace);
+    report.steps = steps(&report, &request);
     report.warnings = cluster.warnings();
-    report.warnings.extend(request.source.warnings());
+    report.warnings.extend(request.source.warnings(request.keep_alarms));
     report.notes = request.source.notes(request.skip_hash_check);
     report.notes.extend(notes(&report, &cluster));
     Ok(Plan {
@@ -130,6 +147,7 @@ pub fn plan(request: RestoreRequest) -> Result<Plan> {
         target_version,
         replace: request.replace,
         skip_hash_check: request.skip_hash_check,
+        keep_alarms: request.keep_alarms,
         now: request.now,
     })
 }
@@ -212,7 +230,8 @@ fn planned_members(cluster: &NewCluster, targets: &[Target]) -> Vec<PlannedMembe
     cluster.members().iter().map(member).collect()
 }
 
-fn steps(report: &RestorePlan, source: &Source, replace: bool) -> Vec<String> {
+fn steps(report: &RestorePlan, request: &RestoreRequest) -> Vec<String> {
+    let source = &request.source;
     let written: Vec<_> = report.members.iter().filter_map(|m| m.data_dir.as_deref()).collect();
     let mut steps = vec![
         format!("Stage beside {}.", written.join(", ")),
@@ -229,7 +248,8 @@ fn steps(report: &RestorePlan, source: &Source, replace: bool) -> Vec<String> {
             report.cluster_token,
             report.members.len()
         ),
-        format!("Drop alarms, a pending downgrade and versions above {}.", report.target_version),
+        versions::step(&source.facts, report.target_version),
+        if request.keep_alarms { "Keep alarms as they are." } else { "Clear alarms." }.to_owned(),
     ];
     if let Some(bump) = &report.bump {
         steps.push(format!(
@@ -237,9 +257,11 @@ fn steps(report: &RestorePlan, source: &Source, replace: bool) -> Vec<String> {
             bump.by, bump.to, bump.reason
         ));
     }
+    steps.extend(report.rebuild.iter().flat_map(selection::told));
+    steps.push("Give leases that keys name and the source lacks a row of ten years.".to_owned());
     steps.push("Write log and raft snapshot of each member.".to_owned());
     steps.push("Check the page graph, log and raft snapshot; compute HashKV.".to_owned());
-    if replace {
+    if request.replace {
         steps.push("Move aside what is in the way.".to_owned());
     }
     steps.push("Sync everything, then rename it into place; write the receipt.".to_owned());
@@ -256,6 +278,7 @@ fn notes(report: &RestorePlan, cluster: &NewCluster) -> Vec<String> {
                 .to_owned(),
         );
     }
+    notes.extend(report.rebuild.iter().flat_map(selection::notes));
     if cluster.token() == STOCK_TOKEN {
         notes.push(
             "The token is etcd's default: members of the lost cluster that come back may be taken for \
@@ -269,8 +292,10 @@ fn notes(report: &RestorePlan, cluster: &NewCluster) -> Vec<String> {
         let bump = report.bump.as_ref().map_or("--bump-revision 0".to_owned(), |bump| {
             format!("--bump-revision {} --mark-compacted", bump.by)
         });
+        let content = report.rebuild.as_ref().map(selection::flags);
+        let content = content.map_or_else(String::new, |flags| format!(" {flags}"));
         notes.push(format!(
-            "This run does not write {}: restore the same snapshot there with --initial-cluster-token {} {bump}, \
+            "This run does not write {}: restore the same snapshot there with --initial-cluster-token {} {bump}{content}, \
              or the members will not agree.",
             elsewhere.join(", "),
             report.cluster_token
@@ -293,6 +318,9 @@ mod tests {
             db_size: 20480,
             revision: Revision(13),
             compact_revision: None,
+            scheduled_compact: None,
+            finished_compact: None,
+            last_row: Some(Revision(13)),
             raft_index: None,
             raft_term: None,
             storage_version: None,
@@ -321,6 +349,8 @@ mod tests {
             mark_compacted: false,
             replace: false,
             skip_hash_check: false,
+            keep_alarms: false,
+            selection: Selection::default(),
             now: Utc.with_ymd_and_hms(2026, 11, 22, 7, 0, 0).unwrap(),
         }
     }

@@ -4,6 +4,7 @@
 //! last. An error, a panic or a kill before the last rename leaves the target as it was; what was
 //! there before is moved aside, never deleted. The same plan and the same source give the same bytes.
 
+mod anew;
 mod normalise;
 mod prove;
 mod receipt;
@@ -15,17 +16,21 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use etcdr_schemas::report::RestoreReceipt;
+use etcdr_schemas::report::{DanglingLeases, KubernetesFacts, Rebuilt, RestoreReceipt};
 use etcdr_schemas::{Progress, Sha256Digest};
 
+use self::prove::Proof;
 use self::receipt::Done;
 use self::site::{MemberSite, Site};
+use crate::bolt::patch::Patch;
 use crate::bolt::{Db, patch};
+use crate::buckets;
 use crate::durable::{Disk, NewFile};
 use crate::error::{Error, Result};
 use crate::intake::{Intake, Shape, Sink};
 use crate::local::LocalFile;
 use crate::plan::Plan;
+use crate::rebuild;
 use crate::snap;
 use crate::snapshot;
 use crate::wal;
@@ -75,17 +80,71 @@ pub fn restore_on(
     let databases = make_directories(disk, &site.members)?;
     let (first, others) = databases.split_first().ok_or_else(no_member)?;
 
-    let (source_sha256, file) = receive(disk, plan, first, chunks, progress)?;
-    let mut changes = normalise(plan, first, progress)?;
-    let proof = prove::database(&file, first, progress)?;
+    let mut built = match &plan.report.rebuild {
+        None => as_it_is(disk, plan, first, chunks, progress)?,
+        Some(rebuild) => {
+            let scratch = site.scratch().ok_or_else(no_member)?;
+            anew::write(disk, plan, rebuild, [&scratch, first], chunks, progress)?
+        }
+    };
     copy(disk, first, others, progress)?;
     write_raft_files(disk, plan, &site.members)?;
     prove::members(plan, &site.members)?;
 
     let (moved_aside, notices) = site.install()?;
-    changes.extend(notices);
-    let done = Done { source_sha256, proof, changes, moved_aside, finished_at: clock() };
-    Ok(receipt::write(disk, plan, done))
+    built.changes.extend(notices);
+    Ok(receipt::write(disk, plan, Done { built, moved_aside, finished_at: clock() }))
+}
+
+/// The database of the first member, written, proven and synced.
+struct Built {
+    source_sha256: Sha256Digest,
+    proof: Proof,
+    /// A sentence for each.
+    changes: Vec<String>,
+    rebuilt: Option<Rebuilt>,
+    dangling: Option<DanglingLeases>,
+    kubernetes: Option<KubernetesFacts>,
+}
+
+/// Takes the pages of the source as they are, and patches them.
+fn as_it_is(
+    disk: &Disk,
+    plan: &Plan,
+    db: &Path,
+    chunks: impl Iterator<Item = io::Result<Bytes>>,
+    progress: &dyn Progress,
+) -> Result<Built> {
+    let mut file = disk.create(db)?;
+    file.write_behind()?;
+    let (source_sha256, file) = receive(plan, file, chunks, progress)?;
+    let mut changes = normalise(plan, db, progress)?;
+    let mut proof = prove::database(&file, db, None, progress)?;
+    let dangling = rebuild::report(&proof.dangling);
+    if let Some(dangling) = &dangling {
+        let insert = [(buckets::LEASE.to_vec(), rebuild::repair_rows(&proof.dangling))].into();
+        patch::apply(db, &Patch { insert, ..Patch::default() })?;
+        changes.push(repaired(dangling));
+        proof = prove::database(&file, db, None, progress)?;
+    }
+    none_dangling(&proof, db)?;
+    Ok(Built { source_sha256, proof, changes, rebuilt: None, dangling, kubernetes: None })
+}
+
+fn repaired(dangling: &DanglingLeases) -> String {
+    format!(
+        "{} leases that {} keys name were not in the snapshot and were added with {} s to live, or a write could \
+         crash every member",
+        dangling.count, dangling.keys, dangling.ttl_seconds
+    )
+}
+
+fn none_dangling(proof: &Proof, db: &Path) -> Result<()> {
+    if proof.dangling.is_empty() {
+        return Ok(());
+    }
+    let reason = "keys name leases that it does not have".to_owned();
+    Err(Error::SelfCheck { path: db.to_owned(), reason })
 }
 
 fn no_member() -> Error {
@@ -108,14 +167,11 @@ fn make_directories(disk: &Disk, members: &[MemberSite]) -> Result<Vec<PathBuf>>
 /// Writes the database while hashing the source; returns the source's SHA-256 and the open file, whose
 /// sync reports every failed write-back since it was made, whoever wrote.
 fn receive(
-    disk: &Disk,
     plan: &Plan,
-    db: &Path,
+    file: NewFile,
     chunks: impl Iterator<Item = io::Result<Bytes>>,
     progress: &dyn Progress,
 ) -> Result<(Sha256Digest, NewFile)> {
-    let mut file = disk.create(db)?;
-    file.write_behind()?;
     let mut sink = Destination { plan, file, progress };
     let mut intake = Intake::new(plan.source.expected);
     progress.begin("write", Some(plan.source.facts.db_size));

@@ -28,6 +28,12 @@ pub struct ImageFacts {
     pub revision: Revision,
     /// The highest compaction that was accepted, finished or not.
     pub compact_revision: Option<Revision>,
+    /// The compaction that was accepted last.
+    pub scheduled_compact: Option<Revision>,
+    /// The compaction that was carried out last.
+    pub finished_compact: Option<Revision>,
+    /// Revision of the last row.
+    pub last_row: Option<Revision>,
     /// Raft index that the image reflects.
     pub raft_index: Option<RaftIndex>,
     /// Raft term of that index; etcd 3.5 and newer.
@@ -45,6 +51,9 @@ impl ImageFacts {
             db_size,
             revision: revision.unwrap_or(Revision::FIRST),
             compact_revision,
+            scheduled_compact: markers.scheduled,
+            finished_compact: markers.finished,
+            last_row,
             raft_index: markers.raft_index,
             raft_term: markers.raft_term,
             storage_version: markers.storage_version,

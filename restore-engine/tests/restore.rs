@@ -21,11 +21,15 @@ use etcdr_restore_engine::durable::{Disk, Step};
 use etcdr_restore_engine::local::LocalFile;
 use etcdr_restore_engine::membership::InitialCluster;
 use etcdr_restore_engine::mvcc::RowKey;
-use etcdr_restore_engine::plan::{Bump, Expected, Plan, RestoreRequest, Source, Target, plan};
+use etcdr_restore_engine::plan::{
+    Bump, Expected, Plan, RestoreRequest, Selection, Source, Target, plan,
+};
 use etcdr_restore_engine::restore::{receipt_paths, restore, restore_on};
 use etcdr_restore_engine::{Error, buckets, verify};
+use etcdr_schemas::pb::disk::{RaftSnapshot, SnapFile};
 use etcdr_schemas::report::{Level, RestoreReceipt, Severity};
 use etcdr_schemas::{Diagnose, ExitCode, Hidden, Revision, Sha256Digest, TargetVersion};
+use prost::Message as _;
 use tempfile::TempDir;
 
 const ONE: &str = "m=http://127.0.0.1:2380";
@@ -55,6 +59,8 @@ fn request(file: &[u8], initial: &str, targets: Vec<Target>) -> RestoreRequest {
         mark_compacted: false,
         replace: false,
         skip_hash_check: false,
+        keep_alarms: false,
+        selection: Selection::default(),
         now: now(),
     }
 }
@@ -70,6 +76,13 @@ fn one(file: &[u8], data_dir: PathBuf) -> Plan {
 fn three(file: &[u8], dir: &Path) -> Plan {
     let targets = ["a", "b", "c"].map(|name| target(name, dir.join(name)));
     plan(request(file, THREE, targets.to_vec())).unwrap()
+}
+
+/// The same plan, with the database written anew.
+fn rebuilt(initial: &str, file: &[u8], targets: Vec<Target>) -> Plan {
+    let mut request = request(file, initial, targets);
+    request.selection.rebuild = true;
+    plan(request).unwrap()
 }
 
 fn chunks(file: &[u8]) -> impl Iterator<Item = io::Result<Bytes>> {
@@ -443,6 +456,61 @@ fn a_kill_at_any_step_leaves_the_target_absent_or_complete() {
 }
 
 #[test]
+fn a_kill_at_any_step_of_a_rebuild_leaves_the_target_absent_or_complete() {
+    let file = snapshot();
+    let one = |dir: &Path| rebuilt(ONE, &file, vec![target("m", dir.join("m"))]);
+    kill_everywhere(one, &["m"], &file);
+    // A mounted volume: the stage, and the copy of the source in it, lie inside the target.
+    let volumes = |dir: &Path| {
+        let targets = ["a", "b", "c"].map(|name| target(name, dir.join(name)));
+        targets.iter().for_each(|target| fs::create_dir_all(&target.data_dir).unwrap());
+        rebuilt(THREE, &file, targets.to_vec())
+    };
+    kill_everywhere(volumes, &["a", "b", "c"], &file);
+}
+
+#[test]
+fn an_error_at_any_step_of_a_rebuild_leaves_nothing() {
+    let file = snapshot();
+    for stop in 0.. {
+        let dir = TempDir::new().unwrap();
+        let steps = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&steps);
+        let disk = Disk::watched(move |_| match counter.fetch_add(1, Ordering::SeqCst) {
+            step if step == stop => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        });
+        let plan = rebuilt(ONE, &file, vec![target("m", dir.path().join("x/m"))]);
+        let done = restore_on(&disk, &plan, chunks(&file), &now, &Hidden);
+        if done.is_err() {
+            assert!(tree(dir.path()).is_empty(), "step {stop}: {:?}", tree(dir.path()));
+        } else {
+            // Tidying up and receipts come after the restore has happened.
+            assert!(is_complete(&dir.path().join("x/m")), "step {stop}");
+        }
+        if steps.load(Ordering::SeqCst) <= stop {
+            assert!(stop > 20, "only {stop} steps");
+            return;
+        }
+    }
+}
+
+#[test]
+fn members_of_a_rebuild_share_one_database() {
+    let dir = TempDir::new().unwrap();
+    let file = snapshot();
+    let names = ["a", "b", "c"];
+    let targets = names.map(|name| target(name, dir.path().join("all").join(name)));
+    run(&rebuilt(THREE, &file, targets.to_vec()), &file).unwrap();
+    let database =
+        |name| fs::read(dir.path().join("all").join(name).join("member/snap/db")).unwrap();
+    let databases = names.map(database);
+    assert!(databases.iter().all(|database| *database == databases[0]));
+    let found: Vec<_> = tree(dir.path()).into_iter().map(|(path, _)| path).collect();
+    assert!(found.iter().all(|path| !path.ends_with("source")), "{found:?}");
+}
+
+#[test]
 fn a_cluster_in_a_new_directory_appears_at_once() {
     let file = snapshot();
     for stop in 0.. {
@@ -679,4 +747,18 @@ fn verify_names_what_keeps_a_data_directory_from_starting() {
     assert!(codes(&b).contains(&"db.index.ahead".to_owned()));
     fs::write(b.join(log), b"torn").unwrap();
     assert!(codes(&b).contains(&"wal.torn".to_owned()));
+
+    let c = dir.path().join("all/c");
+    let path = tree(&c)
+        .into_iter()
+        .map(|(path, _)| path)
+        .find(|path| path.extension().is_some_and(|extension| extension == "snap"));
+    let path = path.unwrap();
+    let file = SnapFile::decode(fs::read(&path).unwrap().as_slice()).unwrap();
+    let mut snapshot = RaftSnapshot::decode(file.data.unwrap()).unwrap();
+    snapshot.metadata.conf_state.voters.clear();
+    let data = snapshot.encode_to_vec();
+    let file = SnapFile { crc: crc32c::crc32c(&data), data: Some(data.into()) };
+    fs::write(&path, file.encode_to_vec()).unwrap();
+    assert_eq!(codes(&c), ["snap.voters"]);
 }

@@ -5,8 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod audit;
+mod contents;
 mod demo;
 mod finding;
+pub mod inspect;
 mod restore;
 mod snapshot;
 mod verify;
@@ -15,10 +17,16 @@ pub use audit::{
     AuditInventory, AuditOrder, AuditOutcome, AuditReport, AuditResult, AuditSample, AuditSet,
     AuditSettings, AuditState, AuditTotals, AuditVerdict,
 };
+pub use contents::{
+    AuthSummary, Breakdown, Contents, Counted, DanglingLease, EncryptionKey, LeaseSummary, Tally,
+};
 pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
+pub use inspect::InspectReport;
 pub use restore::{
-    MovedAside, OfflineHash, PlannedBump, PlannedMember, RestorePlan, RestoreReceipt,
+    CheckStep, DanglingLeases, DropReason, DroppedKeys, History, KubernetesFacts, MovedAside,
+    OfflineHash, PlannedBump, PlannedExpiry, PlannedMember, PlannedRebuild, Rebuilt, RestorePlan,
+    RestoreReceipt,
 };
 pub use snapshot::{
     ExportReport, SignatureState, SnapshotList, SnapshotReport, SnapshotSummary, Unusable,
@@ -60,6 +68,7 @@ named! {
     SnapshotList => "snapshot-list",
     ExportReport => "export",
     VerifyReport => "verify",
+    InspectReport => "inspect",
     RestorePlan => "restore-plan",
     RestoreReceipt => "restore-receipt",
     DemoReport => "demo",

@@ -52,6 +52,7 @@ fn json_schemas_match_their_types() {
     report_schema::<report::SnapshotList>();
     report_schema::<report::ExportReport>();
     report_schema::<report::VerifyReport>();
+    report_schema::<report::InspectReport>();
     report_schema::<report::RestorePlan>();
     report_schema::<report::RestoreReceipt>();
     report_schema::<report::DemoReport>();

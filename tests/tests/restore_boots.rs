@@ -12,7 +12,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use etcdr_restore_engine::local::LocalFile;
 use etcdr_restore_engine::membership::InitialCluster;
-use etcdr_restore_engine::plan::{self, Bump, RestoreRequest, Target};
+use etcdr_restore_engine::plan::{self, Bump, RestoreRequest, Selection, Target};
 use etcdr_restore_engine::restore::restore;
 use etcdr_restore_engine::verify;
 use etcdr_schemas::report::{RestoreReceipt, Severity};
@@ -47,6 +47,8 @@ fn write(file: &Path, members: &[MemberAt], version: TargetVersion) -> RestoreRe
         mark_compacted: false,
         replace: false,
         skip_hash_check: false,
+        keep_alarms: false,
+        selection: Selection::default(),
         now: now(),
     };
     let bytes = fs::read(file).unwrap();

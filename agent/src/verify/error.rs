@@ -16,7 +16,7 @@ pub enum Error {
     #[error(transparent)]
     Repository(#[from] etcdr_repository::Error),
     /// The level needs a file that it can read at random.
-    #[error("level structure reads a file at random, and {file} is packed")]
+    #[error("levels structure and semantic read a file at random, and {file} is packed")]
     Packed {
         /// The file.
         file: String,

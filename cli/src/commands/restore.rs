@@ -1,5 +1,6 @@
 //! `etcdr restore`.
 
+mod content;
 mod render;
 mod targets;
 
@@ -8,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use clap::ArgGroup;
 use etcdr_repository::{Identities, Repository, SnapshotName, archive, names};
 use etcdr_restore_engine::local::LocalFile;
 use etcdr_restore_engine::plan::{self, Bump, Expected, Plan, RestoreRequest, Source};
 use etcdr_restore_engine::restore;
-use etcdr_schemas::manifest::Manifest;
+use etcdr_schemas::manifest::{Kind, Manifest};
 use etcdr_schemas::report::RestoreReceipt;
 use etcdr_schemas::{ExitCode, Progress, Revision, TargetVersion};
 
@@ -21,6 +23,7 @@ use crate::context::{self, StopFlag};
 use crate::exit::CliError;
 use crate::options::Global;
 use crate::{output, progress};
+use content::ContentFlags;
 use targets::TargetFlags;
 
 /// Rebuild data directories of a new cluster from a snapshot
@@ -42,6 +45,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     targets: TargetFlags,
+
+    #[command(flatten)]
+    content: ContentFlags,
 
     /// Do not compare the snapshot with the digest at its end
     #[arg(long)]
@@ -92,7 +98,7 @@ impl Args {
     pub(super) async fn run(self, global: &Global, stop: StopFlag) -> anyhow::Result<ExitCode> {
         let progress = progress::for_stderr(global.quiet);
         let opened = self.open(global).await?;
-        let request = self.request(opened.source, opened.highest_seen)?;
+        let request = self.request(opened.source, opened.highest_seen, opened.taken_at)?;
         let plan = plan::plan(request)?;
         for warning in &plan.report.warnings {
             output::say(format!("warning: {warning}"));
@@ -128,6 +134,7 @@ impl Args {
         &self,
         source: Source,
         highest_seen: Option<Revision>,
+        taken_at: Option<DateTime<Utc>>,
     ) -> anyhow::Result<RestoreRequest> {
         let bump = match self.bump_revision {
             BumpArg::Auto => Bump::Auto { highest_seen, margin: plan::DEFAULT_BUMP_MARGIN },
@@ -144,6 +151,8 @@ impl Args {
             mark_compacted: self.mark_compacted,
             replace: self.replace,
             skip_hash_check: self.skip_hash_check,
+            keep_alarms: self.content.keep_alarms,
+            selection: self.content.selection(taken_at),
             now: context::now(),
         })
     }
@@ -154,6 +163,8 @@ struct Opened {
     source: Source,
     chunks: Chunks,
     highest_seen: Option<Revision>,
+    /// When the source was taken from its cluster, where that is known.
+    taken_at: Option<DateTime<Utc>>,
 }
 
 async fn open_snapshot(global: &Global, name: &SnapshotName) -> anyhow::Result<Opened> {
@@ -163,7 +174,9 @@ async fn open_snapshot(global: &Global, name: &SnapshotName) -> anyhow::Result<O
     let manifest = repository.manifest(&global.cluster, &id).await?.manifest;
     let (source, chunks) = open_image(&repository, &manifest, &global.identities()?).await?;
     let highest_seen = ids.iter().map(etcdr_schemas::SnapshotId::revision).max();
-    Ok(Opened { source, chunks, highest_seen })
+    // An imported file was taken at a time that nobody noted.
+    let taken_at = (manifest.kind == Kind::Full).then_some(manifest.started_at);
+    Ok(Opened { source, chunks, highest_seen, taken_at })
 }
 
 /// What a plan must know of a stored image, and its bytes. Shared with the demo.
@@ -189,7 +202,7 @@ async fn open_file(path: PathBuf) -> anyhow::Result<Opened> {
     let inspected = path.clone();
     let source = context::blocking(move || inspect_file(label, &inspected)).await??;
     let chunks = Box::new(archive::open(&path)?);
-    Ok(Opened { source, chunks, highest_seen: None })
+    Ok(Opened { source, chunks, highest_seen: None, taken_at: None })
 }
 
 /// A plain file is read at random; an archive must be read through once, here, and once more by the restore.

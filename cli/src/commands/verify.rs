@@ -6,12 +6,14 @@ use clap::ValueEnum;
 use etcdr_agent::verify;
 use etcdr_repository::{Identities, SnapshotName, archive};
 use etcdr_schemas::ExitCode;
-use etcdr_schemas::report::{Level, VerifyReport};
+use etcdr_schemas::report::{Finding, Level, VerifyReport};
 
 use crate::context::StopFlag;
 use crate::exit::CliError;
 use crate::options::Global;
 use crate::{output, progress};
+
+mod contents;
 
 /// Check a snapshot, as deep as the level says
 ///
@@ -23,7 +25,7 @@ pub(super) struct Args {
     #[arg(required_unless_present = "file")]
     name: Option<SnapshotName>,
 
-    /// Check a snapshot file instead (levels content and structure)
+    /// Check a snapshot file instead (from level content on)
     #[arg(long, value_name = "FILE", conflicts_with = "name")]
     file: Option<PathBuf>,
 
@@ -42,6 +44,8 @@ pub(super) enum LevelArg {
     Content,
     /// The database: pages, order of keys, free list
     Structure,
+    /// What it says: every row and its history, HashKV, leases, users, Kubernetes' values; counts what there is
+    Semantic,
 }
 
 impl From<LevelArg> for Level {
@@ -51,6 +55,7 @@ impl From<LevelArg> for Level {
             LevelArg::Object => Self::Object,
             LevelArg::Content => Self::Content,
             LevelArg::Structure => Self::Structure,
+            LevelArg::Semantic => Self::Semantic,
         }
     }
 }
@@ -84,9 +89,7 @@ impl Args {
             }
         };
         let code = if report.ok { ExitCode::Done } else { ExitCode::Damaged };
-        for finding in &report.findings {
-            output::say(format!("{}: {}: {}", finding.code, finding.place, finding.message));
-        }
+        say_findings(&report.findings);
         if !report.ok {
             output::say(" safe: Looking changed nothing; other snapshots are not affected.");
             output::say(format!(" next: {NEXT}"));
@@ -100,6 +103,17 @@ impl Args {
 
 const NEXT: &str = "Take a new snapshot now. To restore, use another one: `etcdr snapshot list`.";
 
+/// Each finding, and once for several of a kind what to do about it.
+fn say_findings(findings: &[Finding]) {
+    let mut findings = findings.iter().peekable();
+    while let Some(finding) = findings.next() {
+        output::say(format!("{}: {}: {}", finding.code, finding.place, finding.message));
+        if findings.peek().is_none_or(|next| next.code != finding.code) {
+            output::say(format!("    {}", finding.advice));
+        }
+    }
+}
+
 fn human(report: &VerifyReport, from: Level) -> String {
     let asked = |level: &&Level| (from..=report.level).contains(*level);
     let levels = Level::ALL.iter().filter(asked).map(|level| {
@@ -111,5 +125,6 @@ fn human(report: &VerifyReport, from: Level) -> String {
     let revision =
         report.revision.map_or_else(String::new, |revision| format!(", revision {revision}"));
     lines.push(format!("{} is {verdict} at level {}{revision}", report.subject, report.level));
+    lines.extend(report.contents.iter().map(|held| format!("\n{}", contents::human(held))));
     lines.join("\n")
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Seek, SeekFrom};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::db::inline_node;
@@ -32,6 +33,8 @@ pub struct Patch {
     pub replace: BTreeMap<Vec<u8>, Vec<Row>>,
     /// Rows that go behind the last row of their bucket: bucket, key, value.
     pub append: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)>,
+    /// Rows that go between those of their bucket, which is written anew. A row of the same key gives way.
+    pub insert: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
 /// Carries out `patch` on the file at `path`, and cuts the file to the length of its database. The result
@@ -77,8 +80,8 @@ impl Job<'_> {
             existing.insert(bucket.name.clone(), bucket);
         }
         let appended = self.patch.append.iter().map(|(name, ..)| name);
-        let names: BTreeSet<Vec<u8>> =
-            existing.keys().chain(self.patch.replace.keys()).chain(appended).cloned().collect();
+        let names = existing.keys().chain(self.patch.replace.keys()).chain(appended).cloned();
+        let names: BTreeSet<Vec<u8>> = names.chain(self.patch.insert.keys().cloned()).collect();
         let mut root = TreeBuilder::default();
         for name in names {
             let tree = self.tree(&name, existing.remove(&name))?;
@@ -102,6 +105,9 @@ impl Job<'_> {
         }
         let mut tree = TreeBuilder::default();
         match (self.patch.replace.get(name), old) {
+            (None, old) if self.patch.insert.contains_key(name) => {
+                self.merge(&mut tree, name, old.as_ref())?;
+            }
             (Some(rows), _) => {
                 let mut rows: Vec<&Row> = rows.iter().collect();
                 rows.sort();
@@ -121,6 +127,29 @@ impl Job<'_> {
         }
         let limit = inline_limit(self.out.page_size());
         tree.finish(&mut self.out, limit)
+    }
+
+    /// Gives `tree` the rows of `old` and those that go between them.
+    fn merge(&mut self, tree: &mut TreeBuilder, name: &[u8], old: Option<&Bucket>) -> Result<()> {
+        let Some(insert) = self.patch.insert.get(name) else { return Ok(()) };
+        let mut insert = insert.iter().peekable();
+        let out = &mut self.out;
+        let mut push = |key: &[u8], value: &[u8]| {
+            tree.push(out, 0, key, value).map_err(|error| error.in_bucket(name))
+        };
+        if let Some(old) = old {
+            self.db.scan(old, &mut |key, value| {
+                while let Some((new, value)) = insert.next_if(|(new, _)| new.as_slice() < key) {
+                    push(new, value)?;
+                }
+                match insert.next_if(|(new, _)| new.as_slice() == key) {
+                    Some((_, value)) => push(key, value)?,
+                    None => push(key, value)?,
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        insert.try_for_each(|(key, value)| push(key, value))
     }
 
     /// Makes `tree` stand at the right end of `bucket`.

@@ -11,6 +11,9 @@ use super::page::{
 use crate::buckets::display;
 use crate::{Error, Result};
 
+/// Pages over which a leaf may grow for the sake of its last one.
+const MAX_GROWN_PAGES: usize = 8;
+
 /// Where pages go: numbered from a first one on, in order.
 #[derive(Debug)]
 pub(crate) struct PageOut<W> {
@@ -96,6 +99,19 @@ impl Entries {
         HEADER + self.elements.len() * ELEMENT + self.data.len()
     }
 
+    /// Whether a leaf is written before a row of `row` bytes is added. A leaf that would leave much of its
+    /// last page empty takes the row all the same and grows over more pages: rows of a page and a half
+    /// would otherwise waste a quarter of the file.
+    fn is_full(&self, row: usize, page_size: usize) -> bool {
+        let used = self.encoded_len();
+        let pages = used.div_ceil(page_size);
+        let room = pages * page_size;
+        let waste = room - used;
+        self.count() > 0
+            && !self.fits(row, room)
+            && (waste <= room / 8 || pages >= MAX_GROWN_PAGES || !self.fits(row, usize::MAX))
+    }
+
     fn fits(&self, row: usize, limit: usize) -> bool {
         self.encoded_len() + ELEMENT + row <= limit
             && self.elements.len() < usize::from(u16::MAX - 1)
@@ -175,8 +191,7 @@ impl TreeBuilder {
             self.levels.push(Entries::default());
         }
         let row = key.len() + value.len();
-        let full = |leaf: &Entries| leaf.count() > 0 && !leaf.fits(row, out.page_size());
-        if self.levels.first().is_some_and(full) {
+        if self.levels.first().is_some_and(|leaf| leaf.is_full(row, out.page_size())) {
             self.flush(out, 0)?;
         }
         if let Some(leaf) = self.levels.first_mut() {

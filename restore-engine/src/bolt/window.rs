@@ -1,5 +1,7 @@
 //! Bytes that were read together: neighbouring pages cost one read.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use etcdr_schemas::ReadAt;
 
 use super::page::{HEADER, Header, MAX_LOGICAL_PAGE, Node};
@@ -59,7 +61,18 @@ impl<R: ReadAt> Db<R> {
         id: u64,
         ahead: u64,
     ) -> Result<Result<Node<'w>, Problem>> {
-        let len = match self.logical(window, id, ahead)? {
+        self.load_within(window, id, ahead, &AtomicU64::new(u64::MAX))
+    }
+
+    /// The same with a budget of pages, which is charged before the page's overflow is read.
+    pub(crate) fn load_within<'w>(
+        &self,
+        window: &'w mut Window,
+        id: u64,
+        ahead: u64,
+        budget: &AtomicU64,
+    ) -> Result<Result<Node<'w>, Problem>> {
+        let len = match self.logical_within(window, id, ahead, budget)? {
             Ok((_, len)) => len,
             Err(problem) => return Ok(Err(problem)),
         };
@@ -73,6 +86,16 @@ impl<R: ReadAt> Db<R> {
         window: &mut Window,
         id: u64,
         ahead: u64,
+    ) -> Result<Result<(Header, u64), Problem>> {
+        self.logical_within(window, id, ahead, &AtomicU64::new(u64::MAX))
+    }
+
+    fn logical_within(
+        &self,
+        window: &mut Window,
+        id: u64,
+        ahead: u64,
+        budget: &AtomicU64,
     ) -> Result<Result<(Header, u64), Problem>> {
         let high_water_mark = self.meta().high_water_mark;
         if !(2..high_water_mark).contains(&id) {
@@ -91,6 +114,10 @@ impl<R: ReadAt> Db<R> {
             Ok(found) => found,
             Err(problem) => return Ok(Err(problem)),
         };
+        let charge = |left: u64| left.checked_sub(len.1 / page_size);
+        if budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge).is_err() {
+            return Ok(Err(Problem::Shared));
+        }
         if window.slice(offset, len.1).is_none() {
             window.fill(self.source(), offset, len.1.max(ahead))?;
         }

@@ -2,21 +2,29 @@
 //!
 //! Without compaction it is a CRC over all rows. After one, a row at or below the compact revision only counts
 //! when it is the newest of a live key (docs/etcd-formats.md 5.1), because members may differ in what they have
-//! deleted already. Then the rows are read twice: once to find the newest ones, once to hash.
+//! deleted already. The leaves are summed one by one as they are read, and the sums put together; where a leaf turns
+//! out to hold rows that do not count, it is read again.
 
 use std::ops::ControlFlow;
 
 use etcdr_schemas::report::OfflineHash;
 use etcdr_schemas::{ReadAt, Revision};
 
-use super::newest::{Newest, TABLE};
-use super::{RowKey, key_of};
+use super::RowKey;
+use super::crc::Sum;
+use super::fingerprint::Fingerprint;
+use super::key_of;
+use super::keys::{Keys, Marks, NoJudge};
+use super::leaf::{Extent, Facts, LeafRows, bad_row};
+use super::total::{KeyHash, NEVER};
+use crate::bolt::page::{LeafElement, Node};
+use crate::bolt::visit::{Look, walk};
 use crate::bolt::{Bucket, Db};
 use crate::snapshot::facts_and_key_bucket;
-use crate::{Error, Result, buckets};
+use crate::{Error, Result};
 
-/// The compact revision of a store that was never compacted, as etcd reports it.
-const NEVER: i64 = -1;
+/// Threads of those calls that do not say how many.
+const WORKERS: usize = 2;
 
 /// What a key space is, at one revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,16 +40,21 @@ pub struct KeySpace {
 /// # Errors
 /// [`Error::NotCovered`] when `at` is compacted or in the future; when the database is damaged.
 pub fn hash_kv<R: ReadAt>(db: &Db<R>, at: Option<Revision>) -> Result<OfflineHash> {
-    let rows = Rows::new(db, at)?;
-    if rows.compact == NEVER {
-        let mut crc = start();
-        rows.scan(&mut |_, _, raw, value| {
-            feed(&mut crc, raw, value);
-            Ok(())
-        })?;
-        return Ok(rows.report(crc));
-    }
-    Ok(rows.key_space(TABLE)?.hash)
+    hash_kv_with(db, at, WORKERS)
+}
+
+/// The same on that many threads.
+///
+/// # Errors
+/// See [`hash_kv`].
+pub fn hash_kv_with<R: ReadAt>(
+    db: &Db<R>,
+    at: Option<Revision>,
+    workers: usize,
+) -> Result<OfflineHash> {
+    let range = Range::new(db, at)?;
+    let needs_keys = range.compact != NEVER;
+    Ok(Survey::run(db, &range, workers, needs_keys)?.key_space(db, &range)?.hash)
 }
 
 /// Number of keys that are live at revision `at`, the current one without.
@@ -49,9 +62,45 @@ pub fn hash_kv<R: ReadAt>(db: &Db<R>, at: Option<Revision>) -> Result<OfflineHas
 /// # Errors
 /// See [`hash_kv`].
 pub fn live_keys<R: ReadAt>(db: &Db<R>, at: Option<Revision>) -> Result<u64> {
-    let rows = Rows::new(db, at)?;
-    let survey = rows.survey(TABLE)?;
-    Ok(survey.live_keys())
+    let range = Range::new(db, at)?;
+    Ok(Survey::run(db, &range, WORKERS, true)?.live_keys())
+}
+
+/// Bucket `key` as a whole.
+pub(crate) struct AllRows {
+    /// Over all its rows.
+    pub(crate) sum: Sum,
+    pub(crate) rows: u64,
+    /// Keys that are not deleted, the empty one too.
+    pub(crate) live: u64,
+    pub(crate) last: Option<RowKey>,
+}
+
+/// Which rows of bucket `key` are the newest of a live key.
+pub(crate) struct Newest(KeyHash<NoJudge>);
+
+impl Newest {
+    /// Reads bucket `key` as a whole.
+    pub(crate) fn of<R: ReadAt>(db: &Db<R>, bucket: &Bucket) -> Result<Self> {
+        let at = Revision(i64::MAX);
+        let extent = Extent { at, compact: NEVER, beyond: false };
+        let marks = Marks { at: at.0, marked: at.0 };
+        Survey::with_marks(db, bucket, extent, WORKERS, true, marks).map(|survey| Self(survey.hash))
+    }
+
+    /// Whether row number `index`, from 0 in order, is one.
+    pub(crate) fn is_newest(&self, index: u32) -> bool {
+        self.0.is_newest(index)
+    }
+}
+
+/// Reads bucket `key` as a whole.
+pub(crate) fn all_rows<R: ReadAt>(db: &Db<R>, bucket: &Bucket, workers: usize) -> Result<AllRows> {
+    let at = Revision(i64::MAX);
+    let extent = Extent { at, compact: NEVER, beyond: false };
+    let marks = Marks { at: at.0, marked: NEVER };
+    let Survey { hash, .. } = Survey::with_marks(db, bucket, extent, workers, true, marks)?;
+    Ok(AllRows { sum: hash.tail(), rows: hash.rows(), live: hash.live(), last: hash.end() })
 }
 
 /// Both at once, which reads the rows once less.
@@ -59,46 +108,31 @@ pub fn live_keys<R: ReadAt>(db: &Db<R>, at: Option<Revision>) -> Result<u64> {
 /// # Errors
 /// See [`hash_kv`].
 pub fn key_space<R: ReadAt>(db: &Db<R>, at: Option<Revision>) -> Result<KeySpace> {
-    Rows::new(db, at)?.key_space(TABLE)
+    key_space_with(db, at, WORKERS)
 }
 
-fn start() -> u32 {
-    crc32c::crc32c(buckets::KEY)
+/// The same on that many threads.
+///
+/// # Errors
+/// See [`hash_kv`].
+pub fn key_space_with<R: ReadAt>(
+    db: &Db<R>,
+    at: Option<Revision>,
+    workers: usize,
+) -> Result<KeySpace> {
+    let range = Range::new(db, at)?;
+    Survey::run(db, &range, workers, true)?.key_space(db, &range)
 }
 
-fn feed(crc: &mut u32, raw: &[u8], value: &[u8]) {
-    *crc = crc32c::crc32c_append(crc32c::crc32c_append(*crc, raw), value);
+/// The rows up to one revision, which the database covers.
+pub(crate) struct Range {
+    pub(crate) bucket: Bucket,
+    pub(crate) at: Revision,
+    pub(crate) compact: i64,
 }
 
-/// Takes the number, the parsed key, the raw key and the value of a row.
-type VisitRow<'a> = dyn FnMut(u64, RowKey, &[u8], &[u8]) -> Result<()> + 'a;
-
-/// The rows up to one revision.
-struct Rows<'a, R> {
-    db: &'a Db<R>,
-    bucket: Bucket,
-    at: Revision,
-    compact: i64,
-}
-
-/// What a first reading of the rows finds.
-struct Survey {
-    newest: Newest,
-    empty_key_is_live: bool,
-    // CRC over all rows; only what HashKV wants when nothing is compacted.
-    crc: u32,
-    // Rows at or below the compact revision.
-    compacted: u64,
-}
-
-impl Survey {
-    fn live_keys(&self) -> u64 {
-        self.newest.live().saturating_sub(u64::from(self.empty_key_is_live))
-    }
-}
-
-impl<'a, R: ReadAt> Rows<'a, R> {
-    fn new(db: &'a Db<R>, at: Option<Revision>) -> Result<Self> {
+impl Range {
+    pub(crate) fn new<R: ReadAt>(db: &Db<R>, at: Option<Revision>) -> Result<Self> {
         let (facts, bucket) = facts_and_key_bucket(db)?;
         let at = at.filter(|at| at.0 > 0).unwrap_or(facts.revision);
         let compact = facts.compact_revision.map_or(NEVER, |revision| revision.0);
@@ -106,91 +140,92 @@ impl<'a, R: ReadAt> Rows<'a, R> {
             let oldest = facts.compact_revision.unwrap_or(Revision::FIRST);
             return Err(Error::NotCovered { asked: at, oldest, newest: facts.revision });
         }
-        Ok(Self { db, bucket, at, compact })
+        Ok(Self { bucket, at, compact })
     }
 
-    /// Gives each row up to `at`, in order.
-    fn scan(&self, visit: &mut VisitRow<'_>) -> Result<()> {
-        let mut index = 0;
-        let mut last = None;
-        self.db.scan(&self.bucket, &mut |raw, value| {
-            let row = RowKey::parse(raw).ok_or_else(|| bad_row(raw, "the key is no revision"))?;
-            if last.is_some_and(|last| row <= last) {
-                return Err(bad_row(raw, "the key is not above the one before it"));
-            }
-            last = Some(row);
-            if row.main > self.at {
-                return Ok(ControlFlow::Break(()));
-            }
-            visit(index, row, raw, value)?;
-            index += 1;
-            Ok(ControlFlow::Continue(()))
-        })
-    }
-
-    fn survey(&self, capacity: usize) -> Result<Survey> {
-        let mut survey = Survey {
-            newest: Newest::new(capacity),
-            empty_key_is_live: false,
-            crc: start(),
-            compacted: 0,
-        };
-        self.pass(&mut survey, true)?;
-        while survey.newest.end_pass(survey.compacted) {
-            self.pass(&mut survey, false)?;
-        }
-        Ok(survey)
-    }
-
-    fn pass(&self, survey: &mut Survey, first: bool) -> Result<()> {
-        self.scan(&mut |index, row, raw, value| {
-            let key = key_of(value).ok_or_else(|| bad_row(raw, "the value is no KeyValue"))?;
-            if !survey.newest.row(index, key, row.tombstone) {
-                return Err(Error::Limit { what: "keys in a database", limit: 1 << 50 });
-            }
-            if !first {
-                return Ok(());
-            }
-            if key.is_empty() {
-                survey.empty_key_is_live = !row.tombstone;
-            }
-            if row.main.0 <= self.compact {
-                survey.compacted += 1;
-            }
-            // Once a row is compacted this CRC is of no use; the rows come in order.
-            if survey.compacted == 0 {
-                feed(&mut survey.crc, raw, value);
-            }
-            Ok(())
-        })
-    }
-
-    fn key_space(&self, capacity: usize) -> Result<KeySpace> {
-        let survey = self.survey(capacity)?;
-        let crc = if survey.compacted == 0 { survey.crc } else { self.filtered(&survey.newest)? };
-        Ok(KeySpace { hash: self.report(crc), live_keys: survey.live_keys() })
-    }
-
-    fn filtered(&self, newest: &Newest) -> Result<u32> {
-        let mut crc = start();
-        self.scan(&mut |index, row, raw, value| {
-            let superseded =
-                row.main.0 <= self.compact && newest.live() > 0 && !newest.is_newest(index);
-            let kept_tombstone = row.main.0 == self.compact && row.tombstone;
-            if !superseded && !kept_tombstone {
-                feed(&mut crc, raw, value);
-            }
-            Ok(())
-        })?;
-        Ok(crc)
-    }
-
-    fn report(&self, hash: u32) -> OfflineHash {
-        OfflineHash { revision: self.at, compact_revision: self.compact, hash }
+    pub(crate) const fn extent(&self) -> Extent {
+        Extent { at: self.at, compact: self.compact, beyond: false }
     }
 }
 
-fn bad_row(raw: &[u8], problem: &'static str) -> Error {
-    let key = raw.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
-    Error::Row { bucket: buckets::display(buckets::KEY), key, problem }
+/// Knows the newest rows, and the sums of the leaves.
+pub(crate) struct Survey {
+    empty_key_is_live: bool,
+    pub(crate) hash: KeyHash<NoJudge>,
+}
+
+impl Survey {
+    fn run<R: ReadAt>(db: &Db<R>, range: &Range, workers: usize, with_keys: bool) -> Result<Self> {
+        let marks = Marks { at: range.at.0, marked: range.compact };
+        Self::with_marks(db, &range.bucket, range.extent(), workers, with_keys, marks)
+    }
+
+    /// Rows up to `marks.marked` can be asked afterwards whether they are the newest.
+    pub(crate) fn with_marks<R: ReadAt>(
+        db: &Db<R>,
+        bucket: &Bucket,
+        extent: Extent,
+        workers: usize,
+        with_keys: bool,
+        marks: Marks,
+    ) -> Result<Self> {
+        let look = Rows { extent, with_keys };
+        let hash = KeyHash::new(Keys::new(NoJudge, marks), extent, workers);
+        let mut survey = Self { empty_key_is_live: false, hash };
+        loop {
+            walk(db, bucket, workers, &look, &mut |leaves| survey.take(leaves))?;
+            if !survey.hash.end_pass() {
+                return Ok(survey);
+            }
+        }
+    }
+
+    fn take(&mut self, mut leaves: Vec<(u64, LeafRows<()>)>) -> Result<ControlFlow<()>> {
+        let empty_key = Fingerprint::of(b"");
+        for (_, leaf) in &mut leaves {
+            if let Some(error) = leaf.error.take() {
+                return Err(error);
+            }
+            for row in leaf.rows.iter().filter(|row| row.print == empty_key) {
+                self.empty_key_is_live = !row.tombstone;
+            }
+        }
+        self.hash.take(&leaves)?;
+        let over = leaves.iter().any(|(_, leaf)| leaf.ends_after);
+        Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    fn live_keys(&self) -> u64 {
+        self.hash.live().saturating_sub(u64::from(self.empty_key_is_live))
+    }
+
+    fn key_space<R: ReadAt>(&self, db: &Db<R>, range: &Range) -> Result<KeySpace> {
+        let hash = self.hash.value(db, &range.bucket)?;
+        let hash = OfflineHash { revision: range.at, compact_revision: range.compact, hash };
+        Ok(KeySpace { hash, live_keys: self.live_keys() })
+    }
+}
+
+/// Looks at the rows of leaves, and at their keys when wanted.
+struct Rows {
+    extent: Extent,
+    with_keys: bool,
+}
+
+impl Look for Rows {
+    type Kept = ();
+    type Out = LeafRows<()>;
+
+    fn leaf(&self, (): &mut (), page: u64, node: &Node<'_>) -> (Self::Out, usize) {
+        let damaged = |problem| Error::Page { page, offset: 0, problem };
+        let mut print = |_: RowKey, element: &LeafElement<'_>| {
+            let key = key_of(element.value)
+                .ok_or_else(|| bad_row(element.key, "the value is no KeyValue"))?;
+            Ok((Fingerprint::of(key), ()))
+        };
+        let facts: Option<Facts<'_, ()>> = if self.with_keys { Some(&mut print) } else { None };
+        let leaf = LeafRows::read(node, self.extent, damaged, facts);
+        let weight = leaf.weight();
+        (leaf, weight)
+    }
 }

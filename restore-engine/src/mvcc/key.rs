@@ -2,6 +2,8 @@
 
 use etcdr_schemas::Revision;
 
+use crate::fields::{Fields, Value};
+
 /// Key of a row: a revision, and whether the row deletes its key.
 ///
 /// Stored as `u64be main`, `_`, `u64be sub`, and `t` for a deletion (docs/etcd-formats.md 2.1), so that bytes order
@@ -62,41 +64,14 @@ impl RowKey {
 /// The user's key in the value of a row (`mvccpb.KeyValue`, field 1), without decoding the rest; an absent
 /// field is the empty key. `None` when the bytes are not protobuf.
 #[must_use]
-pub fn key_of(mut message: &[u8]) -> Option<&[u8]> {
+pub fn key_of(message: &[u8]) -> Option<&[u8]> {
     let mut key: &[u8] = &[];
-    while !message.is_empty() {
-        let tag = varint(&mut message)?;
-        match tag & 7 {
-            0 => {
-                varint(&mut message)?;
-            }
-            1 => message = message.get(8..)?,
-            2 => {
-                let len = usize::try_from(varint(&mut message)?).ok()?;
-                let (field, rest) = message.split_at_checked(len)?;
-                if tag >> 3 == 1 {
-                    key = field;
-                }
-                message = rest;
-            }
-            5 => message = message.get(4..)?,
-            _ => return None,
+    for field in Fields::of(message) {
+        if let (1, Value::Bytes(bytes)) = field? {
+            key = bytes;
         }
     }
     Some(key)
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

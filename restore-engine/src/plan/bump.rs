@@ -42,7 +42,13 @@ impl Bump {
         let (base, by, reason) = match self {
             Self::Auto { highest_seen, margin } => {
                 let seen = highest_seen.unwrap_or_default().max(from);
-                (seen, margin, format!("{margin} above {seen}, the highest revision known"))
+                let whose = match highest_seen {
+                    Some(_) => "the highest revision that the repository has seen of the cluster",
+                    None => {
+                        "the revision of the source itself, as no repository tells what the cluster reached later"
+                    }
+                };
+                (seen, margin, format!("{margin} above {seen}, {whose}"))
             }
             Self::By(0) | Self::None if mark => {
                 return Err(Error::request(

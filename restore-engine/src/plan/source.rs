@@ -121,7 +121,7 @@ impl Source {
     }
 
     /// What is wrong with the source.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self, keep_alarms: bool) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.alarms.iter().any(|alarm| alarm == "CORRUPT") {
             warnings.push(
@@ -130,7 +130,13 @@ impl Source {
                     .to_owned(),
             );
         }
-        if self.alarms.iter().any(|alarm| alarm == "NOSPACE") {
+        if keep_alarms && !self.alarms.is_empty() {
+            warnings.push(format!(
+                "Alarms stay raised, as asked for ({}): the restored cluster refuses writes until \
+                 `etcdctl alarm disarm`.",
+                self.alarms.join(", ")
+            ));
+        } else if self.alarms.iter().any(|alarm| alarm == "NOSPACE") {
             warnings.push(
                 "A NOSPACE alarm is in the snapshot and is cleared: start the members with a larger \
                  --quota-backend-bytes, or compact and defragment at once."

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use etcdr_schemas::report::PlannedBump;
-use etcdr_schemas::{EtcdVersion, ReadAt, TargetVersion};
+use etcdr_schemas::report::{History, PlannedBump};
+use etcdr_schemas::{EtcdVersion, ReadAt, Revision, TargetVersion};
 
 use crate::bolt::Db;
 use crate::bolt::patch::Patch;
@@ -12,7 +12,7 @@ use crate::buckets;
 use crate::error::{Error, Result};
 use crate::membership::NewCluster;
 use crate::mvcc::RowKey;
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::wal::RESTORE_TERM;
 
 /// Most bytes of rows of one small bucket; etcd's hold a few hundred.
@@ -25,16 +25,24 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 pub(super) struct Changes {
     pub(super) patch: Patch,
     pub(super) told: Vec<String>,
+    pub(super) users_dropped: u64,
+    pub(super) roles_dropped: u64,
 }
 
 /// Decides the changes for the database that was staged.
 pub(super) fn changes<R: ReadAt>(db: &Db<R>, plan: &Plan) -> Result<Changes> {
     let mut changes =
-        Changes { patch: Patch { replace: BTreeMap::new(), append: Vec::new() }, told: Vec::new() };
+        Changes { patch: Patch::default(), told: Vec::new(), users_dropped: 0, roles_dropped: 0 };
     changes.membership(db, &plan.cluster)?;
-    changes.alarms(db)?;
+    if !plan.keep_alarms {
+        changes.alarms(db)?;
+    }
     changes.cluster(db, plan.target_version)?;
     changes.meta(db, plan)?;
+    if plan.report.rebuild.as_ref().is_some_and(|rebuild| rebuild.drop_auth) {
+        changes.auth(db)?;
+    }
+    changes.foreign(db)?;
     if let Some(bump) = &plan.report.bump {
         changes.bump(bump);
     }
@@ -59,7 +67,7 @@ impl Changes {
     }
 
     fn alarms<R: ReadAt>(&mut self, db: &Db<R>) -> Result<()> {
-        let alarms = crate::plan::alarms(db)?;
+        let alarms = plan::alarms(db)?;
         if !alarms.is_empty() {
             self.told.push(format!("alarms were cleared: {}", alarms.join(", ")));
             self.replace(buckets::ALARM, Rows::new());
@@ -70,6 +78,9 @@ impl Changes {
     /// 3.6 takes the cluster's version from here and refuses one above its own.
     fn cluster<R: ReadAt>(&mut self, db: &Db<R>, target: TargetVersion) -> Result<()> {
         let mut rows = rows(db, buckets::CLUSTER)?;
+        if let Some(version) = rows.get(buckets::cluster::VERSION) {
+            plan::known("cluster version", version)?;
+        }
         let before = rows.len();
         if rows.remove(buckets::cluster::DOWNGRADE).is_some() {
             self.told.push("a downgrade that was under way was dropped".to_owned());
@@ -88,7 +99,8 @@ impl Changes {
 
     fn meta<R: ReadAt>(&mut self, db: &Db<R>, plan: &Plan) -> Result<()> {
         use buckets::meta::{
-            CONF_STATE, CONSISTENT_INDEX, SCHEDULED_COMPACT, STORAGE_VERSION, TERM,
+            CONF_STATE, CONSISTENT_INDEX, FINISHED_COMPACT, SCHEDULED_COMPACT, STORAGE_VERSION,
+            TERM,
         };
         let mut rows = rows(db, buckets::META)?;
         let index = plan.cluster.members().len() as u64;
@@ -96,24 +108,68 @@ impl Changes {
         rows.insert(TERM.to_vec(), RESTORE_TERM.to_be_bytes().to_vec());
         rows.insert(CONF_STATE.to_vec(), plan.cluster.conf_state_json());
         self.told.push(format!("raft index and term were set to {index} and {RESTORE_TERM}"));
-        let keeps = plan.target_version >= TargetVersion::V3_6;
-        if let Some(version) = rows.get(STORAGE_VERSION)
-            && (!keeps || above(version, plan.target_version))
+        if let Some(version) = rows.get(STORAGE_VERSION).cloned()
+            && (plan.target_version < TargetVersion::V3_6 || above(&version, plan.target_version))
         {
-            self.told.push(format!("storage version {} was dropped", version.escape_ascii()));
-            rows.remove(STORAGE_VERSION);
+            let text = version.escape_ascii();
+            if plan.target_version < TargetVersion::V3_6 || parse(&version).is_none() {
+                self.told.push(format!("storage version {text} was dropped"));
+                rows.remove(STORAGE_VERSION);
+            } else {
+                let lower = format!("{}.0", plan.target_version);
+                self.told.push(format!("storage version {text} was set to {lower}"));
+                rows.insert(STORAGE_VERSION.to_vec(), lower.into_bytes());
+            }
+        }
+        if plan.report.rebuild.as_ref().is_some_and(|rebuild| rebuild.history == History::Current) {
+            let at = plan.source.facts.revision;
+            rows.insert(SCHEDULED_COMPACT.to_vec(), row_key(at));
+            rows.insert(FINISHED_COMPACT.to_vec(), row_key(at));
+            self.told
+                .push(format!("all before revision {at} was left out and counts as compacted"));
         }
         if let Some(bump) = &plan.report.bump {
-            rows.insert(SCHEDULED_COMPACT.to_vec(), row_key(bump));
+            rows.insert(SCHEDULED_COMPACT.to_vec(), row_key(bump.to));
         }
         self.replace(buckets::META, rows);
+        Ok(())
+    }
+
+    /// Users and roles go, and authentication is off. Its revision stays and goes up: a signed token of the
+    /// lost cluster names the revision that it was given at, and must never come to match again.
+    fn auth<R: ReadAt>(&mut self, db: &Db<R>) -> Result<()> {
+        use buckets::auth::REVISION;
+        self.users_dropped = count(db, buckets::AUTH_USERS)?;
+        self.roles_dropped = count(db, buckets::AUTH_ROLES)?;
+        let old = rows(db, buckets::AUTH)?.remove(REVISION);
+        let old = old.and_then(|value| value.try_into().ok()).map_or(0, u64::from_be_bytes);
+        let next = old.saturating_add(1).to_be_bytes().to_vec();
+        self.replace(buckets::AUTH, Rows::from([(REVISION.to_vec(), next)]));
+        self.replace(buckets::AUTH_USERS, Rows::new());
+        self.replace(buckets::AUTH_ROLES, Rows::new());
+        self.told.push(format!(
+            "authentication is off: {} users and {} roles were left out",
+            self.users_dropped, self.roles_dropped
+        ));
+        Ok(())
+    }
+
+    /// Buckets that no etcd that we know has are taken over and told of.
+    fn foreign<R: ReadAt>(&mut self, db: &Db<R>) -> Result<()> {
+        for bucket in db.buckets()? {
+            if !buckets::ALL.contains(&bucket.name.as_slice()) {
+                let name = buckets::display(&bucket.name);
+                self.told
+                    .push(format!("bucket {name}, which is not etcd's, was taken over as it is"));
+            }
+        }
         Ok(())
     }
 
     /// An empty row at the new revision makes it the current one for every version; the marker in
     /// `meta` makes the first boot compact all before it (docs/etcd-formats.md 4.6).
     fn bump(&mut self, bump: &PlannedBump) {
-        self.patch.append.push((buckets::KEY.to_vec(), row_key(bump), Vec::new()));
+        self.patch.append.push((buckets::KEY.to_vec(), row_key(bump.to), Vec::new()));
         self.told.push(format!(
             "the revision was raised by {} to {}; the first start compacts all before it",
             bump.by, bump.to
@@ -121,14 +177,28 @@ impl Changes {
     }
 }
 
-fn row_key(bump: &PlannedBump) -> Vec<u8> {
-    RowKey { main: bump.to, sub: 0, tombstone: false }.encode()
+fn row_key(revision: Revision) -> Vec<u8> {
+    RowKey::put(revision, 0).encode()
+}
+
+fn parse(version: &[u8]) -> Option<EtcdVersion> {
+    std::str::from_utf8(version).ok()?.parse().ok()
 }
 
 /// Whether a version's minor is above the target's. What cannot be read is, too: no server takes it.
 fn above(version: &[u8], target: TargetVersion) -> bool {
-    let parsed = std::str::from_utf8(version).ok().and_then(|v| v.parse::<EtcdVersion>().ok());
-    parsed.is_none_or(|version| version.major > 3 || version.minor > target.minor())
+    parse(version).is_none_or(|version| version.major > 3 || version.minor > target.minor())
+}
+
+fn count<R: ReadAt>(db: &Db<R>, name: &'static [u8]) -> Result<u64> {
+    let mut count = 0;
+    if let Some(bucket) = db.bucket(name)? {
+        db.scan(&bucket, &mut |_, _| {
+            count += 1;
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(count)
 }
 
 /// All rows of a small bucket; none when it is absent.

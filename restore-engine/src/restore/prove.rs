@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::local::LocalFile;
 use crate::mvcc;
 use crate::plan::Plan;
+use crate::rebuild::{self, Dangling, Tally};
 use crate::wal::RESTORE_TERM;
 use crate::{snap, wal};
 
@@ -23,26 +24,46 @@ pub(super) struct Proof {
     pub(super) live_keys: u64,
     /// Findings short of damage.
     pub(super) findings: Vec<Finding>,
+    /// Leases that keys name and the database does not have.
+    pub(super) dangling: Dangling,
 }
 
-/// Checks the page graph, computes HashKV and syncs the file, all at once: two of them read what is in
-/// memory anyway, and the third waits for the disk.
-pub(super) fn database(file: &NewFile, path: &Path, progress: &dyn Progress) -> Result<Proof> {
+/// Checks the page graph, computes HashKV, looks for missing leases and syncs the file, all at once: what
+/// they read is in memory anyway, and the last one waits for the disk. What was `written` must read back.
+pub(super) fn database(
+    file: &NewFile,
+    path: &Path,
+    written: Option<Tally>,
+    progress: &dyn Progress,
+) -> Result<Proof> {
     let db = Db::open(LocalFile::open(path)?)?;
     std::thread::scope(|scope| {
         let sync = scope.spawn(|| file.sync());
         let hash = scope.spawn(|| mvcc::key_space(&db, None));
+        let rows = scope.spawn(|| {
+            reads_back(&db, path, written)?;
+            rebuild::dangling(&db)
+        });
         let findings = structure(&db, progress);
         let stopped = |_| Error::SelfCheck {
             path: path.to_owned(),
             reason: "a checking thread stopped".to_owned(),
         };
         let hash = hash.join().map_err(stopped)?;
+        let dangling = rows.join().map_err(stopped)?;
         sync.join().map_err(stopped)??;
         let findings = findings?;
         let summary = hash?;
-        Ok(Proof { hash_kv: summary.hash, live_keys: summary.live_keys, findings })
+        let (hash_kv, live_keys) = (summary.hash, summary.live_keys);
+        Ok(Proof { hash_kv, live_keys, findings, dangling: dangling? })
     })
+}
+
+fn reads_back<R: ReadAt>(db: &Db<R>, path: &Path, written: Option<Tally>) -> Result<()> {
+    let Some(written) = written else { return Ok(()) };
+    let found = rebuild::tally(db)?;
+    let same = found == written;
+    require(same, path, "its rows are not those that were written")
 }
 
 /// The structural check; damage is an error.

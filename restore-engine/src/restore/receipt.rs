@@ -4,20 +4,19 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use etcdr_schemas::Sha256Digest;
 use etcdr_schemas::report::{MovedAside, Named, RestoreReceipt};
 
-use super::prove::Proof;
+use super::Built;
 use crate::durable::{Disk, sibling};
 use crate::error::Result;
+use crate::kubernetes::checklist;
 use crate::membership::PeerUrl;
 use crate::plan::{Plan, Target};
+use crate::shell::quote;
 
 /// What came out of a restore, apart from its plan.
 pub(super) struct Done {
-    pub(super) source_sha256: Sha256Digest,
-    pub(super) proof: Proof,
-    pub(super) changes: Vec<String>,
+    pub(super) built: Built,
     pub(super) moved_aside: Vec<MovedAside>,
     pub(super) finished_at: DateTime<Utc>,
 }
@@ -57,19 +56,26 @@ fn put(disk: &Disk, path: &Path, bytes: &[u8], stamp: &str) -> Result<()> {
 
 fn compose(plan: &Plan, done: Done) -> RestoreReceipt {
     let mut report = plan.report.clone();
-    let found = done.proof.findings.iter();
+    let built = done.built;
+    let found = built.proof.findings.iter();
     report.warnings.extend(found.map(|f| format!("{} at {}: {}", f.code, f.place, f.message)));
+    if built.kubernetes.is_some() {
+        report.checklist = checklist(built.kubernetes.as_ref(), report.bump.is_some());
+    }
     RestoreReceipt {
         plan: report,
         started_at: plan.now,
         finished_at: done.finished_at,
-        source_sha256: done.source_sha256,
-        hash_kv: done.proof.hash_kv,
-        live_keys: done.proof.live_keys,
-        changes: done.changes,
+        source_sha256: built.source_sha256,
+        hash_kv: built.proof.hash_kv,
+        live_keys: built.proof.live_keys,
+        changes: built.changes,
         moved_aside: done.moved_aside,
         start_commands: plan.targets.iter().map(|target| start_command(plan, target)).collect(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        rebuilt: built.rebuilt,
+        dangling_leases: built.dangling,
+        kubernetes: built.kubernetes,
     }
 }
 
@@ -92,15 +98,6 @@ fn start_command(plan: &Plan, target: &Target) -> String {
     flags
         .into_iter()
         .fold("etcd".to_owned(), |line, (flag, value)| format!("{line} {flag} {}", quote(&value)))
-}
-
-/// Quotes for a POSIX shell what a shell would take apart.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c);
-    if !word.is_empty() && word.chars().all(plain) && !word.contains('[') {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// The receipt as text.
@@ -144,6 +141,11 @@ fn render(receipt: &RestoreReceipt) -> String {
     section(&mut text, "Take note", plan.notes.iter().cloned());
     let commands = receipt.start_commands.iter().cloned();
     section(&mut text, "Start (with the client URLs and certificates of before)", commands);
+    let steps = (1..).zip(&plan.checklist).flat_map(|(number, step)| {
+        let head = format!("{number}. {}: {}", step.title, step.why);
+        std::iter::once(head).chain(step.commands.iter().map(|command| format!("     {command}")))
+    });
+    section(&mut text, "Then, in this order", steps);
     text
 }
 
@@ -151,18 +153,5 @@ fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) 
     for (number, line) in lines.enumerate() {
         let heading = if number == 0 { format!("\n{title}:\n") } else { String::new() };
         let _ = writeln!(text, "{heading}  {line}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quote;
-
-    #[test]
-    fn a_start_command_survives_a_shell() {
-        assert_eq!(quote("a=http://a:1,b=http://b:2"), "a=http://a:1,b=http://b:2");
-        assert_eq!(quote("/my dir/it's"), r"'/my dir/it'\''s'");
-        assert_eq!(quote("http://[::1]:1"), "'http://[::1]:1'");
-        assert_eq!(quote("$(x)"), "'$(x)'");
     }
 }

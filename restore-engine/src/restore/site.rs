@@ -82,7 +82,18 @@ pub(super) struct Site {
     pub(super) notices: Vec<String>,
 }
 
+/// Name of a copy of the source that is only read from, beside what is built.
+const SCRATCH: &str = "source";
+
 impl Site {
+    /// Where a copy of the source may lie: in the stage of the first member's data, and never in what
+    /// becomes its directory.
+    pub(super) fn scratch(&self) -> Option<PathBuf> {
+        let first = &self.members.first()?.data;
+        let place = self.places.iter().find(|place| first.starts_with(&place.stage.content))?;
+        Some(place.stage.root.join(SCRATCH))
+    }
+
     /// Looks at the targets, refuses what must not be touched, and makes the stages.
     pub(super) fn prepare(disk: &Disk, plan: &Plan) -> Result<Self> {
         let mut site = Self {

@@ -7,15 +7,31 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, SLACK_PER_MEMBER};
 
+/// What one file system must take.
+struct Need {
+    path: PathBuf,
+    databases: u64,
+    rest: u64,
+}
+
 /// Refuses a plan whose directories do not fit. Directories on one file system are counted together.
+/// A database that is written anew needs its room twice while that is done, and before the others are.
 pub(super) fn require(plan: &Plan) -> Result<()> {
-    let mut needs: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
+    let mut needs: BTreeMap<u64, Need> = BTreeMap::new();
+    let size = plan.source.facts.db_size;
     for target in &plan.targets {
-        add(&mut needs, &target.data_dir, plan.source.facts.db_size)?;
+        let need = need(&mut needs, &target.data_dir)?;
+        need.databases = need.databases.saturating_add(size);
         let wal = target.wal_dir.as_ref().unwrap_or(&target.data_dir);
-        add(&mut needs, wal, SLACK_PER_MEMBER)?;
+        let need = self::need(&mut needs, wal)?;
+        need.rest = need.rest.saturating_add(SLACK_PER_MEMBER);
     }
-    for (path, needed) in needs.into_values() {
+    if let (Some(_), Some(first)) = (&plan.report.rebuild, plan.targets.first()) {
+        let need = need(&mut needs, &first.data_dir)?;
+        need.databases = need.databases.max(size.saturating_mul(2));
+    }
+    for Need { path, databases, rest } in needs.into_values() {
+        let needed = databases.saturating_add(rest);
         let stat = rustix::fs::statvfs(&path).map_err(|e| Error::io("look at", &path, e.into()))?;
         let available = stat.f_bavail.saturating_mul(stat.f_frsize);
         if available < needed {
@@ -25,12 +41,10 @@ pub(super) fn require(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn add(needs: &mut BTreeMap<u64, (PathBuf, u64)>, path: &Path, bytes: u64) -> Result<()> {
-    let existing = existing_ancestor(path);
-    let device = existing.metadata().map_err(|e| Error::io("look at", &existing, e))?.dev();
-    let need = needs.entry(device).or_insert((existing, 0));
-    need.1 = need.1.saturating_add(bytes);
-    Ok(())
+fn need<'a>(needs: &'a mut BTreeMap<u64, Need>, path: &Path) -> Result<&'a mut Need> {
+    let path = existing_ancestor(path);
+    let device = path.metadata().map_err(|e| Error::io("look at", &path, e))?.dev();
+    Ok(needs.entry(device).or_insert(Need { path, databases: 0, rest: 0 }))
 }
 
 /// The nearest directory at or above `path` that exists.

@@ -24,8 +24,8 @@ pub(super) struct Markers {
     pub(super) raft_index: Option<RaftIndex>,
     pub(super) raft_term: Option<Term>,
     pub(super) storage_version: Option<String>,
-    scheduled: Option<Revision>,
-    finished: Option<Revision>,
+    pub(super) scheduled: Option<Revision>,
+    pub(super) finished: Option<Revision>,
 }
 
 impl Markers {

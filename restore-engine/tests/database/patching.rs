@@ -72,6 +72,11 @@ fn check(bytes: &[u8], patch: &Patch) -> Vec<u8> {
     for (name, key, value) in &patch.append {
         want.entry(name.clone()).or_default().push((key.clone(), value.clone()));
     }
+    for (name, insert) in &patch.insert {
+        let rows = want.remove(name).unwrap_or_default().into_iter();
+        let rows: BTreeMap<_, _> = rows.chain(insert.clone()).collect();
+        want.insert(name.clone(), rows.into_iter().collect());
+    }
     let got: BTreeMap<_, _> = db
         .buckets()
         .unwrap()
@@ -124,6 +129,21 @@ fn many_rows_make_many_pages() {
     patch.replace.insert(b"lease".to_vec(), many(500, 50));
     check(&etcd(4096, many(300, 90), meta(3)), &patch);
     check(&build(1024, &[]), &patch);
+}
+
+#[test]
+fn rows_are_inserted_between_those_that_are_there() {
+    for count in [0, 1, 5, 400] {
+        let lease = |id: i64| (id.to_be_bytes().to_vec(), vec![b'l'; 30]);
+        let there: Vec<Row> = (0..count).map(|n| lease(10 * n + 5)).collect();
+        for ids in [vec![], vec![0], vec![9999], vec![1, 5, 6, 15, 444, 3999, 9999]] {
+            let insert: BTreeMap<_, _> = ids.into_iter().map(lease).collect();
+            let insert = [(b"lease".to_vec(), insert)].into();
+            let patch = Patch { insert, ..Patch::default() };
+            check(&build(4096, &[(b"key", many(3, 9)), (b"lease", there.clone())]), &patch);
+            check(&build(1024, &[(b"key", many(3, 9))]), &patch);
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! Builds databases for the tests.
 
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+pub(crate) mod victim;
+
 use std::fmt::Write as _;
 use std::io::Cursor;
 use std::ops::ControlFlow;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Finding;
+use super::{Contents, Finding};
 use crate::revision::Revision;
 
 /// How deep a verification goes. Each level includes those before it.
@@ -20,11 +20,14 @@ pub enum Level {
     Content,
     /// bbolt: metas, page graph, free list, key order, page bounds.
     Structure,
+    /// etcd: every row and its place in its key's history, HashKV, leases, users, members, values of Kubernetes.
+    Semantic,
 }
 
 impl Level {
     /// All levels, shallowest first.
-    pub const ALL: [Self; 4] = [Self::Manifest, Self::Object, Self::Content, Self::Structure];
+    pub const ALL: [Self; 5] =
+        [Self::Manifest, Self::Object, Self::Content, Self::Structure, Self::Semantic];
 
     /// The name in CLI, config and reports.
     #[must_use]
@@ -34,6 +37,7 @@ impl Level {
             Self::Object => "object",
             Self::Content => "content",
             Self::Structure => "structure",
+            Self::Semantic => "semantic",
         }
     }
 }
@@ -61,4 +65,7 @@ pub struct VerifyReport {
     pub revision: Option<Revision>,
     /// Bytes of the snapshot file that were checked.
     pub plain_size: Option<u64>,
+    /// What the database holds, from level `semantic` on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Contents>,
 }

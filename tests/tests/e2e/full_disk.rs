@@ -74,3 +74,21 @@ fn an_export_to_a_full_disk_leaves_no_file() {
     let said = said.ends_with(1).saying("space");
     assert_eq!(said.stdout_text().trim(), "", "left behind");
 }
+
+/// A rebuild needs the database's room twice, and says so before it writes.
+#[test]
+fn a_rebuild_looks_for_twice_the_room() {
+    let (place, _) = place_with_snapshot(versions::newest());
+    let database = Source::of(versions::newest()).bytes().len() as u64;
+    // Enough for the database, the log of 64 MB and what etcd adds to it, and not for the database again.
+    let size = ((128 << 20) + database / 4 * 7).to_string();
+    let script = "restore() {
+            \"$@\" restore latest --name m0 --initial-cluster m0=http://127.0.0.1:1 --rebuild --data-dir small/m0
+        }
+        restore \"$1\"; code=$?; find small -mindepth 1; [ $code = 1 ] || exit 98
+        \"$1\" restore latest --name m0 --initial-cluster m0=http://127.0.0.1:1 --data-dir small/m0 >/dev/null
+        exit $code";
+    let Some(said) = on_small_disk(&place, &size, script) else { return };
+    let said = said.ends_with(1).saying("free");
+    assert_eq!(said.stdout_text().trim(), "", "left behind");
+}

@@ -76,6 +76,16 @@ fn an_interrupted_save_cleans_up_and_says_so() {
 
 #[test]
 fn a_killed_restore_leaves_no_target_or_a_whole_one() {
+    killed(&[]);
+}
+
+#[test]
+fn a_killed_rebuild_leaves_no_target_and_no_copy_of_the_source() {
+    killed(&["--rebuild"]);
+}
+
+#[track_caller]
+fn killed(more: &[&str]) {
     let mut place = Backup::new();
     let cluster = bulky(&mut place);
     place.save();
@@ -86,16 +96,8 @@ fn a_killed_restore_leaves_no_target_or_a_whole_one() {
     let parent = target.parent().unwrap().to_owned();
     let dir = parent.display().to_string();
     let initial = etcdr_tests::etcd::initial_cluster(&members);
-    let args = [
-        "restore",
-        "latest",
-        "--all-members",
-        &dir,
-        "--initial-cluster",
-        &initial,
-        "--bump-revision",
-        "0",
-    ];
+    let args = ["restore", "latest", "--all-members", &dir, "--initial-cluster", &initial];
+    let args = [&args[..], &["--bump-revision", "0"], more].concat();
     let whole = timed(|| drop(place.run(&args)));
     let mut rng = Rng(23);
     let (mut killed, mut complete) = (0, 0);
@@ -112,8 +114,8 @@ fn a_killed_restore_leaves_no_target_or_a_whole_one() {
             // The same command again: it tidies up what the killed one left, and works.
             let said = place.run(&args);
             assert!(matches!(said.code, 0 | 3), "{said:?}");
-            let left: Vec<_> =
-                files_under(&parent).into_iter().filter(|name| name.contains("partial")).collect();
+            let left = |name: &String| name.contains("partial") || name.ends_with("source");
+            let left: Vec<_> = files_under(&parent).into_iter().filter(left).collect();
             assert_eq!(left, Vec::<String>::new());
             assert_whole(&place, &target);
         }

@@ -5,14 +5,17 @@
 mod agreement;
 mod audit;
 mod audit_runs;
+mod crafted;
 mod damage;
 mod demo;
 mod etcd_failures;
 mod files_as_sources;
 mod full_disk;
+mod inspect;
 mod interruptions;
 mod official_tools;
 mod outputs;
+mod rebuilding;
 mod restore_refusals;
 mod round_trip;
 mod store_failures;

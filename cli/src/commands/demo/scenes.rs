@@ -11,7 +11,7 @@ use etcdr_node::{
 };
 use etcdr_repository::{Identities, Location, Repository, SealOptions, StoreOptions, keys};
 use etcdr_restore_engine::membership::InitialCluster;
-use etcdr_restore_engine::plan::{self, Bump, RestoreRequest, Target};
+use etcdr_restore_engine::plan::{self, Bump, RestoreRequest, Selection, Target};
 use etcdr_restore_engine::verify;
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::pb::etcd::RangeRequest;
@@ -196,6 +196,8 @@ async fn restore(
         mark_compacted: false,
         replace: false,
         skip_hash_check: false,
+        keep_alarms: false,
+        selection: Selection::default(),
         now: context::now(),
     };
     let receipt = carry_out(plan::plan(request)?, chunks, hidden()).await?;

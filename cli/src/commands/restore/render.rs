@@ -1,6 +1,6 @@
 //! Plans and receipts for people.
 
-use etcdr_schemas::report::{PlannedMember, RestorePlan, RestoreReceipt};
+use etcdr_schemas::report::{CheckStep, PlannedMember, RestorePlan, RestoreReceipt};
 
 use crate::output;
 
@@ -8,8 +8,14 @@ use crate::output;
 pub(super) fn plan(plan: &RestorePlan) -> String {
     let mut lines = head(plan);
     lines.push(format!("needs         {} for each member", output::bytes(plan.bytes_per_member)));
+    if plan.rebuild.is_some() {
+        lines.push(
+            "              and room for the database once more while it is written anew".to_owned(),
+        );
+    }
     lines.push("steps".to_owned());
     lines.extend(plan.steps.iter().enumerate().map(|(n, step)| format!("  {}. {step}", n + 1)));
+    lines.extend(checklist(&plan.checklist));
     lines.push("Nothing was changed: this was a dry run.".to_owned());
     lines.join("\n")
 }
@@ -27,7 +33,22 @@ pub(super) fn receipt(receipt: &RestoreReceipt) -> String {
     lines.push(String::new());
     lines.push("Stop every member of the old cluster. Then start:".to_owned());
     lines.extend(receipt.start_commands.iter().map(|command| format!("  {command}")));
+    lines.extend(checklist(&receipt.plan.checklist));
     lines.join("\n")
+}
+
+/// What to do after the start, in order.
+fn checklist(steps: &[CheckStep]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !steps.is_empty() {
+        lines.push("After the start, in this order".to_owned());
+    }
+    for (number, step) in (1..).zip(steps) {
+        lines.push(format!("  {number}. {}", step.title));
+        lines.push(format!("     {}", step.why));
+        lines.extend(step.commands.iter().map(|command| format!("       {command}")));
+    }
+    lines
 }
 
 fn head(plan: &RestorePlan) -> Vec<String> {

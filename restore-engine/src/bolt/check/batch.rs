@@ -1,9 +1,9 @@
 //! Pages that wait to be checked, with the bounds of their keys.
 
-/// Pages that are sorted and read together: their leaves are 512 MiB of an ordinary database.
-const BATCH: usize = 128 * 1024;
+/// Pages that are read together: their leaves are 1 GiB of an ordinary database.
+const BATCH: usize = 256 * 1024;
 /// Bytes of keys that are kept with them.
-const KEYS: usize = 8 << 20;
+const KEYS: usize = 16 << 20;
 
 /// Which tree a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,10 +97,6 @@ impl Batch {
         span.map_or(Span::NONE, |(start, len)| Span { start, len })
     }
 
-    pub(super) fn sort(&mut self) {
-        self.items.sort_unstable_by_key(|item| item.page);
-    }
-
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
@@ -113,8 +109,8 @@ impl Batch {
         self.items.get(index)
     }
 
-    pub(super) fn pages_after(&self, index: usize) -> impl Iterator<Item = u64> {
-        self.items.get(index + 1..).unwrap_or_default().iter().map(|item| item.page)
+    pub(super) fn pages(&self) -> Vec<u64> {
+        self.items.iter().map(|item| item.page).collect()
     }
 
     /// The bounds of an item's keys: at least the first, below the second.
@@ -155,6 +151,11 @@ impl Bits {
         let fresh = *word & bit == 0;
         *word |= bit;
         fresh
+    }
+
+    /// Number of bits that are set.
+    pub(super) fn count(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
     pub(super) fn get(&self, page: u64) -> bool {

@@ -6,27 +6,50 @@
 //! and yours differ, the ratios less so.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod checking;
+mod measure;
 mod pods;
+mod rebuilding;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use etcdr_node::{Client, ClusterOptions, ConnectOptions, EtcdBinary, LocalCluster, MemberSpec};
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
+use measure::{Samples, measure};
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    // A contestant of its own, so that it is a whole process like the others.
+    if let [_, verb, endpoint] = &std::env::args().collect::<Vec<_>>()[..]
+        && verb == "drain"
+    {
+        return drain(endpoint).await;
+    }
     let settings = Settings::from_env()?;
-    let mut sizes = Vec::new();
+    // `checking` and `rebuilding` need no etcd that is filled first.
+    let only = std::env::var("ETCDR_BENCH_ONLY").ok();
+    let (mut sizes, mut rebuilding) = (Vec::new(), Vec::new());
     for megabytes in &settings.megabytes {
-        sizes.push(run(&settings, *megabytes).await?);
+        match only.as_deref() {
+            Some("checking") => sizes.push(checking::standalone(&settings, *megabytes)?),
+            Some("rebuilding") => rebuilding.push(rebuilding::run(&settings, *megabytes)?),
+            _ => {
+                sizes.push(run(&settings, *megabytes).await?);
+                rebuilding.push(rebuilding::run(&settings, *megabytes)?);
+            }
+        }
     }
     let path = settings.results.join("bench.json");
     std::fs::create_dir_all(&settings.results)?;
-    std::fs::write(&path, serde_json::to_vec_pretty(&json!({ "sizes": sizes }))?)?;
+    std::fs::write(
+        &path,
+        serde_json::to_vec_pretty(&json!({ "sizes": sizes, "rebuilding": rebuilding }))?,
+    )?;
     println!("\nfigures: {}", path.display());
     Ok(())
 }
@@ -90,17 +113,19 @@ async fn run(settings: &Settings, megabytes: u64) -> anyhow::Result<serde_json::
     fill(&client, megabytes << 20).await?;
     let keys = Keys::make(settings, dir)?;
     let plain = dir.join("plain.db");
-    let saving = saving(settings, &client, &endpoint, &keys, &plain).await?;
+    let saving = saving(settings, &endpoint, &keys, &plain)?;
     drop(cluster);
     let restoring = restoring(settings, &keys, &plain)?;
+    let checking = checking::run(settings, &plain)?;
     let size = std::fs::metadata(&plain)?.len();
-    Ok(report(megabytes, size, saving, restoring))
+    let mut report = report(megabytes, size, saving, restoring);
+    report["checking"] = checking;
+    Ok(report)
 }
 
 /// etcd's stream drained, etcdctl, and us, in turn. The last plain file stays for the restores.
-async fn saving(
+fn saving(
     settings: &Settings,
-    client: &Client,
     endpoint: &str,
     keys: &Keys,
     plain: &Path,
@@ -109,7 +134,7 @@ async fn saving(
     let mut etcdctl = Samples::new("etcdctl snapshot save");
     let mut save = Samples::new("etcdr snapshot save");
     for _ in 0..settings.rounds {
-        drain.push(drained(client).await?);
+        drain.push(measure(Command::new(std::env::current_exe()?).args(["drain", endpoint]))?);
         let mut official = Command::new(settings.tool("etcdctl"));
         let flags = ["--endpoints", endpoint, "--command-timeout", "600s", "snapshot", "save"];
         etcdctl.push(measure(official.env("ETCDCTL_API", "3").args(flags).arg(plain))?);
@@ -164,6 +189,16 @@ fn report(
     })
 }
 
+/// Takes etcd's stream and throws it away: what any backup costs at least.
+async fn drain(endpoint: &str) -> anyhow::Result<()> {
+    let client = Client::connect(&ConnectOptions::new(endpoint)).await?;
+    let mut stream = client.snapshot(Duration::from_secs(30)).await?;
+    while let Some(chunk) = stream.next().await {
+        chunk?;
+    }
+    Ok(())
+}
+
 async fn start(binary: &EtcdBinary, data_dir: &Path) -> anyhow::Result<LocalCluster> {
     let members = [MemberSpec::new("m", data_dir)];
     Ok(LocalCluster::start(binary, &members, &ClusterOptions::default()).await?)
@@ -211,100 +246,5 @@ impl Keys {
             .env("ETCDR_IDENTITY", self.dir.join("keys/identity.txt"))
             .arg("--quiet");
         command
-    }
-}
-
-/// One run: seconds, and peak resident memory in KiB where it is another process's.
-struct Sample {
-    seconds: f64,
-    peak_kib: Option<u64>,
-}
-
-async fn drained(client: &Client) -> anyhow::Result<Sample> {
-    rustix::fs::sync();
-    let began = Instant::now();
-    let mut stream = client.snapshot(Duration::from_secs(30)).await?;
-    while let Some(chunk) = stream.next().await {
-        chunk?;
-    }
-    Ok(Sample { seconds: began.elapsed().as_secs_f64(), peak_kib: None })
-}
-
-/// Runs a command to its end; 0 and 3 (warnings) are success.
-fn measure(command: &mut Command) -> anyhow::Result<Sample> {
-    rustix::fs::sync();
-    let began = Instant::now();
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?;
-    let status_file = format!("/proc/{}/status", child.id());
-    let mut peak_kib = None;
-    let status = loop {
-        // VmHWM only grows, so the last look before the end is the peak but for the last milliseconds.
-        peak_kib = high_water(&status_file).max(peak_kib);
-        match child.try_wait()? {
-            Some(status) => break status,
-            None => std::thread::sleep(Duration::from_millis(5)),
-        }
-    };
-    let seconds = began.elapsed().as_secs_f64();
-    ensure!(matches!(status.code(), Some(0 | 3)), "{command:?} ended with {status}");
-    Ok(Sample { seconds, peak_kib })
-}
-
-fn high_water(status_file: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(status_file).ok()?;
-    let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
-struct Samples {
-    name: &'static str,
-    samples: Vec<Sample>,
-}
-
-impl Samples {
-    const fn new(name: &'static str) -> Self {
-        Self { name, samples: Vec::new() }
-    }
-
-    fn push(&mut self, sample: Sample) {
-        self.samples.push(sample);
-    }
-
-    fn seconds(&self) -> Vec<f64> {
-        let mut seconds: Vec<f64> = self.samples.iter().map(|sample| sample.seconds).collect();
-        seconds.sort_by(f64::total_cmp);
-        seconds
-    }
-
-    fn median(&self) -> f64 {
-        let seconds = self.seconds();
-        seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
-    }
-
-    fn peak_mib(&self) -> Option<f64> {
-        let peak = self.samples.iter().filter_map(|sample| sample.peak_kib).max()?;
-        Some(f64::from(u32::try_from(peak).ok()?) / 1024.0)
-    }
-
-    #[allow(clippy::cast_precision_loss)]
-    fn print(&self, bytes: u64) {
-        let seconds = self.seconds();
-        let rate = bytes as f64 / (1 << 20) as f64 / self.median();
-        let peak = self.peak_mib().map_or_else(String::new, |mib| format!("  peak {mib:.0} MiB"));
-        let (Some(low), Some(high)) = (seconds.first(), seconds.last()) else { return };
-        println!(
-            "{:<28} {:>8.2} s   ({low:.2} to {high:.2})  {rate:>6.0} MiB/s{peak}",
-            self.name,
-            self.median()
-        );
-    }
-
-    fn json(&self) -> serde_json::Value {
-        json!({
-            "name": self.name,
-            "seconds": self.seconds(),
-            "median_seconds": self.median(),
-            "peak_mib": self.peak_mib(),
-        })
     }
 }

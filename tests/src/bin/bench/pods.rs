@@ -16,13 +16,27 @@ pub(crate) fn pod(n: u64) -> (Bytes, Bytes) {
     let app = format!("service-{}", random.below(400));
     let namespace = format!("team-{}", random.below(40));
     let name = format!("{app}-{}-{n:x}", random.hex(9));
-    let value = object(&mut random, &app, &namespace, &name);
+    let value = envelope(object(&mut random, &app, &namespace, &name).as_bytes());
     (format!("/registry/pods/{namespace}/{name}").into(), value.into())
+}
+
+/// Kubernetes' envelope around an object: what it is, the object, how that is encoded.
+fn envelope(object: &[u8]) -> Vec<u8> {
+    let mut bytes = b"k8s\0\x0a\x09\x0a\x02v1\x12\x03Pod\x12".to_vec();
+    let mut len = object.len();
+    while len >= 0x80 {
+        bytes.push(u8::try_from(len & 0x7f).unwrap_or_default() | 0x80);
+        len >>= 7;
+    }
+    bytes.push(u8::try_from(len).unwrap_or_default());
+    bytes.extend_from_slice(object);
+    bytes.extend_from_slice(b"\x22\x10application/json");
+    bytes
 }
 
 fn object(random: &mut Random, app: &str, namespace: &str, name: &str) -> String {
     let mut json = format!(
-        "k8s\0{{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{{\"name\":\"{name}\",\"namespace\":\"{namespace}\",\
+        "{{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{{\"name\":\"{name}\",\"namespace\":\"{namespace}\",\
          \"uid\":\"{}\",\"creationTimestamp\":\"{}\",\"labels\":{{\"app\":\"{app}\",\"pod-template-hash\":\"{}\"}},\
          \"annotations\":{{\"prometheus.io/scrape\":\"true\",\"prometheus.io/port\":\"9090\"}},\
          \"ownerReferences\":[{{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"name\":\"{app}\",\"uid\":\"{}\",\

@@ -1,0 +1,171 @@
+//! All leaves of one bucket: looked at in file order by several threads, taken in key order by one.
+
+use std::ops::ControlFlow;
+
+use etcdr_schemas::{Hidden, ReadAt};
+
+use super::page::{MAX_DEPTH, Node};
+use super::sweep::{Steps, Sweep};
+use super::{Bucket, Db, Problem, Root, inline_node};
+use crate::Result;
+
+/// Looks at leaves, on any thread, in any order.
+pub(crate) trait Look: Sync {
+    /// What a thread keeps from leaf to leaf.
+    type Kept: Default;
+    /// What is kept of a leaf.
+    type Out: Send;
+
+    /// Looks at one leaf. Tells how many bytes of heap the answer takes, too.
+    fn leaf(&self, kept: &mut Self::Kept, page: u64, node: &Node<'_>) -> (Self::Out, usize);
+
+    /// The same for a leaf of another bucket than `key`, when the structural check comes by. Most do not look.
+    fn other(&self, _: &Node<'_>) -> Option<(Self::Out, usize)> {
+        None
+    }
+}
+
+/// Takes leaves with their page numbers, all in key order, one call after the other, and says whether to go on.
+pub(crate) type Take<'a, O> = dyn FnMut(Vec<(u64, O)>) -> Result<ControlFlow<()>> + 'a;
+
+/// Is not interested.
+pub(crate) struct Nothing;
+
+impl Look for Nothing {
+    type Kept = ();
+    type Out = ();
+
+    fn leaf(&self, (): &mut (), _: u64, _: &Node<'_>) -> ((), usize) {
+        ((), 0)
+    }
+}
+
+/// Shows the leaves of a bucket to `look`, and what it kept to `take`. The structure need not have been checked:
+/// damage is an error.
+pub(crate) fn walk<R: ReadAt, L: Look>(
+    db: &Db<R>,
+    bucket: &Bucket,
+    workers: usize,
+    look: &L,
+    take: &mut Take<'_, L::Out>,
+) -> Result<()> {
+    match &bucket.root {
+        Root::Inline { page, image } => {
+            let node = inline_node(image).map_err(|problem| db.damaged(*page, problem))?;
+            let (out, _) = look.leaf(&mut L::Kept::default(), *page, &node);
+            take(vec![(*page, out)]).map(|_| ())
+        }
+        Root::Page(root) => {
+            let sweep = Sweep::new(db, workers, &Hidden);
+            let mut walk = Walk { sweep, steps: Steps::default(), look, take };
+            walk.below(&[*root], 0).map(|_| ())
+        }
+    }
+}
+
+/// Branches that are expanded together.
+const MAX_BELOW: usize = 256 * 1024;
+
+struct Walk<'a, 'b, R, L: Look> {
+    sweep: Sweep<'a, R>,
+    steps: Steps,
+    look: &'a L,
+    take: &'a mut Take<'b, L::Out>,
+}
+
+enum Seen<O> {
+    Leaf(O),
+    Branch(Vec<u64>),
+}
+
+impl<R: ReadAt, L: Look> Walk<'_, '_, R, L> {
+    /// The recursion is as deep as the tree, which has a limit.
+    fn below(&mut self, pages: &[u64], depth: u32) -> Result<ControlFlow<()>> {
+        let db = self.sweep.db;
+        let mut rest = pages;
+        let mut children = Vec::new();
+        while let Some(first) = rest.first() {
+            if depth >= MAX_DEPTH {
+                return Err(db.damaged(*first, Problem::Depth(MAX_DEPTH)));
+            }
+            let (asked, _) = rest.split_at(self.steps.step(depth).min(rest.len()));
+            let looking = self.look;
+            let look = |kept: &mut L::Kept, index: usize, node: &Node<'_>| {
+                let page = asked.get(index).copied().unwrap_or_default();
+                look_at(looking, kept, page, node, depth)
+            };
+            let read = self.sweep.read(asked, &look)?;
+            self.steps.learn(depth, &read);
+            let (done, left) = rest.split_at(read.values.len());
+            rest = left;
+            let mut leaves = Vec::new();
+            for (page, answer) in done.iter().zip(read.values) {
+                let damaged = |problem| db.damaged(*page, problem);
+                match answer.and_then(|seen| seen).map_err(damaged)? {
+                    // Trees have their leaves on one level; one that has not is still taken in order.
+                    Seen::Leaf(out) => {
+                        if self.flush(&mut Vec::new(), &mut children, depth)?.is_break() {
+                            return Ok(ControlFlow::Break(()));
+                        }
+                        leaves.push((*page, out));
+                    }
+                    Seen::Branch(more) => {
+                        children.extend(more);
+                        let full = children.len() >= MAX_BELOW;
+                        if (full || !leaves.is_empty())
+                            && self.flush(&mut leaves, &mut children, depth)?.is_break()
+                        {
+                            return Ok(ControlFlow::Break(()));
+                        }
+                    }
+                }
+            }
+            if !leaves.is_empty() && (self.take)(leaves)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        self.flush(&mut Vec::new(), &mut children, depth)
+    }
+
+    /// Hands on the leaves so far, then what is below the branches that came after them.
+    fn flush(
+        &mut self,
+        leaves: &mut Vec<(u64, L::Out)>,
+        children: &mut Vec<u64>,
+        depth: u32,
+    ) -> Result<ControlFlow<()>> {
+        if !leaves.is_empty() && (self.take)(std::mem::take(leaves))?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        if children.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.below(&std::mem::take(children), depth + 1)
+    }
+}
+
+fn look_at<L: Look>(
+    look: &L,
+    kept: &mut L::Kept,
+    page: u64,
+    node: &Node<'_>,
+    depth: u32,
+) -> (Result<Seen<L::Out>, Problem>, usize) {
+    if depth > 0 && node.count() == 0 {
+        return (Err(Problem::Empty), 0);
+    }
+    if node.is_leaf() {
+        let (out, weight) = look.leaf(kept, page, node);
+        return (Ok(Seen::Leaf(out)), weight);
+    }
+    let children: Result<Vec<_>, _> =
+        node.children().map(|child| child.map(|child| child.child)).collect();
+    match children {
+        Ok(children) if children.is_empty() => (Err(Problem::Empty), 0),
+        Ok(children) => {
+            let weight = children.len() * 8;
+            (Ok(Seen::Branch(children)), weight)
+        }
+        Err(problem) => (Err(problem), 0),
+    }
+}

@@ -1,0 +1,129 @@
+//! Which keys end up attached to which leases, in memory that does not grow with the number of keys.
+//!
+//! Only the newest row of a key attaches it: older ones may name leases that are long gone, and a deletion
+//! attaches nothing. The caller says of each row whether its lease is one that matters. When the table is
+//! full it is split, and what falls out is the work of another pass over the rows.
+
+use std::collections::HashMap;
+
+use super::fingerprint::Fingerprint;
+
+/// Keys in the table: just as many as do not make it grow past 2^18 slots, 9 MiB.
+pub(crate) const TABLE: usize = (1 << 18) / 8 * 7 - 1;
+/// Splits of the table; more would be 2^32 passes.
+const MAX_SPLITS: u32 = 32;
+
+/// The keys whose fingerprints end in these bits.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    bits: u32,
+    value: u64,
+}
+
+impl Part {
+    const fn holds(self, fingerprint: Fingerprint) -> bool {
+        fingerprint.part & ((1 << self.bits) - 1) == self.value
+    }
+}
+
+/// Finds the attached keys, pass by pass.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    table: HashMap<Fingerprint, i64>,
+    part: Part,
+    todo: Vec<Part>,
+    capacity: usize,
+}
+
+impl Attached {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let part = Part { bits: 0, value: 0 };
+        Self { table: HashMap::new(), part, todo: Vec::new(), capacity }
+    }
+
+    /// Takes a row, in order: its key, and its lease when that matters. False when there are too many keys
+    /// for the splits that we allow.
+    #[must_use]
+    pub(crate) fn row(&mut self, key: &[u8], lease: Option<i64>) -> bool {
+        if lease.is_none() && self.table.is_empty() {
+            return true;
+        }
+        let fingerprint = Fingerprint::of(key);
+        let Some(lease) = lease else {
+            self.table.remove(&fingerprint);
+            return true;
+        };
+        if !self.part.holds(fingerprint) {
+            return true;
+        }
+        self.table.insert(fingerprint, lease);
+        while self.table.len() > self.capacity {
+            if self.part.bits == MAX_SPLITS {
+                return false;
+            }
+            let Part { bits, value } = self.part;
+            self.part.bits += 1;
+            self.todo.push(Part { bits: bits + 1, value: value | 1 << bits });
+            let part = self.part;
+            self.table.retain(|fingerprint, _| part.holds(*fingerprint));
+        }
+        true
+    }
+
+    /// Ends a pass and gives what it found, in no particular order.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (Fingerprint, i64)> {
+        std::mem::take(&mut self.table).into_iter()
+    }
+
+    /// Begins the next pass; false when none is needed.
+    #[must_use]
+    pub(crate) fn next_pass(&mut self) -> bool {
+        match self.todo.pop() {
+            Some(part) => {
+                self.part = part;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn passes_find_what_a_plain_map_finds(
+            rows in proptest::collection::vec((0u8..60, proptest::option::of(1i64..9)), 0..300),
+            capacity in 1usize..70,
+        ) {
+            let mut model = BTreeMap::new();
+            for (key, lease) in &rows {
+                model.insert(*key, *lease);
+            }
+            let mut want = BTreeMap::new();
+            for lease in model.values().flatten() {
+                *want.entry(*lease).or_insert(0) += 1;
+            }
+            let mut attached = Attached::new(capacity);
+            let mut got = BTreeMap::new();
+            loop {
+                for (key, lease) in &rows {
+                    prop_assert!(attached.row(&[*key], *lease));
+                }
+                for (_, lease) in attached.take() {
+                    *got.entry(lease).or_insert(0) += 1;
+                }
+                if !attached.next_pass() {
+                    break;
+                }
+            }
+            prop_assert_eq!(got, want);
+        }
+    }
+}

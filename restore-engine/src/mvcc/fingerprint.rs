@@ -1,0 +1,125 @@
+//! 128 bits that stand for a key: SipHash-1-3, with both halves of its result.
+//!
+//! Databases may be hostile, so that keys with equal fingerprints must be hard to make; whoever could
+//! make them would only mislead the check of a file of his own.
+
+/// Two keys that share it are as unlikely as a failing disk that tells nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    /// Where it goes in a table.
+    pub(super) slot: u64,
+    /// Which part of the keys it belongs to.
+    pub(super) part: u64,
+}
+
+/// Parts of a table that grow on their own.
+pub(super) const SHARDS: usize = 64;
+
+impl Fingerprint {
+    pub(crate) fn of(key: &[u8]) -> Self {
+        let [slot, part] = sip128(key);
+        Self { slot, part }
+    }
+
+    pub(super) fn shard(self) -> usize {
+        usize::try_from(self.part >> 58).unwrap_or_default()
+    }
+}
+
+impl std::hash::Hash for Fingerprint {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u64(self.slot);
+    }
+}
+
+fn sip128(bytes: &[u8]) -> [u64; 2] {
+    let mut state = State::new();
+    state.0[1] ^= 0xee;
+    state.feed(bytes);
+    state.0[2] ^= 0xee;
+    let first = state.finish();
+    state.0[1] ^= 0xdd;
+    [first, state.finish()]
+}
+
+struct State([u64; 4]);
+
+impl State {
+    const fn new() -> Self {
+        // The key is zero: it would have to be in this program anyway.
+        Self([
+            0x736f_6d65_7073_6575,
+            0x646f_7261_6e64_6f6d,
+            0x6c79_6765_6e65_7261,
+            0x7465_6462_7974_6573,
+        ])
+    }
+
+    fn round(&mut self) {
+        let [a, b, c, d] = &mut self.0;
+        *a = a.wrapping_add(*b);
+        *b = b.rotate_left(13) ^ *a;
+        *a = a.rotate_left(32);
+        *c = c.wrapping_add(*d);
+        *d = d.rotate_left(16) ^ *c;
+        *a = a.wrapping_add(*d);
+        *d = d.rotate_left(21) ^ *a;
+        *c = c.wrapping_add(*b);
+        *b = b.rotate_left(17) ^ *c;
+        *c = c.rotate_left(32);
+    }
+
+    fn word(&mut self, word: u64) {
+        self.0[3] ^= word;
+        self.round();
+        self.0[0] ^= word;
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        let (words, tail) = bytes.as_chunks::<8>();
+        for word in words {
+            self.word(u64::from_le_bytes(*word));
+        }
+        let mut last = [0; 8];
+        for (to, from) in last.iter_mut().zip(tail) {
+            *to = *from;
+        }
+        self.word(u64::from_le_bytes(last) | (bytes.len() as u64) << 56);
+    }
+
+    fn finish(&mut self) -> u64 {
+        self.round();
+        self.round();
+        self.round();
+        self.0.iter().fold(0, |all, word| all ^ word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{DefaultHasher, Hasher};
+
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The standard library has the same with 64 bits, which differ in one constant.
+        #[test]
+        fn it_is_siphash(bytes: Vec<u8>) {
+            let mut state = State::new();
+            state.feed(&bytes);
+            state.0[2] ^= 0xff;
+            let mut standard = DefaultHasher::new();
+            standard.write(&bytes);
+            prop_assert_eq!(state.finish(), standard.finish());
+        }
+
+        #[test]
+        fn keys_differ(a: Vec<u8>, b: Vec<u8>) {
+            let (one, other) = (Fingerprint::of(&a), Fingerprint::of(&b));
+            prop_assert_eq!(one == other, a == b);
+            prop_assert!(a == b || (one.slot != other.slot && one.part != other.part));
+            prop_assert!(one.shard() < SHARDS);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Level `semantic`, and the view that it stands on, against models and planted defects.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod support;
+
+#[path = "semantic/histories.rs"]
+mod histories;
+#[path = "semantic/model.rs"]
+mod model;
+#[path = "semantic/planted.rs"]
+mod planted;
