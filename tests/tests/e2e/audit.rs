@@ -13,10 +13,10 @@ use etcdr_tests::versions;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-const LEVELS: [&str; 4] = ["manifest", "object", "content", "structure"];
+const LEVELS: [&str; 5] = ["manifest", "object", "content", "structure", "semantic"];
 const ALL: &[&str] = &LEVELS;
-const FROM_OBJECT: &[&str] = &["object", "content", "structure"];
-const FROM_CONTENT: &[&str] = &["content", "structure"];
+const FROM_OBJECT: &[&str] = &["object", "content", "structure", "semantic"];
+const FROM_CONTENT: &[&str] = &["content", "structure", "semantic"];
 
 /// Three signed snapshots of a live cluster, oldest first, and nothing wrong with them.
 struct Base {
@@ -374,7 +374,7 @@ fn what_the_store_does_not_give_is_told_and_not_called_damage() {
     let base = Base::new();
     let s3 = S3::start_with(rule, None);
     let place = on_s3(&base, &s3);
-    for (level, told) in LEVELS.into_iter().zip([false, true, true, true]) {
+    for (level, told) in LEVELS.into_iter().zip([false, true, true, true, true]) {
         let said = place.run(&["audit", "--level", level, "--no-report", "-o", "json"]);
         let (codes, code) = codes_of(&said.json(), said.code);
         assert_eq!(codes.contains("snapshot.unchecked"), told, "{level}: {codes:?}");
