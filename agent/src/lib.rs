@@ -1,13 +1,16 @@
 //! Takes snapshots: composes the node that is asked, the engine that understands and the repository that
 //! keeps.
 //!
-//! The one-shot capture behind `etcdr snapshot save`, the import of files, and the verification of what is kept. Order matters here
+//! The one-shot capture behind `etcdr snapshot save`, the import of files, the verification of one
+//! snapshot and the audit of all. Order matters here
 //! more than anywhere: nothing is named a snapshot before its bytes were scanned, stored, and read back.
 
 mod agreement;
+pub mod audit;
 pub mod capture;
 mod error;
 pub mod import;
+pub mod inspect;
 mod pour;
 mod source;
 pub mod verify;

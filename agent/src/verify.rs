@@ -72,7 +72,32 @@ pub async fn snapshot(
         }
     };
     run.note(Level::Manifest, chain_findings(repository.chain(&loaded).await?, id));
-    let manifest = loaded.manifest;
+    image_levels(repository, &loaded.manifest, identities, &mut run, progress).await?;
+    Ok(run.report)
+}
+
+/// The levels from `object` on for a manifest that was read and believed already. What was found before an
+/// error is in the report beside it.
+pub async fn image(
+    repository: &Repository,
+    manifest: &Manifest,
+    level: Level,
+    identities: &Identities,
+    progress: &Arc<dyn Progress>,
+) -> (VerifyReport, Result<(), Error>) {
+    let mut run = Run::new(manifest.id.to_string(), level);
+    run.note(Level::Manifest, Vec::new());
+    let outcome = image_levels(repository, manifest, identities, &mut run, progress).await;
+    (run.report, outcome)
+}
+
+async fn image_levels(
+    repository: &Repository,
+    manifest: &Manifest,
+    identities: &Identities,
+    run: &mut Run,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), Error> {
     run.report.plain_size = Some(manifest.image.plain_size);
     if run.wants(Level::Object) {
         progress.begin("reading the stored object", Some(manifest.image.stored_size));
@@ -85,9 +110,9 @@ pub async fn snapshot(
         progress.end();
     }
     if run.wants(Level::Content) {
-        deep(repository, &manifest, identities, &mut run, progress).await?;
+        deep(repository, manifest, identities, run, progress).await?;
     }
-    Ok(run.report)
+    Ok(())
 }
 
 fn chain_findings(chain: Chain, id: &SnapshotId) -> Vec<Finding> {
@@ -256,10 +281,11 @@ impl Run {
         kind: Kind,
         level: Level,
         place: &str,
-        error: impl Diagnose + Into<Error>,
+        error: impl Into<Error>,
     ) -> Result<(), Error> {
+        let error = error.into();
         if error.exit_code() != ExitCode::Damaged {
-            return Err(error.into());
+            return Err(error);
         }
         self.note(level, vec![kind.at(place, error.to_string())]);
         Ok(())

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use etcdr_repository::{Identities, Location, PublicKey, Repository, StoreOptions};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::repository::RepositoryInfo;
+use tokio::sync::watch;
 
 use crate::exit::CliError;
 use crate::options::Global;
@@ -43,11 +44,33 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// Raised by a signal, and looked at by blocking work between two chunks.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct StopFlag(Arc<AtomicBool>);
+pub(crate) struct StopFlag(Arc<Stopping>);
+
+#[derive(Debug, Default)]
+struct Stopping {
+    raised: AtomicBool,
+    winds_up: AtomicBool,
+    told: watch::Sender<bool>,
+}
 
 impl StopFlag {
     pub(crate) fn raise(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.raised.store(true, Ordering::Relaxed);
+        self.0.told.send_replace(true);
+    }
+
+    pub(crate) fn is_raised(&self) -> bool {
+        self.0.raised.load(Ordering::Relaxed)
+    }
+
+    /// The command ends by itself when it is told, and has a result then: it is not dropped at once.
+    pub(crate) fn wind_up(&self) -> watch::Receiver<bool> {
+        self.0.winds_up.store(true, Ordering::Relaxed);
+        self.0.told.subscribe()
+    }
+
+    pub(crate) fn winds_up(&self) -> bool {
+        self.0.winds_up.load(Ordering::Relaxed)
     }
 
     /// Passes items on until the flag is raised; then one error, so that the consumer cleans up.
@@ -60,7 +83,7 @@ impl StopFlag {
     {
         let flag = self.clone();
         items.map(move |item| {
-            if flag.0.load(Ordering::Relaxed) {
+            if flag.is_raised() {
                 Err(std::io::Error::other(CliError::interrupted()))
             } else {
                 item

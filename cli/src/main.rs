@@ -42,19 +42,27 @@ fn main() -> process::ExitCode {
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the command; SIGINT, SIGTERM and SIGHUP drop it, and dropping aborts uploads, stops processes and
-/// removes what is half made.
+/// removes what is half made. A command that has something to write down first gets the time for it.
 async fn until_signal(cli: Cli) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let stop = context::StopFlag::default();
+    // On the heap: what it needs is large, and dropped in one place.
+    let mut work = Box::pin(cli.run(stop.clone()));
     tokio::select! {
-        result = cli.run(stop.clone()) => return result,
+        result = &mut work => return result,
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         _ = hangup.recv() => {}
     }
     stop.raise();
+    if stop.winds_up()
+        && let Ok(result) = tokio::time::timeout(GRACE, &mut work).await
+    {
+        return result;
+    }
+    drop(work);
     settle().await;
     Err(CliError::interrupted().into())
 }

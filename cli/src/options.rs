@@ -147,8 +147,8 @@ fn first_line(path: &std::path::Path) -> anyhow::Result<String> {
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-/// A duration as Go tools write it: `300ms`, `5s`, `2m`, `1h`; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+/// A duration as Go tools write it: `300ms`, `5s`, `2m`, `1h`, and `7d` besides; a bare number is seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: f64 = digits.parse().map_err(|_| format!("{text:?} is not a time such as 5s"))?;
     let unit = match &text[digits.len()..] {
@@ -156,7 +156,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         "" | "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
-        other => return Err(format!("{other:?} is not a unit of time: use ms, s, m or h")),
+        "d" => 86_400.0,
+        other => return Err(format!("{other:?} is not a unit of time: use ms, s, m, h or d")),
     };
     let seconds = number * unit;
     if seconds > 0.0 {
@@ -172,12 +173,18 @@ mod tests {
 
     #[test]
     fn durations_are_those_of_go_tools() {
-        let cases =
-            [("300ms", 300), ("5s", 5000), ("2m", 120_000), ("1h", 3_600_000), ("1.5", 1500)];
+        let cases = [
+            ("300ms", 300),
+            ("5s", 5000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("1d", 86_400_000),
+            ("1.5", 1500),
+        ];
         for (text, millis) in cases {
             assert_eq!(duration(text).unwrap(), Duration::from_millis(millis), "{text}");
         }
-        for text in ["", "s", "5d", "-1s", "0", "1e300h", "NaN"] {
+        for text in ["", "s", "5w", "-1s", "0", "1e300h", "NaN"] {
             assert!(duration(text).is_err(), "{text:?}");
         }
     }

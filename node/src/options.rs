@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::endpoint::Target;
+use crate::error::Error;
+
 /// Connection options, named as etcdctl names its flags.
 ///
 /// Certificates are read when a connection is made; a long-running caller that connects anew for every
@@ -51,6 +54,14 @@ impl ConnectOptions {
             dial_timeout: Self::DIAL_TIMEOUT,
             command_timeout: Self::COMMAND_TIMEOUT,
         }
+    }
+
+    /// Whether the endpoint makes sense; nothing is connected.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with what is wrong with it.
+    pub fn check(&self) -> Result<(), Error> {
+        Target::parse(&self.endpoint, self.has_tls_files()).map(drop)
     }
 
     /// The same options for another endpoint, e.g. another member of the cluster.

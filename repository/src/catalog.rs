@@ -173,12 +173,16 @@ impl Repository {
         }
     }
 
-    async fn manifest_bytes(&self, cluster: &ClusterName, id: &SnapshotId) -> Result<bytes::Bytes> {
+    pub(crate) async fn manifest_bytes(
+        &self,
+        cluster: &ClusterName,
+        id: &SnapshotId,
+    ) -> Result<bytes::Bytes> {
         let key = layout::manifest(cluster, id);
         retried(self.pause, || read_small(self.store.as_ref(), &key, MAX_MANIFEST_BYTES)).await
     }
 
-    async fn signature(
+    pub(crate) async fn signature(
         &self,
         cluster: &ClusterName,
         id: &SnapshotId,

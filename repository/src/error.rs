@@ -151,6 +151,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A report is not the one that was signed.
+    #[error("the signature of {key} is not good: {reason}")]
+    BadReportSignature {
+        /// Key of the report.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Encryption itself failed, e.g. a plugin that is not installed.
     #[error("cannot encrypt: {reason}")]
     Encrypt {

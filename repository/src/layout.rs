@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use etcdr_schemas::manifest::Codec;
-use etcdr_schemas::{ClusterName, SnapshotId};
+use etcdr_schemas::{AuditId, ClusterName, SnapshotId};
 use object_store::path::Path;
 
 /// The object that makes a prefix a repository.
@@ -75,6 +75,136 @@ pub fn parse_image(cluster: &ClusterName, key: &str) -> Option<Path> {
     (plain && rest != "." && rest != "..").then(|| Path::from(key))
 }
 
+/// Prefix of everything that belongs to a cluster.
+#[must_use]
+pub fn cluster(cluster: &ClusterName) -> Path {
+    Path::from(cluster.as_str())
+}
+
+/// Prefix of the reports of a cluster's audits.
+#[must_use]
+pub fn audit_reports(cluster: &ClusterName) -> Path {
+    Path::from(format!("{cluster}/reports/audits"))
+}
+
+/// Key of one report of an audit.
+#[must_use]
+pub fn audit_report(cluster: &ClusterName, report: ReportName) -> Path {
+    Path::from(format!("{cluster}/reports/audits/{report}.json"))
+}
+
+/// Key of the signature of a report of an audit.
+#[must_use]
+pub fn audit_signature(cluster: &ClusterName, report: ReportName) -> Path {
+    Path::from(format!("{cluster}/reports/audits/{report}.json.minisig"))
+}
+
+/// Whether an image is in flight by its key: what [`staging`] builds.
+#[must_use]
+pub fn is_staging(key: &str) -> bool {
+    key.strip_suffix(".part").is_some_and(|rest| {
+        rest.rsplit('/').next().is_some_and(|name| name.parse::<AuditId>().is_ok())
+    })
+}
+
+/// Which report of which audit. Sorting sorts by the start of the audit, then by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReportName {
+    /// The audit.
+    pub audit: AuditId,
+    /// The number of the report, from 1.
+    pub sequence: u32,
+}
+
+impl ReportName {
+    /// Most reports of one audit.
+    pub const MOST: u32 = 9_999;
+}
+
+impl std::fmt::Display for ReportName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{:04}", self.audit, self.sequence)
+    }
+}
+
+impl std::str::FromStr for ReportName {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (audit, sequence) = text.rsplit_once('-').ok_or(())?;
+        let name = Self {
+            audit: audit.parse().map_err(|_| ())?,
+            sequence: sequence.parse().map_err(|_| ())?,
+        };
+        // Only the canonical spelling: one report, one key.
+        (name.to_string() == text && (1..=Self::MOST).contains(&name.sequence))
+            .then_some(name)
+            .ok_or(())
+    }
+}
+
+/// What a key under a cluster's prefix is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A manifest.
+    Manifest(SnapshotId),
+    /// The signature of a manifest.
+    Signature(SnapshotId),
+    /// An image, in flight or complete.
+    Image,
+    /// A report of an audit.
+    AuditReport(ReportName),
+    /// The signature of one.
+    AuditSignature(ReportName),
+    /// What other parts of the format keep there.
+    Reserved,
+    /// Nothing of this format.
+    Unknown,
+}
+
+/// Folders of a cluster that the format has a use for and that are not looked into here.
+const RESERVED: [&str; 4] = ["deltas/", "claims/", "holds/", "reports/drills/"];
+
+/// What a key under a cluster's prefix is.
+#[must_use]
+pub fn place(cluster: &ClusterName, key: &Path) -> Place {
+    let within = key.as_ref().strip_prefix(cluster.as_str());
+    let Some(rest) = within.and_then(|rest| rest.strip_prefix('/')) else { return Place::Unknown };
+    if let Some(id) = parse_manifest(cluster, key) {
+        return Place::Manifest(id);
+    }
+    if let Some(id) = parse_signature(cluster, key) {
+        return Place::Signature(id);
+    }
+    if rest.starts_with("images/") && parse_image(cluster, key.as_ref()).is_some() {
+        return if image_of(rest).is_some() || is_staging(rest) {
+            Place::Image
+        } else {
+            Place::Unknown
+        };
+    }
+    if let Some(name) = rest.strip_prefix("reports/audits/") {
+        let report = name.strip_suffix(".json").and_then(|name| name.parse().ok());
+        let signature = name.strip_suffix(".json.minisig").and_then(|name| name.parse().ok());
+        return report
+            .map(Place::AuditReport)
+            .or(signature.map(Place::AuditSignature))
+            .unwrap_or(Place::Unknown);
+    }
+    match RESERVED.iter().any(|folder| rest.starts_with(folder)) {
+        true => Place::Reserved,
+        false => Place::Unknown,
+    }
+}
+
+/// The snapshot that a complete image belongs to, by its key.
+#[must_use]
+pub fn image_of(key: &str) -> Option<SnapshotId> {
+    let (id, suffixes) = key.rsplit('/').next()?.split_once('.')?;
+    let known = matches!(suffixes, "db" | "db.zst" | "db.age" | "db.zst.age");
+    known.then(|| id.parse().ok()).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use etcdr_schemas::Revision;
@@ -134,5 +264,44 @@ mod tests {
         for key in hostile {
             assert!(parse_image(&cluster, key).is_none(), "{key}");
         }
+    }
+
+    #[test]
+    fn every_key_that_is_built_is_told_from_all_others() {
+        let cluster: ClusterName = "prod-eu".parse().unwrap();
+        let report = ReportName { audit: AuditId::new(id().time(), 7), sequence: 12 };
+        let audits = "prod-eu/reports/audits/20261122T070000Z-00000007-0012.json";
+        assert_eq!(audit_report(&cluster, report).as_ref(), audits);
+        let built = [
+            (manifest(&cluster, &id()), Place::Manifest(id())),
+            (signature(&cluster, &id()), Place::Signature(id())),
+            (image(&cluster, &id(), &Codec::default()), Place::Image),
+            (staging(&cluster, id().time(), 7), Place::Image),
+            (audit_report(&cluster, report), Place::AuditReport(report)),
+            (audit_signature(&cluster, report), Place::AuditSignature(report)),
+            (Path::from("prod-eu/holds/x"), Place::Reserved),
+        ];
+        for (key, expected) in built {
+            assert_eq!(place(&cluster, &key), expected, "{key}");
+            assert_eq!(place(&ClusterName::default(), &key), Place::Unknown, "{key}");
+        }
+        let strangers = [
+            "prod-eu/README",
+            "prod-eu/images/ransom.txt",
+            "prod-eu/images/x.part",
+            "prod-eu/manifests/x.json",
+            "prod-eu/reports/audits/20261122T070000Z-00000007-12.json",
+            "prod-eu/reports/audits/20261122T070000Z-00000007-0000.json",
+            "prod-eu/reports/audits/x.json",
+            "prod-eu/reports/other/x",
+            "prod-eux/holds/x",
+        ];
+        for key in strangers {
+            assert_eq!(place(&cluster, &Path::from(key)), Place::Unknown, "{key}");
+        }
+        let own = image(&cluster, &id(), &Codec::default());
+        assert_eq!(image_of(own.as_ref()), Some(id()));
+        assert!(is_staging(staging(&cluster, id().time(), 7).as_ref()));
+        assert!(!is_staging(own.as_ref()));
     }
 }

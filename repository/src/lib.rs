@@ -42,6 +42,8 @@ pub mod archive;
 
 pub mod catalog;
 pub mod names;
+pub mod reports;
+pub mod survey;
 
 pub mod keys;
 pub mod sign;
@@ -53,11 +55,14 @@ pub use catalog::{Chain, Listing, Loaded};
 pub use error::{BoxError, Error, Result, StoreFault};
 pub use image::{ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
 pub use keys::{Identities, Recipients};
+pub use layout::ReportName;
 pub use location::{Location, StoreOptions};
 pub use names::SnapshotName;
 pub use publish::Doomed;
 pub use random::RandomImage;
+pub use reports::StoredReport;
 pub use repository::Repository;
 pub use seal::Tap;
 pub use sign::{PublicKey, SigningKey};
+pub use survey::{Examined, Stored, Survey};
 pub use unseal::{PlainChunks, SealedImage};

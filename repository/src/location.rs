@@ -64,8 +64,10 @@ impl fmt::Display for Location {
             Kind::Gcs(at) => bucket("gs", at),
             Kind::Azure(at) => bucket("az", at),
             Kind::Memory => f.write_str("memory:"),
-            Kind::File(path) if path.is_absolute() => write!(f, "file://{}", path.display()),
-            Kind::File(path) => write!(f, "file:{}", path.display()),
+            Kind::File(path) => match Url::from_file_path(path) {
+                Ok(url) => f.write_str(url.as_str()),
+                Err(()) => write!(f, "file:{}", path.display()),
+            },
         }
     }
 }
@@ -95,6 +97,9 @@ impl FromStr for Location {
 fn file(text: &str, rest: &str) -> Result<Location> {
     let path = if rest.starts_with("//") {
         let url = Url::parse(text).map_err(|error| bad(text, error.to_string()))?;
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(bad(text, "? and # in a file URL are written %3F and %23"));
+        }
         url.to_file_path().map_err(|()| bad(text, "a file URL has three slashes: file:///path"))?
     } else {
         PathBuf::from(rest)
@@ -201,7 +206,8 @@ mod tests {
             ("/var/backups/etcd", "file:///var/backups/etcd"),
             ("file:./x", "file:./x"),
             ("./x", "file:./x"),
-            ("file:///with%20space", "file:///with space"),
+            ("file:///with%20space", "file:///with%20space"),
+            ("/with?question", "file:///with%3Fquestion"),
             ("s3://bucket", "s3://bucket"),
             ("s3://bucket/a/b/", "s3://bucket/a/b"),
             ("gs://bucket/a", "gs://bucket/a"),
@@ -224,6 +230,7 @@ mod tests {
             "file:",
             "file:///",
             "file://host/x",
+            "file:///with?question",
             "s3://bucket/a//b",
             "gs://bucket/a b",
             "s3://b/?secret=hunter2",

@@ -108,6 +108,12 @@ impl Repository {
         self
     }
 
+    /// Whether a public key is configured.
+    #[must_use]
+    pub const fn checks_signatures(&self) -> bool {
+        self.public_key.is_some()
+    }
+
     /// Content of `etcdr.json`.
     #[must_use]
     pub fn info(&self) -> &RepositoryInfo {

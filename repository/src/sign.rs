@@ -65,9 +65,12 @@ impl SigningKey {
 
     /// The `.minisig` file of a manifest.
     pub(crate) fn sign(&self, id: &SnapshotId, manifest: &[u8]) -> Result<String> {
-        let trusted = format!("etcdr manifest {id}");
-        let untrusted = "signature by etcdr";
-        minisign::sign(None, &self.0, manifest, Some(&trusted), Some(untrusted))
+        self.sign_as(&format!("etcdr manifest {id}"), manifest)
+    }
+
+    /// The `.minisig` file of any text; `trusted` is the comment that the signature covers.
+    pub(crate) fn sign_as(&self, trusted: &str, text: &[u8]) -> Result<String> {
+        minisign::sign(None, &self.0, text, Some(trusted), Some("signature by etcdr"))
             .map(SignatureBox::into_string)
             .map_err(|error| bad("the signing key", error.to_string()))
     }
@@ -105,16 +108,20 @@ impl PublicKey {
 
     /// Checks the signature of a manifest's bytes.
     pub(crate) fn verify(&self, id: &SnapshotId, manifest: &[u8], signature: &[u8]) -> Result<()> {
-        let fail = |reason: String| Error::BadSignature { id: *id, reason };
-        let text = std::str::from_utf8(signature).map_err(|_| fail("not text".to_owned()))?;
+        self.vouches(manifest, signature).map_err(|reason| Error::BadSignature { id: *id, reason })
+    }
+
+    /// Checks the signature of any bytes; the error says what is wrong with it.
+    pub(crate) fn vouches(&self, bytes: &[u8], signature: &[u8]) -> Result<(), String> {
+        let text = std::str::from_utf8(signature).map_err(|_| "not text".to_owned())?;
         // The crate takes lengths on trust; they are checked here.
         if !shaped(text) {
-            return Err(fail("not a minisign signature".to_owned()));
+            return Err("not a minisign signature".to_owned());
         }
-        let signature = SignatureBox::from_string(text).map_err(|error| fail(error.to_string()))?;
-        let data = Cursor::new(manifest);
+        let signature = SignatureBox::from_string(text).map_err(|error| error.to_string())?;
+        let data = Cursor::new(bytes);
         minisign::verify(&self.0, &signature, data, true, false, false)
-            .map_err(|error| fail(error.to_string()))
+            .map_err(|error| error.to_string())
     }
 }
 

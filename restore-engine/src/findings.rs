@@ -48,6 +48,14 @@ kinds! {
     INDEX_BEHIND = "db.index.behind", Damage, RESTORE_AGAIN;
     /// The database is newer than the log.
     INDEX_AHEAD = "db.index.ahead", Damage, RESTORE_AGAIN;
+    /// The medium has bad spots.
+    UNREADABLE = "medium.unreadable", Damage, USE_ANOTHER;
+    /// A record of the log cannot be read.
+    WAL_DAMAGED = "wal.damaged", Damage, "Do not start etcd on it: restore a snapshot, or another member's copy.";
+    /// The raft snapshot cannot be read.
+    SNAP_DAMAGED = "snap.damaged", Damage, "Do not start etcd on it: restore a snapshot, or another member's copy.";
+    /// A part of a data directory is missing.
+    DIRECTORY = "directory.incomplete", Warning, "If it is a copy, copy all of `member`.";
     /// The raft snapshot has no voters.
     SNAP_VOTERS = "snap.voters", Damage, RESTORE_AGAIN;
 }

@@ -22,6 +22,7 @@ pub mod snapshot;
 pub mod status;
 
 pub mod durable;
+pub mod inspect;
 mod intake;
 pub mod membership;
 pub mod outfile;

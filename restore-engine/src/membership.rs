@@ -285,9 +285,8 @@ impl NewCluster {
                 "two members of the initial cluster get the same id: use another token".to_owned(),
             ));
         }
-        let mut sha = Sha1::new();
-        ids.iter().for_each(|id| sha.update(id.0.to_be_bytes()));
-        Ok(Self { initial, token: token.to_owned(), id: ClusterId(first_u64(sha)), members })
+        let id = cluster_id(&ids);
+        Ok(Self { initial, token: token.to_owned(), id, members })
     }
 
     /// The members, ids ascending; at least one.
@@ -360,6 +359,13 @@ impl NewCluster {
         }
         warnings
     }
+}
+
+/// The id of a cluster that began with these members, ids ascending (docs/etcd-formats.md 4.2).
+pub(crate) fn cluster_id(first_members: &[MemberId]) -> ClusterId {
+    let mut sha = Sha1::new();
+    first_members.iter().for_each(|id| sha.update(id.0.to_be_bytes()));
+    ClusterId(first_u64(sha))
 }
 
 fn first_u64(sha: Sha1) -> u64 {

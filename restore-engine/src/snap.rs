@@ -139,7 +139,11 @@ fn damaged(path: &Path, reason: String) -> Error {
     Error::Snap { path: path.to_owned(), reason }
 }
 
-fn parse(bytes: &[u8]) -> Result<SnapFacts, String> {
+/// Reads the bytes of a `.snap` file.
+///
+/// # Errors
+/// The reason why etcd would not take it.
+pub fn parse(bytes: &[u8]) -> Result<SnapFacts, String> {
     let file = SnapFile::decode(bytes).map_err(|error| error.to_string())?;
     let data = file.data.unwrap_or_default();
     let crc = crc32c::crc32c(&data);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use etcdr_schemas::report::{Finding, Kind, Level, Severity};
-use etcdr_schemas::{MemberId, Progress, ReadAt, Sha256Digest};
+use etcdr_schemas::{MemberId, Progress, RaftIndex, ReadAt, Sha256Digest};
 
 use crate::bolt::{Db, check};
 use crate::error::{Error, Result};
@@ -146,7 +146,7 @@ impl Structure {
         match snapshot::facts(db) {
             Ok(facts) => structure.facts = Some(facts),
             // The page graph's own findings already tell what keeps the facts from being read.
-            Err(error) if structure.findings.is_empty() => structure.findings.push(found(error)?),
+            Err(error) if !structure.is_damaged() => structure.findings.push(found(error)?),
             Err(_) => {}
         }
         Ok(structure)
@@ -229,16 +229,21 @@ pub fn data_dir(
     let structure = structure(LocalFile::open(&db_path)?, progress)?;
     let mut findings = structure.findings.clone();
     let member = MemberId(log.metadata.node_id);
-    findings.extend(between(&log, raft_snapshot.as_ref(), &structure));
+    let index = structure.facts.as_ref().map(|facts| facts.raft_index.unwrap_or_default());
+    findings.extend(between(&log, raft_snapshot.as_ref(), index));
     if structure.facts.is_some() && !has_member(&db_path, member)? {
-        let message =
-            format!("member {member} of the log is not in the database: etcd 3.6 will not start");
-        findings.push(findings::MEMBER_UNKNOWN.at("bucket members", message));
+        findings.push(member_unknown(member));
     }
     Ok(DataDir { member, log, raft_snapshot, structure, findings })
 }
 
-fn newest_snap(dir: &Path) -> Result<Option<PathBuf>> {
+pub(crate) fn member_unknown(member: MemberId) -> Finding {
+    let message =
+        format!("member {member} of the log is not in the database: etcd 3.6 will not start");
+    findings::MEMBER_UNKNOWN.at("bucket members", message)
+}
+
+pub(crate) fn newest_snap(dir: &Path) -> Result<Option<PathBuf>> {
     let io = |source| Error::io("read", dir, source);
     let mut newest = None;
     for entry in std::fs::read_dir(dir).map_err(io)? {
@@ -256,11 +261,12 @@ fn has_member(db: &Path, member: MemberId) -> Result<bool> {
     Ok(db.get(&bucket, member.to_string().as_bytes())?.is_some())
 }
 
-/// What must hold between log, raft snapshot and database for a server to start.
-fn between(
+/// What must hold between log, raft snapshot and database for a server to start. `index` is the database's, when
+/// it can be read.
+pub(crate) fn between(
     log: &wal::LogFacts,
     snap: Option<&snap::SnapFacts>,
-    structure: &Structure,
+    index: Option<RaftIndex>,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut add = |kind: Kind, place, message: String| found.push(kind.at(place, message));
@@ -275,7 +281,7 @@ fn between(
         let message = format!("commit {commit} is not in {snap_index} to {last}");
         add(findings::WAL_COMMIT, "log", message);
     }
-    let index = structure.facts.as_ref().map(|facts| facts.raft_index.unwrap_or_default().0);
+    let index = index.map(|index| index.0);
     if index.is_some_and(|index| index < snap_index) {
         let message = format!("the database is older than the raft snapshot at {snap_index}");
         add(findings::INDEX_BEHIND, "meta/consistent_index", message);

@@ -93,6 +93,48 @@ impl FromStr for SnapshotId {
     }
 }
 
+/// Name of an audit: `20261122T070000Z-1a2b3c4d`, its start (UTC, seconds) and 8 random hex digits. Sorting
+/// the text sorts by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AuditId {
+    time: DateTime<Utc>,
+    nonce: u32,
+}
+
+impl AuditId {
+    /// Builds an id; parts of a second are dropped.
+    #[must_use]
+    pub fn new(time: DateTime<Utc>, nonce: u32) -> Self {
+        let time = DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time);
+        Self { time, nonce }
+    }
+
+    /// When the audit began.
+    #[must_use]
+    pub const fn time(&self) -> DateTime<Utc> {
+        self.time
+    }
+}
+
+impl fmt::Display for AuditId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:08x}", self.time.format(ID_TIME), self.nonce)
+    }
+}
+
+impl FromStr for AuditId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || ParseIdError::new(text, "an audit id such as 20261122T070000Z-1a2b3c4d");
+        let (time, nonce) = text.split_once('-').ok_or_else(error)?;
+        let time = NaiveDateTime::parse_from_str(time, ID_TIME).map_err(|_| error())?.and_utc();
+        let nonce = u32::from_str_radix(nonce, 16).map_err(|_| error())?;
+        let id = Self { time, nonce };
+        if id.to_string() == text { Ok(id) } else { Err(error()) }
+    }
+}
+
 /// Name of a cluster in a repository: the first part of every key of its snapshots.
 ///
 /// 1 to 100 characters of `a-z A-Z 0-9 . _ -`, beginning with a letter or digit, so that it is one
@@ -165,6 +207,7 @@ macro_rules! text_serde {
 }
 
 text_serde!(SnapshotId, "^[0-9]{8}T[0-9]{6}Z-r[0-9]{20}-[0-9a-f]{8}$");
+text_serde!(AuditId, "^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$");
 text_serde!(ClusterName, "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$");
 
 macro_rules! hex_id {
@@ -301,6 +344,10 @@ mod tests {
                 DateTime::from_timestamp(seconds, 0).unwrap(), Revision(r), 7);
             prop_assert_eq!(id(a).to_string().cmp(&id(b).to_string()), id(a).cmp(&id(b)));
             prop_assert_eq!(id(a).to_string().parse::<SnapshotId>().unwrap(), id(a));
+            let audit = |seconds| AuditId::new(DateTime::from_timestamp(seconds, 0).unwrap(), 7);
+            prop_assert_eq!(
+                audit(a).to_string().cmp(&audit(b).to_string()), audit(a).cmp(&audit(b)));
+            prop_assert_eq!(audit(a).to_string().parse::<AuditId>().unwrap(), audit(a));
         }
     }
 }

@@ -21,7 +21,7 @@ pub mod pb;
 
 pub use diagnose::{Diagnose, ExitCode};
 pub use digest::{RunningSha256, Sha256Digest};
-pub use ids::{ClusterId, ClusterName, MemberId, RaftIndex, SnapshotId, Term};
+pub use ids::{AuditId, ClusterId, ClusterName, MemberId, RaftIndex, SnapshotId, Term};
 pub use progress::{Hidden, Progress};
 pub use read_at::ReadAt;
 pub use revision::Revision;

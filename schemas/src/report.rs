@@ -4,18 +4,25 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod audit;
 mod contents;
 mod demo;
 mod finding;
+pub mod inspect;
 mod restore;
 mod snapshot;
 mod verify;
 
+pub use audit::{
+    AuditInventory, AuditOrder, AuditOutcome, AuditReport, AuditResult, AuditSample, AuditSet,
+    AuditSettings, AuditState, AuditTotals, AuditVerdict,
+};
 pub use contents::{
     AuthSummary, Breakdown, Contents, Counted, DanglingLease, EncryptionKey, LeaseSummary, Tally,
 };
 pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
+pub use inspect::InspectReport;
 pub use restore::{
     CheckStep, DanglingLeases, DropReason, DroppedKeys, History, KubernetesFacts, MovedAside,
     OfflineHash, PlannedBump, PlannedExpiry, PlannedMember, PlannedRebuild, Rebuilt, RestorePlan,
@@ -61,9 +68,12 @@ named! {
     SnapshotList => "snapshot-list",
     ExportReport => "export",
     VerifyReport => "verify",
+    InspectReport => "inspect",
     RestorePlan => "restore-plan",
     RestoreReceipt => "restore-receipt",
     DemoReport => "demo",
+    AuditReport => "audit",
+    AuditSet => "audit-set",
     ErrorReport => "error",
 }
 

@@ -52,8 +52,11 @@ fn json_schemas_match_their_types() {
     report_schema::<report::SnapshotList>();
     report_schema::<report::ExportReport>();
     report_schema::<report::VerifyReport>();
+    report_schema::<report::InspectReport>();
     report_schema::<report::RestorePlan>();
     report_schema::<report::RestoreReceipt>();
     report_schema::<report::DemoReport>();
+    report_schema::<report::AuditReport>();
+    report_schema::<report::AuditSet>();
     report_schema::<report::ErrorReport>();
 }

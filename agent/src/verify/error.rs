@@ -1,6 +1,7 @@
 //! Why a check could not be made. Damage is not here: that is a finding.
 
 use std::borrow::Cow;
+use std::io;
 
 use etcdr_schemas::{Diagnose, ExitCode};
 
@@ -26,9 +27,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// The one who knows. The engine reads through the repository: what that found travels inside an
+    /// [`io::Error`].
     fn inner(&self) -> Option<&dyn Diagnose> {
         match self {
-            Self::Engine(error) => Some(error),
+            Self::Engine(error) => {
+                let source = std::error::Error::source(error);
+                let carried = source.and_then(|source| source.downcast_ref::<io::Error>());
+                let inner = carried.and_then(io::Error::get_ref);
+                match inner.and_then(|inner| inner.downcast_ref::<etcdr_repository::Error>()) {
+                    Some(found) => Some(found),
+                    None => Some(error),
+                }
+            }
             Self::Repository(error) => Some(error),
             Self::Packed { .. } | Self::Worker(_) => None,
         }

@@ -35,7 +35,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum LevelArg {
+pub(super) enum LevelArg {
     /// Schema, signature, chain
     Manifest,
     /// Size and SHA-256 of the stored object; needs no key

@@ -36,6 +36,7 @@ impl Diagnose for Error {
             | Self::SizeMismatch { .. }
             | Self::DigestMismatch { .. }
             | Self::Damaged { .. }
+            | Self::BadReportSignature { .. }
             | Self::Manifest { .. } => ExitCode::Damaged,
             _ => ExitCode::Failed,
         }
@@ -87,6 +88,9 @@ impl Diagnose for Error {
             Self::BadKey { .. } => "Give the file that etcdr keygen, age-keygen or minisign wrote.",
             Self::Unsigned { .. } | Self::BadSignature { .. } => {
                 "Find out who wrote this manifest before using it; choose a signed snapshot."
+            }
+            Self::BadReportSignature { .. } => {
+                "Find out who changed it. `etcdr audit` looks at everything again."
             }
             Self::Encrypt { .. } => "Check the recipients; plugins must be on PATH.",
             Self::ImageMissing { .. }

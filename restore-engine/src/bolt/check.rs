@@ -21,10 +21,15 @@ mod batch;
 mod findings;
 mod freelist;
 mod look;
+mod lost;
+mod observe;
 
 use batch::{Batch, Bits, Place};
 use findings::Findings;
 use look::{Children, Saw, Seen, leaf, look};
+use lost::Bounds;
+pub(crate) use lost::{Strays, strays};
+pub(crate) use observe::{Nobody, Observe};
 
 /// Checks the structure of a database. No findings mean that it is sound.
 ///
@@ -58,11 +63,45 @@ pub(crate) fn check_with<R: ReadAt, L: Look>(
     look: &L,
     take: &mut Take<'_, L::Out>,
 ) -> Result<Vec<Finding>> {
+    let checked = check_observed(db, workers, progress, look, take, &mut Nobody)?;
+    Ok(checked.findings)
+}
+
+/// What a check found.
+#[derive(Debug, Clone)]
+pub(crate) struct Checked {
+    /// What is wrong.
+    pub(crate) findings: Vec<Finding>,
+    /// Pages that are used, metas and freelist included.
+    pub(crate) used: u64,
+    /// Parts of trees that could not be read.
+    pub(crate) lost_parts: u64,
+    /// What is on pages that nothing uses; looked at only when parts are lost.
+    pub(crate) strays: Option<Strays>,
+}
+
+/// The same, and tells `observer` of buckets and pages. Of a damaged database, what can be read is seen.
+///
+/// # Errors
+/// See [`check_with`].
+pub(crate) fn check_observed<R: ReadAt, L: Look>(
+    db: &Db<R>,
+    workers: usize,
+    progress: &dyn Progress,
+    look: &L,
+    take: &mut Take<'_, L::Out>,
+    observer: &mut dyn Observe,
+) -> Result<Checked> {
     progress.begin("structure", Some(db.size()));
-    let mut checker = Checker::new(Sweep::new(db, workers, progress), look, take);
+    let mut checker = Checker::new(Sweep::new(db, workers, progress), look, take, observer);
     let checked = checker.run();
     progress.end();
-    checked.map(|()| checker.findings.into_list())
+    checked.map(|strays| Checked {
+        used: checker.reached.count(),
+        lost_parts: checker.findings.lost_parts(),
+        findings: checker.findings.into_list(),
+        strays,
+    })
 }
 
 struct Checker<'a, 'b, R, L: Look> {
@@ -70,20 +109,26 @@ struct Checker<'a, 'b, R, L: Look> {
     steps: Steps,
     look: &'a L,
     take: &'a mut Take<'b, L::Out>,
+    observer: &'a mut dyn Observe,
     reached: Bits,
     findings: Findings,
     buckets: Vec<Bucket>,
 }
 
 impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
-    fn new(sweep: Sweep<'a, R>, look: &'a L, take: &'a mut Take<'b, L::Out>) -> Self {
+    fn new(
+        sweep: Sweep<'a, R>,
+        look: &'a L,
+        take: &'a mut Take<'b, L::Out>,
+        observer: &'a mut dyn Observe,
+    ) -> Self {
         let reached = Bits::new(sweep.db.meta().high_water_mark);
         let findings = Findings::new(sweep.db.page_size());
         let (steps, buckets) = (Steps::default(), Vec::new());
-        Self { sweep, steps, look, take, reached, findings, buckets }
+        Self { sweep, steps, look, take, observer, reached, findings, buckets }
     }
 
-    fn run(&mut self) -> Result<()> {
+    fn run(&mut self) -> Result<Option<Strays>> {
         let db = self.sweep.db;
         self.metas();
         let mut window = Window::default();
@@ -92,10 +137,13 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
         self.enqueue_root(&mut roots, db.meta().root, Place::ROOT);
         self.process(&roots, 0)?;
         self.all_buckets()?;
-        if let Some(free) = free {
-            freelist::compare(&free, &self.reached, &mut self.findings);
+        if let Some(free) = &free {
+            freelist::compare(free, &self.reached, &mut self.findings);
         }
-        Ok(())
+        if self.findings.lost_parts() == 0 {
+            return Ok(None);
+        }
+        lost::look(db, &self.reached, free.as_ref(), &mut self.findings).map(Some)
     }
 
     fn metas(&mut self) {
@@ -114,6 +162,7 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
         let buckets = std::mem::take(&mut self.buckets);
         for (index, bucket) in (0..).zip(&buckets) {
             self.findings.name(bucket.name.clone());
+            self.observer.bucket(bucket);
             let place = Place::bucket(index, &bucket.name);
             match &bucket.root {
                 Root::Page(root) => {
@@ -132,13 +181,22 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
     fn inline(&mut self, page: u64, place: Place, image: &[u8]) -> Result<()> {
         match inline_node(image) {
             Ok(node) => {
-                self.findings.all(page, place, &leaf(&node, place, None, None));
-                if place.is_key() {
-                    let (out, _) = self.look.leaf(&mut L::Kept::default(), page, &node);
+                let found = leaf(&node, place, None, None);
+                // An inline page ends with its last value.
+                let gap = found.cut.is_none() && found.problems.is_empty() && !node.is_exact();
+                self.findings.cut(page, place, found.cut.as_ref(), Bounds::ALL);
+                self.findings.all(page, place, &found.problems);
+                self.findings.all(page, place, gap.then_some(Problem::Gap).as_slice());
+                let out = if place.is_key() {
+                    Some(self.look.leaf(&mut L::Kept::default(), page, &node))
+                } else {
+                    self.look.other(&node)
+                };
+                if let Some((out, _)) = out {
                     self.show(&mut vec![(page, out)])?;
                 }
             }
-            Err(problem) => self.findings.at(page, place, problem),
+            Err(problem) => self.findings.lost(page, place, problem, Bounds::ALL),
         }
         Ok(())
     }
@@ -146,7 +204,7 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
     fn enqueue_root(&mut self, batch: &mut Batch, page: u64, place: Place) {
         match self.claim(page) {
             Ok(()) => batch.push(page, place, None),
-            Err(problem) => self.findings.at(page, place, problem),
+            Err(problem) => self.findings.lost(page, place, problem, Bounds::ALL),
         }
     }
 
@@ -175,7 +233,7 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
             let mut leaves = Vec::new();
             for (index, answer) in (from..).zip(saw.values) {
                 from = index + 1;
-                let out = self.judge(batch, index, answer, &mut below);
+                let out = self.judge(batch, index, depth, answer, &mut below);
                 // Trees have their leaves on one level; one that has not is still shown in order.
                 let turn = if out.is_some() { below.len() > 0 } else { !leaves.is_empty() };
                 if turn || below.is_full() {
@@ -198,24 +256,29 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
         (self.take)(std::mem::take(leaves)).map(|_| ())
     }
 
-    /// Judges one page; a leaf of bucket `key` gives what was kept of it.
+    /// Judges one page; a leaf gives what was kept of it.
     fn judge(
         &mut self,
         batch: &Batch,
         index: usize,
+        depth: u32,
         answer: Result<(u64, Seen<L::Out>), Problem>,
         below: &mut Batch,
     ) -> Option<(u64, L::Out)> {
         let item = batch.get(index)?;
         let (page, place) = (item.page, item.place);
+        let (lower, upper) = batch.bounds(item);
+        let bounds = Bounds::below(lower, upper);
         let (size, seen) = match answer {
             Ok(answer) => answer,
             Err(problem) => {
-                self.findings.at(page, place, problem);
+                self.findings.lost(page, place, problem, bounds);
                 return None;
             }
         };
-        for overflow in page + 1..page + size / u64::from(self.sweep.db.page_size()) {
+        self.findings.cut(page, place, seen.cut.as_ref(), bounds);
+        let pages = size / u64::from(self.sweep.db.page_size());
+        for overflow in page + 1..page + pages {
             if let Err(problem) = self.claim(overflow) {
                 self.findings.at(overflow, place, problem);
             }
@@ -226,9 +289,17 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
                 self.findings.all(page, place, &seen.problems);
                 return Some((page, out));
             }
-            Saw::Names(names) => self.names(page, names),
+            Saw::Names(names) => {
+                self.observer.root(pages);
+                self.names(page, names);
+            }
             Saw::Branch(children) => {
-                self.children(page, place, batch.bounds(item).1, &children, below)
+                if place.is_root() {
+                    self.observer.root(pages);
+                } else {
+                    self.observer.branch(pages, depth);
+                }
+                self.children(page, place, upper, &children, below);
             }
         }
         self.findings.all(page, place, &seen.problems);
@@ -243,12 +314,15 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
         children: &Children,
         below: &mut Batch,
     ) {
-        for (child, key) in children.iter() {
+        let mut all = children.iter().peekable();
+        while let Some((child, key)) = all.next() {
             match self.claim(child) {
                 Ok(()) => below.push(child, place, Some(key)),
                 Err(problem) => {
                     below.skip(key);
-                    self.findings.child(child, page, place, problem);
+                    let next = all.peek().map(|(_, next)| *next).or(upper);
+                    let bounds = Bounds::below(Some(key), next);
+                    self.findings.child(child, page, place, problem, bounds);
                 }
             }
         }

@@ -67,6 +67,28 @@ impl<R: ReadAt> Db<R> {
         Ok(Self { source, metas, size })
     }
 
+    /// Opens what is left of a database: through a meta page that is named, 0 or 1, or the newest; and when it
+    /// names pages that the file does not have, without them. Tells what is wrong with that meta page.
+    ///
+    /// The older meta page leads to the transaction before, whose pages may have been used again since.
+    ///
+    /// # Errors
+    /// [`Error::NotBolt`] when no meta page is valid, [`Error::Request`] when the one that is named is not.
+    pub fn open_damaged(source: R, page: Option<usize>) -> Result<(Self, Option<Problem>)> {
+        let mut metas = meta::discover(&source)?;
+        if let Some(page) = page {
+            let not_valid = || Error::request(format!("meta page {page} is not valid"));
+            metas.chosen = metas.pair.get(page).copied().flatten().ok_or_else(not_valid)?;
+        }
+        let problem = metas.chosen.check(Some(source.size())).err();
+        let pages = source.size() / u64::from(metas.chosen.page_size);
+        let meta = &mut metas.chosen;
+        meta.high_water_mark = meta.high_water_mark.min(pages);
+        meta.freelist = meta.freelist.filter(|id| *id < meta.high_water_mark);
+        let size = meta.database_size().unwrap_or_default();
+        Ok((Self { source, metas, size }, problem))
+    }
+
     /// Bytes of a page.
     #[must_use]
     pub const fn page_size(&self) -> u32 {

@@ -14,7 +14,7 @@ const NO_FREELIST: u64 = u64::MAX;
 pub(crate) const META_END: usize = 80;
 
 /// What a meta page says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Meta {
     /// Bytes of a page.
     pub page_size: u32,
@@ -32,13 +32,7 @@ impl Meta {
     /// Reads a meta page from its first 80 bytes; `None` when magic, version, page size or checksum are wrong.
     #[must_use]
     pub fn parse(page: &[u8]) -> Option<Self> {
-        let meta = Self {
-            page_size: page::u32_at(page, 24)?,
-            root: page::u64_at(page, 32)?,
-            freelist: page::u64_at(page, 48).filter(|id| *id != NO_FREELIST),
-            high_water_mark: page::u64_at(page, 56)?,
-            txid: page::u64_at(page, 64)?,
-        };
+        let meta = Self::read(page)?;
         let size = meta.page_size;
         let valid = page::u32_at(page, 16)? == MAGIC
             && page::u32_at(page, 20)? == VERSION
@@ -46,6 +40,17 @@ impl Meta {
             && size.is_power_of_two()
             && (MIN_PAGE_SIZE..=MAX_PAGE_SIZE).contains(&size);
         valid.then_some(meta)
+    }
+
+    /// The fields as they stand there, right or wrong; `None` when there are fewer than 72 bytes.
+    fn read(page: &[u8]) -> Option<Self> {
+        Some(Self {
+            page_size: page::u32_at(page, 24)?,
+            root: page::u64_at(page, 32)?,
+            freelist: page::u64_at(page, 48).filter(|id| *id != NO_FREELIST),
+            high_water_mark: page::u64_at(page, 56)?,
+            txid: page::u64_at(page, 64)?,
+        })
     }
 
     /// The first 80 bytes of meta page `id`, 0 or 1.
@@ -99,8 +104,10 @@ fn checksum(bytes: &[u8]) -> u64 {
 /// The meta pages of a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Metas {
-    /// The valid one with the highest transaction.
+    /// The valid one with the highest transaction, or the one that was asked for.
     pub(crate) chosen: Meta,
+    /// Both, as far as they are valid.
+    pub(crate) pair: [Option<Meta>; 2],
     /// Which of the two are valid.
     pub(crate) valid: [bool; 2],
     /// Which of the two have a meta page's header.
@@ -131,9 +138,29 @@ pub(crate) fn discover<R: ReadAt + ?Sized>(source: &R) -> Result<Metas> {
     };
     Ok(Metas {
         chosen: chosen.ok_or(Error::NotBolt { problem: Problem::NoMeta })?,
+        pair: [meta, second],
         valid: [meta.is_some(), second.is_some()],
         headed: [is_headed(pages[0], 0), is_headed(pages[1], 1)],
     })
+}
+
+/// Both meta pages as they stand there, valid or not, in files that need not have any.
+pub(crate) fn survey<R: ReadAt + ?Sized>(source: &R) -> Result<Vec<(Meta, bool)>> {
+    let first =
+        if source.size() < META_END as u64 { return Ok(Vec::new()) } else { page_at(source, 0)? };
+    let place = match Meta::parse(&first) {
+        Some(meta) => meta.page_size,
+        None => {
+            probe(source)?.and_then(|page| Meta::parse(&page)).map_or(4096, |meta| meta.page_size)
+        }
+    };
+    let mut found = vec![(Meta::read(&first).unwrap_or_default(), Meta::parse(&first).is_some())];
+    if source.size() >= u64::from(place) + META_END as u64 {
+        let second = page_at(source, u64::from(place))?;
+        let valid = Meta::parse(&second).is_some_and(|meta| meta.page_size == place);
+        found.push((Meta::read(&second).unwrap_or_default(), valid));
+    }
+    Ok(found)
 }
 
 fn is_headed(page: Option<[u8; META_END]>, id: u64) -> bool {

@@ -181,6 +181,32 @@ impl<'a> Node<'a> {
         self.child_after(index, &mut self.data_start())
     }
 
+    /// Whether its elements' `data` bytes of keys and values lie side by side behind the elements, as every bbolt
+    /// writes them. A count or a length that was changed leaves a gap.
+    pub(crate) fn is_dense(&self, data: usize) -> bool {
+        match self.header.count {
+            // Nothing was ever behind the header of an empty page.
+            0 => self.bytes.iter().skip(HEADER).all(|byte| *byte == 0),
+            _ => self.data_end() == self.data_start() + data,
+        }
+    }
+
+    /// Whether the last element's data ends where the page does, as in an inline bucket.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.data_end() == self.bytes.len()
+    }
+
+    /// Where the last element says that its data ends.
+    fn data_end(&self) -> usize {
+        let Some(last) = self.header.count.checked_sub(1) else { return HEADER };
+        let last = HEADER + usize::from(last) * ELEMENT;
+        let field = |offset| u32_at(self.bytes, last + offset).map_or(0, |field| field as usize);
+        match self.is_leaf() {
+            true => last + field(4) + field(8) + field(12),
+            false => last + field(0) + field(4),
+        }
+    }
+
     fn data_start(&self) -> usize {
         HEADER + usize::from(self.header.count) * ELEMENT
     }

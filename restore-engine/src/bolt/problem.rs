@@ -43,6 +43,8 @@ pub enum Problem {
     Lost,
     #[error("element {0} points outside the page")]
     Element(u16),
+    #[error("its keys and values do not lie side by side: a count or a length was changed")]
+    Gap,
     #[error("element {index} has flags {flags:#x}")]
     ElementFlags { index: u16, flags: u32 },
     #[error("the key of element {index} has {size} bytes")]
@@ -99,6 +101,7 @@ impl Problem {
             Self::Lost => "bolt.page.lost",
             Self::Unreachable => "bolt.page.unreachable",
             Self::Element(_) => "bolt.element.bounds",
+            Self::Gap => "bolt.element.gap",
             Self::ElementFlags { .. } => "bolt.element.flags",
             Self::KeySize { .. } => "bolt.key.size",
             Self::KeyOrder(_) => "bolt.key.order",

@@ -18,7 +18,7 @@ const STRETCH: u64 = 4 << 20;
 /// Pages that are not worth a thread.
 const FEW: usize = 64;
 /// Bytes that the answers to one question may take.
-pub(crate) const MAX_WEIGHT: usize = 32 << 20;
+pub(crate) const MAX_WEIGHT: usize = 24 << 20;
 
 /// How pages are read.
 pub(crate) struct Sweep<'a, R> {

@@ -18,6 +18,11 @@ pub(crate) trait Look: Sync {
 
     /// Looks at one leaf. Tells how many bytes of heap the answer takes, too.
     fn leaf(&self, kept: &mut Self::Kept, page: u64, node: &Node<'_>) -> (Self::Out, usize);
+
+    /// The same for a leaf of another bucket than `key`, when the structural check comes by. Most do not look.
+    fn other(&self, _: &Node<'_>) -> Option<(Self::Out, usize)> {
+        None
+    }
 }
 
 /// Takes leaves with their page numbers, all in key order, one call after the other, and says whether to go on.

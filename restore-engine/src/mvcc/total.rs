@@ -160,7 +160,7 @@ impl<J: Judge> Filter<'_, J> {
             return row.main <= self.hash.extent.at;
         }
         let superseded = self.live && !self.hash.keys.is_newest(index);
-        !superseded && !(row.main.0 == compact && row.tombstone)
+        !(superseded || row.main.0 == compact && row.tombstone)
     }
 
     /// Over the leaves of the list: those with rows that do not count are read again.

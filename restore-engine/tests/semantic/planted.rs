@@ -183,7 +183,7 @@ const CONTENT: [Defect; 4] = [
     }),
 ];
 
-const PAGES: [Defect; 16] = [
+const PAGES: [Defect; 17] = [
     defect("bolt.meta.invalid", Level::Structure, || Victim::new().put(1, 30, &[1]).into()),
     defect("bolt.meta.header", Level::Structure, || Victim::new().put(0, FLAGS, &[2]).into()),
     defect("bolt.page.id", Level::Structure, || leaf(0, &[0xee])),
@@ -192,6 +192,8 @@ const PAGES: [Defect; 16] = [
     defect("bolt.page.shared", Level::Structure, || leaf(OVERFLOW, &[1])),
     defect("bolt.page.empty", Level::Structure, || leaf(COUNT, &[0, 0])),
     defect("bolt.element.bounds", Level::Structure, || leaf(COUNT, &[0xff, 0])),
+    // Without its last rows: what they held lies behind what is left.
+    defect("bolt.element.gap", Level::Structure, || leaf(COUNT, &[2, 0])),
     defect("bolt.element.flags", Level::Structure, || leaf(FIRST, &[2])),
     defect("bolt.bucket.nested", Level::Structure, || leaf(FIRST, &[1])),
     defect("bolt.key.size", Level::Structure, || leaf(FIRST + 8, &[0; 4])),
@@ -419,7 +421,7 @@ fn table() -> impl Iterator<Item = &'static Defect> {
 }
 
 /// Codes that other tests plant, with the place.
-const ELSEWHERE: [(&str, &str); 15] = [
+const ELSEWHERE: [(&str, &str); 19] = [
     // The file cannot be opened: database/defects.rs.
     ("bolt.meta.size", "database/defects.rs"),
     ("bolt.meta.root", "database/defects.rs"),
@@ -438,6 +440,11 @@ const ELSEWHERE: [(&str, &str); 15] = [
     ("db.index.behind", "restore.rs"),
     ("db.index.ahead", "restore.rs"),
     ("snap.voters", "restore.rs"),
+    // Whole data directories, and files on a bad disk: inspecting.
+    ("wal.damaged", "inspect.rs"),
+    ("snap.damaged", "inspect.rs"),
+    ("directory.incomplete", "inspect.rs"),
+    ("medium.unreadable", "inspect.rs"),
     // Needs four million leases: `too_many_leases_are_told` in semantic/tables.rs.
     ("lease.unchecked", "../src/semantic/tables.rs"),
 ];

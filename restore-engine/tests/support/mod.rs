@@ -1,5 +1,6 @@
 //! Builds databases for the tests.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub(crate) mod victim;
 

@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "all of it is tests, helpers too")]
 
 mod agreement;
+mod audit;
+mod audit_runs;
 mod crafted;
 mod damage;
 mod demo;
 mod etcd_failures;
 mod files_as_sources;
 mod full_disk;
+mod inspect;
 mod interruptions;
 mod official_tools;
 mod outputs;

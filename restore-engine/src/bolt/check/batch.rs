@@ -153,6 +153,11 @@ impl Bits {
         fresh
     }
 
+    /// Number of bits that are set.
+    pub(super) fn count(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
     pub(super) fn get(&self, page: u64) -> bool {
         let index = usize::try_from(page / 64).unwrap_or(usize::MAX);
         self.words.get(index).is_some_and(|word| word >> (page % 64) & 1 == 1)

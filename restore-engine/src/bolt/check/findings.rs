@@ -3,6 +3,8 @@
 use etcdr_schemas::report::Finding;
 
 use super::Place;
+use super::look::Cut;
+use super::lost::{Bounds, Lost};
 use crate::bolt::Problem;
 use crate::buckets::display;
 use crate::findings;
@@ -16,11 +18,20 @@ pub(super) struct Findings {
     names: Vec<Vec<u8>>,
     list: Vec<Finding>,
     more: u64,
+    lost: Vec<Lost>,
+    lost_parts: u64,
 }
 
 impl Findings {
     pub(super) fn new(page_size: u32) -> Self {
-        Self { page_size: u64::from(page_size), names: Vec::new(), list: Vec::new(), more: 0 }
+        Self {
+            page_size: u64::from(page_size),
+            names: Vec::new(),
+            list: Vec::new(),
+            more: 0,
+            lost: Vec::new(),
+            lost_parts: 0,
+        }
     }
 
     /// Tells the name of the next bucket, for places.
@@ -39,10 +50,49 @@ impl Findings {
         self.add(page, suffix, problem);
     }
 
-    /// A page that one branch should not name.
-    pub(super) fn child(&mut self, page: u64, parent: u64, place: Place, problem: Problem) {
+    /// A page whose reading ends early, if it does; `bounds` are those of the whole page.
+    pub(super) fn cut(&mut self, page: u64, place: Place, cut: Option<&Cut>, bounds: Bounds<'_>) {
+        let Some(cut) = cut else { return };
+        let bounds = bounds.after(cut.after.as_deref(), cut.rows);
+        self.lost(page, place, cut.problem, bounds);
+    }
+
+    /// A defect of a page of a tree that keeps what is below it from being read: keys between `bounds`.
+    pub(super) fn lost(&mut self, page: u64, place: Place, problem: Problem, bounds: Bounds<'_>) {
+        self.lose(place, bounds);
+        self.at(page, place, problem);
+    }
+
+    /// A page that one branch should not name, and whose keys are lost.
+    pub(super) fn child(
+        &mut self,
+        page: u64,
+        parent: u64,
+        place: Place,
+        problem: Problem,
+        bounds: Bounds<'_>,
+    ) {
+        self.lose(place, bounds);
         let suffix = format!(" below page {parent}{}", self.bucket(place));
         self.add(page, suffix, problem);
+    }
+
+    /// The next finding tells of a loss.
+    fn lose(&mut self, place: Place, bounds: Bounds<'_>) {
+        self.lost_parts += 1;
+        if self.list.len() < MAX_FINDINGS {
+            self.lost.push(Lost::new(self.list.len(), place, bounds));
+        }
+    }
+
+    /// Parts of trees that could not be read.
+    pub(super) const fn lost_parts(&self) -> u64 {
+        self.lost_parts
+    }
+
+    /// The losses that are listed; the findings say what was found out about them later.
+    pub(super) fn losses(&mut self) -> &mut [Lost] {
+        &mut self.lost
     }
 
     pub(super) fn all(&mut self, page: u64, place: Place, problems: &[Problem]) {
@@ -52,6 +102,11 @@ impl Findings {
     }
 
     pub(super) fn into_list(mut self) -> Vec<Finding> {
+        for lost in &self.lost {
+            if let Some(finding) = self.list.get_mut(lost.finding()) {
+                finding.message.push_str(&lost.sentence());
+            }
+        }
         if self.more > 0 {
             let message = format!("{} more findings are not listed", self.more);
             self.list.push(findings::MORE.at("database", message));

@@ -10,8 +10,25 @@ use crate::mvcc::RowKey;
 /// bbolt's branches split at one page; even keys of 32 KiB cannot make one as large as this.
 const MAX_BRANCH: u64 = 4 << 20;
 
+/// What ends the reading of a page early.
+pub(super) struct Cut {
+    pub(super) problem: Problem,
+    /// The last key before it; of a branch, what is below that one can be read.
+    pub(super) after: Option<Vec<u8>>,
+    /// Whether rows of a leaf are cut off, and not what is below a branch.
+    pub(super) rows: bool,
+}
+
+impl Cut {
+    /// Nothing of a page can be used.
+    const fn whole(problem: Problem) -> Self {
+        Self { problem, after: None, rows: false }
+    }
+}
+
 /// What was seen.
 pub(super) struct Seen<O> {
+    pub(super) cut: Option<Cut>,
     pub(super) problems: Vec<Problem>,
     pub(super) saw: Saw<O>,
 }
@@ -19,7 +36,7 @@ pub(super) struct Seen<O> {
 pub(super) enum Saw<O> {
     /// Nothing that leads on.
     Nothing,
-    /// A leaf of bucket `key`, and what was kept of it.
+    /// A leaf of which something was kept.
     Leaf(O),
     /// A leaf of the bucket of buckets.
     Names(Vec<Result<Bucket, Problem>>),
@@ -59,28 +76,34 @@ pub(super) fn look<L: Look>(
     depth: u32,
     node: &Node<'_>,
 ) -> (Seen<L::Out>, usize) {
-    let mut seen = Seen { problems: Vec::new(), saw: Saw::Nothing };
+    let mut seen = Seen { cut: None, problems: Vec::new(), saw: Saw::Nothing };
     let Some(item) = batch.get(index) else { return (seen, 0) };
     let (lower, upper) = batch.bounds(item);
     let mut weight = 0;
     if depth > 0 && node.count() == 0 {
-        seen.problems.push(Problem::Empty);
+        seen.cut = Some(Cut::whole(Problem::Empty));
     } else if node.is_leaf() {
-        seen.problems = leaf(node, item.place, lower, upper);
-        if item.place.is_root() {
+        let found = leaf(node, item.place, lower, upper);
+        (seen.cut, seen.problems) = (found.cut, found.problems);
+        let out = if item.place.is_root() {
             seen.saw = Saw::Names(names(item.page, node));
+            None
         } else if item.place.is_key() {
-            let (out, heap) = looking.leaf(kept, item.page, node);
+            Some(looking.leaf(kept, item.page, node))
+        } else {
+            looking.other(node)
+        };
+        if let Some((out, heap)) = out {
             (seen.saw, weight) = (Saw::Leaf(out), heap);
         }
     } else if depth + 1 >= MAX_DEPTH {
-        seen.problems.push(Problem::Depth(MAX_DEPTH));
+        seen.cut = Some(Cut::whole(Problem::Depth(MAX_DEPTH)));
     } else if node.size() > MAX_BRANCH {
-        seen.problems.push(Problem::PageSize(node.size()));
+        seen.cut = Some(Cut::whole(Problem::PageSize(node.size())));
     } else if node.count() == 0 {
-        seen.problems.push(Problem::Empty);
+        seen.cut = Some(Cut::whole(Problem::Empty));
     } else {
-        let children = branch(node, lower, upper, &mut seen.problems);
+        let children = branch(node, lower, upper, &mut seen);
         weight = children.items.len() * size_of::<(u64, usize)>() + children.keys.len();
         seen.saw = Saw::Branch(children);
     }
@@ -88,11 +111,11 @@ pub(super) fn look<L: Look>(
     (seen, weight)
 }
 
-fn branch(
+fn branch<O>(
     node: &Node<'_>,
     lower: Option<&[u8]>,
     upper: Option<&[u8]>,
-    problems: &mut Vec<Problem>,
+    seen: &mut Seen<O>,
 ) -> Children {
     let mut order = Order::new(lower, upper);
     let mut children = Children::default();
@@ -103,12 +126,15 @@ fn branch(
                 children.push(child.child, child.key);
             }
             Err(problem) => {
-                problems.push(problem);
+                seen.cut = Some(Cut { problem, after: order.last_key(), rows: false });
                 break;
             }
         }
     }
-    problems.extend(order.finish());
+    if seen.cut.is_none() && !node.is_dense(children.keys.len()) {
+        seen.problems.push(Problem::Gap);
+    }
+    seen.problems.extend(order.finish());
     children
 }
 
@@ -118,31 +144,40 @@ fn names(page: u64, node: &Node<'_>) -> Vec<Result<Bucket, Problem>> {
     rows.map(|(index, row)| bucket_of(page, index, row)).collect()
 }
 
+/// What is wrong with a leaf.
+pub(super) struct LeafProblems {
+    pub(super) cut: Option<Cut>,
+    pub(super) problems: Vec<Problem>,
+}
+
 /// Checks the rows of one leaf.
 pub(super) fn leaf(
     node: &Node<'_>,
     place: Place,
     lower: Option<&[u8]>,
     upper: Option<&[u8]>,
-) -> Vec<Problem> {
+) -> LeafProblems {
     let mut order = Order::new(lower, upper);
-    let mut problems = Vec::new();
+    let (mut cut, mut data) = (None, 0);
     let mut rows = RowChecks::new(place);
     for (index, row) in (0..).zip(node.rows()) {
         match row {
             Ok(row) => {
+                data += row.key.len() + row.value.len();
                 order.key(index, row.key);
                 rows.row(index, row);
             }
             Err(problem) => {
-                problems.push(problem);
+                cut = Some(Cut { problem, after: order.last_key(), rows: true });
                 break;
             }
         }
     }
-    problems.extend(order.finish());
+    let gap = cut.is_none() && !node.is_dense(data);
+    let mut problems = order.finish();
     problems.extend(rows.found);
-    problems
+    problems.extend(gap.then_some(Problem::Gap));
+    LeafProblems { cut, problems }
 }
 
 /// Order of the keys of one page, and their place between the bounds that the parent gives. Each defect is told
@@ -169,6 +204,10 @@ impl<'a> Order<'a> {
             Some(_) => {}
         }
         self.last = Some((index, key));
+    }
+
+    fn last_key(&self) -> Option<Vec<u8>> {
+        self.last.map(|(_, key)| key.to_vec())
     }
 
     // When keys are in order, the last one tells whether all are below the bound.

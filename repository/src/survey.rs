@@ -1,0 +1,188 @@
+//! Everything that lies under a cluster's prefix, for audits: one listing, then manifests as they are.
+//!
+//! Unlike [`crate::catalog`], which finds snapshots to use, nothing is left out here and nothing is refused:
+//! what cannot be used is what an audit wants to hear of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use etcdr_schemas::manifest::{Manifest, ManifestError};
+use etcdr_schemas::report::SignatureState;
+use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
+use futures_util::StreamExt;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+
+use crate::catalog::MAX_SNAPSHOTS;
+use crate::error::{Error, Result, StoreFault};
+use crate::fetch::retried;
+use crate::layout::{self, Place, ReportName};
+use crate::repository::Repository;
+
+/// Most objects of a kind that a survey holds: manifests, signatures, images and reports each. With some
+/// 300 bytes for an object, a survey stays below 100 MiB for 100,000 snapshots.
+pub const MAX_OBJECTS: usize = MAX_SNAPSHOTS;
+
+/// Most keys that belong to nothing which are told one by one.
+pub const MAX_STRANGERS: usize = 1_000;
+
+/// An object as a listing tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Bytes.
+    pub size: u64,
+    /// When it was written.
+    pub modified: DateTime<Utc>,
+}
+
+/// What lies under a cluster's prefix.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// Snapshots with a manifest, newest first.
+    pub ids: Vec<SnapshotId>,
+    /// Signatures of manifests.
+    pub signatures: BTreeMap<SnapshotId, Stored>,
+    /// Images by key, staged ones included.
+    pub images: BTreeMap<Box<str>, Stored>,
+    /// Reports of audits.
+    pub reports: BTreeSet<ReportName>,
+    /// Keys that belong to nothing: at most [`MAX_STRANGERS`] of them.
+    pub strangers: Vec<(String, Stored)>,
+    /// How many keys belong to nothing.
+    pub strangers_count: u64,
+    /// Objects of any kind.
+    pub objects: u64,
+    /// Bytes of all objects.
+    pub bytes: u64,
+}
+
+/// A manifest as it is, usable or not.
+#[derive(Debug)]
+pub struct Examined {
+    /// SHA-256 of the stored bytes: what the manifest after it refers to.
+    pub sha256: Sha256Digest,
+    /// What is known of its signature; [`Error::Unsigned`] and [`Error::BadSignature`] where a public key is
+    /// configured.
+    pub signature: Result<SignatureState>,
+    /// What it says. Not to be believed where the signature is an error.
+    pub manifest: Result<Manifest, ManifestError>,
+}
+
+impl Repository {
+    /// Lists everything under a cluster's prefix, entry by entry.
+    ///
+    /// # Errors
+    /// [`Error::TooManySnapshots`] and [`Error::Store`].
+    pub async fn survey(&self, cluster: &ClusterName) -> Result<Survey> {
+        retried(self.pause, || survey(self.store.as_ref(), cluster)).await
+    }
+
+    /// Objects at the repository's root, and folders there that cannot be a cluster's: at most
+    /// [`MAX_STRANGERS`].
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn strangers(&self) -> Result<Vec<String>> {
+        let listed = self.store.list_with_delimiter(None).await;
+        let listed = listed.map_err(|source| Error::store("list", &self.location, source))?;
+        let objects = listed.objects.into_iter().map(|object| object.location.to_string());
+        let folders = listed.common_prefixes.into_iter().map(|prefix| prefix.to_string());
+        let objects = objects.filter(|key| key != layout::REPOSITORY);
+        let folders = folders.filter(|name| name.parse::<ClusterName>().is_err());
+        Ok(objects.chain(folders).take(MAX_STRANGERS).collect())
+    }
+
+    /// Reads one manifest as it is; `None` when it is not there any more. `signed` says whether the listing
+    /// has a signature of it.
+    ///
+    /// # Errors
+    /// [`Error::Store`], and [`Error::Damaged`] for an object that is too large for a manifest.
+    pub async fn examine(
+        &self,
+        cluster: &ClusterName,
+        id: &SnapshotId,
+        signed: bool,
+    ) -> Result<Option<Examined>> {
+        let bytes = match self.manifest_bytes(cluster, id).await {
+            Err(error) if error.store_fault() == Some(StoreFault::Missing) => return Ok(None),
+            other => other?,
+        };
+        let signature = match (&self.public_key, signed) {
+            (None, true) => Ok(SignatureState::NotChecked),
+            (None, false) => Ok(SignatureState::Unsigned),
+            (Some(_), _) => match self.signature(cluster, id, &bytes).await {
+                Err(error) if error.store_fault().is_some() => return Err(error),
+                other => other,
+            },
+        };
+        let (sha256, manifest) = (Sha256Digest::of(&bytes), Manifest::from_json(&bytes));
+        Ok(Some(Examined { sha256, signature, manifest }))
+    }
+
+    /// Whether a snapshot's manifest is there now.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn has_manifest(&self, cluster: &ClusterName, id: &SnapshotId) -> Result<bool> {
+        Ok(self.stored(&layout::manifest(cluster, id)).await?.is_some())
+    }
+
+    /// An image as it is now; `None` when there is none. The key must be one of the cluster's images.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] for another key, and [`Error::Store`].
+    pub async fn stored_image(&self, cluster: &ClusterName, key: &str) -> Result<Option<Stored>> {
+        let outside = || Error::damaged(key, "not a key of this cluster's images");
+        self.stored(&layout::parse_image(cluster, key).ok_or_else(outside)?).await
+    }
+
+    async fn stored(&self, key: &Path) -> Result<Option<Stored>> {
+        let head = retried(self.pause, || async {
+            self.store.head(key).await.map_err(|source| Error::store("look at", key, source))
+        });
+        match head.await {
+            Err(error) if error.store_fault() == Some(StoreFault::Missing) => Ok(None),
+            other => Ok(Some(stored(&other?))),
+        }
+    }
+}
+
+const fn stored(meta: &ObjectMeta) -> Stored {
+    Stored { size: meta.size, modified: meta.last_modified }
+}
+
+async fn survey(store: &dyn ObjectStore, cluster: &ClusterName) -> Result<Survey> {
+    let prefix = layout::cluster(cluster);
+    let mut entries = store.list(Some(&prefix));
+    let mut survey = Survey::default();
+    while let Some(entry) = entries.next().await {
+        let entry = entry.map_err(|source| Error::store("list", &prefix, source))?;
+        note(&mut survey, cluster, &entry);
+        let most = [survey.ids.len(), survey.signatures.len(), survey.images.len()];
+        if most.iter().any(|&count| count > MAX_OBJECTS) || survey.reports.len() > MAX_OBJECTS {
+            let cluster = cluster.clone();
+            return Err(Error::TooManySnapshots { cluster, limit: MAX_OBJECTS });
+        }
+    }
+    survey.ids.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(survey)
+}
+
+fn note(survey: &mut Survey, cluster: &ClusterName, entry: &ObjectMeta) {
+    let object = stored(entry);
+    survey.objects = survey.objects.saturating_add(1);
+    survey.bytes = survey.bytes.saturating_add(object.size);
+    match layout::place(cluster, &entry.location) {
+        Place::Manifest(id) => survey.ids.push(id),
+        Place::Signature(id) => drop(survey.signatures.insert(id, object)),
+        Place::Image => drop(survey.images.insert(entry.location.as_ref().into(), object)),
+        Place::AuditReport(name) => drop(survey.reports.insert(name)),
+        Place::AuditSignature(_) | Place::Reserved => {}
+        Place::Unknown => {
+            survey.strangers_count = survey.strangers_count.saturating_add(1);
+            if survey.strangers.len() < MAX_STRANGERS {
+                survey.strangers.push((entry.location.to_string(), object));
+            }
+        }
+    }
+}
