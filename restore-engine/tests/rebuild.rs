@@ -6,7 +6,6 @@
 //! every selection, and read back row by row.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-#[allow(dead_code, reason = "each test binary uses a part of it")]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,7 +111,10 @@ type States = Vec<BTreeMap<String, KeyValue>>;
 fn effective(transactions: Transactions) -> Transactions {
     let mut there = BTreeSet::new();
     let mut keep = |(key, op): &(usize, Op)| match op {
-        Op::Put { .. } => there.insert(*key) || true,
+        Op::Put { .. } => {
+            there.insert(*key);
+            true
+        }
         Op::Delete => there.remove(key),
     };
     let mut kept = Vec::new();
