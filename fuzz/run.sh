@@ -4,12 +4,18 @@
 set -eu
 target=$1 seconds=${2:-60}
 here=$(cd "$(dirname "$0")" && pwd)
+case $target in
+    archive | image | names) features=repository ;;
+    endpoint) features=node ;;
+    *) features= ;;
+esac
 host=$(rustc -vV | sed -n 's/^host: //p')
 export CARGO_TARGET_DIR="$here/../target/fuzz"
 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Clink-dead-code" \
-    cargo build --manifest-path "$here/Cargo.toml" --release --target "$host" --bin "$target"
+    cargo build --manifest-path "$here/Cargo.toml" --release --target "$host" \
+    --features "$features" --bin "$target"
 found="$CARGO_TARGET_DIR/found/$target"
 mkdir -p "$found"
 seeds="$here/corpus/$target"
