@@ -122,11 +122,12 @@ impl Walk<'_> {
             Err(error) => self.failed(id, passed, &error),
         };
         let result = &mut looked.result;
-        // What was reached was read: the level after the last one that passed, too.
-        let reached = Level::ALL.iter().rfind(|level| {
-            **level <= self.level && passed.is_none_or(|passed| **level <= next(passed))
-        });
-        result.bytes = choose::cost(*reached.unwrap_or(&self.level), manifest.image.stored_size);
+        // A level that failed has read the image to its end or near it; one that could not be made has not.
+        let read = match result.outcome {
+            AuditOutcome::Good | AuditOutcome::Unchecked => passed.unwrap_or(Level::Manifest),
+            AuditOutcome::Damaged => next(passed.unwrap_or(Level::Manifest)).min(self.level),
+        };
+        result.bytes = choose::cost(read, manifest.image.stored_size);
         let mut findings = report.findings;
         // The worst ones are kept.
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));

@@ -167,7 +167,7 @@ fn rows() -> Vec<Row> {
 fn manifest_rows() -> Vec<Row> {
     vec![
         Row("manifest.damaged", ALL, 20, &[], |at| {
-            change(&at.manifest(1), |bytes| bytes[0] = b'x')
+            change(&at.manifest(1), |bytes| bytes[0] = b'x');
         }),
         Row("manifest.format", ALL, 3, &[], |at| at.edit(1, |value| value["format"] = json!(7))),
         Row("manifest.name", ALL, 20, &[], |at| {
@@ -258,7 +258,7 @@ fn object_rows() -> Vec<Row> {
             at.edit(1, |value| value["image"]["plain_sha256"] = json!("00".repeat(32)));
         }),
         Row("snapshot.key", FROM_CONTENT, 12, &[], |at| {
-            at.env.push(("ETCDR_IDENTITY", String::new()))
+            at.env.push(("ETCDR_IDENTITY", String::new()));
         }),
         Row("audit.budget", FROM_OBJECT, 3, &["--max-bytes", "1"], |_| {}),
     ]
