@@ -7,7 +7,7 @@ use etcdr_schemas::ReadAt;
 use etcdr_schemas::report::{Finding, OfflineHash, Severity};
 
 use super::site::MemberSite;
-use crate::bolt::{Db, check};
+use crate::bolt::{Db, Means, check};
 use crate::durable::NewFile;
 use crate::error::{Error, Result};
 use crate::local::LocalFile;
@@ -17,8 +17,8 @@ use crate::semantic::{self, Examined, Semantic, kinds};
 use crate::wal::RESTORE_TERM;
 use crate::{snap, wal};
 
-/// Threads that read: two keep up with a disk.
-const WORKERS: usize = 2;
+/// What a proof may use: two threads keep up with a disk, and a restore runs where memory is dear.
+const MEANS: Means = Means { workers: 2, memory: 72 << 20 };
 
 /// What is known of the database that all members start with.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(super) fn database(
     let db = Db::open(LocalFile::open(path)?)?;
     let (examined, synced) = std::thread::scope(|scope| {
         let sync = scope.spawn(|| file.sync());
-        let examined = semantic::examine(db.source(), None, WORKERS, progress);
+        let examined = semantic::examine(db.source(), None, MEANS, progress);
         (examined, sync.join())
     });
     synced.map_err(|_| Error::SelfCheck {
