@@ -125,3 +125,45 @@ fn require(good: bool, path: &Path, reason: &str) -> Result<()> {
     }
     Err(Error::SelfCheck { path: path.to_owned(), reason: reason.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use etcdr_schemas::Hidden;
+
+    use super::*;
+    use crate::bolt::writer::Writer;
+    use crate::buckets;
+    use crate::durable::Disk;
+
+    /// What a database holds is told apart from anything else, whatever its pages look like.
+    #[test]
+    fn what_does_not_read_back_as_it_was_written_is_refused() {
+        let database = |page_size, rows: &[(&[u8], &[u8])]| {
+            let mut writer = Writer::create(Cursor::new(Vec::new()), page_size).unwrap();
+            writer.bucket(buckets::KEY).unwrap();
+            writer.bucket(buckets::META).unwrap();
+            rows.iter().for_each(|(key, value)| writer.row(key, value).unwrap());
+            writer.finish().unwrap().into_inner()
+        };
+        let tally = |bytes: &Vec<u8>| rebuild::tally(&Db::open(bytes.clone()).unwrap()).unwrap();
+        let good = database(4096, &[(b"a", b"1"), (b"b", b"2")]);
+        let others = [
+            database(4096, &[(b"a", b"1"), (b"b", b"3")]),
+            database(4096, &[(b"a", b"1")]),
+            database(4096, &[(b"a", b"1b"), (b"c", b"2")]),
+            database(4096, &[(b"a1", b""), (b"b", b"2")]),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let mut file = Disk::default().create(&path).unwrap();
+        file.write(&good).unwrap();
+        let proven = |written| self::database(&file, &path, Some(written), &Hidden);
+        proven(tally(&database(1024, &[(b"a", b"1"), (b"b", b"2")]))).unwrap();
+        for other in &others {
+            let refused = proven(tally(other)).unwrap_err();
+            assert!(matches!(refused, Error::SelfCheck { .. }), "{refused}");
+        }
+    }
+}
