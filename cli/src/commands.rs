@@ -42,10 +42,10 @@ enum Command {
     Snapshot(snapshot::Command),
     /// Check a snapshot, as deep as the level says
     Verify(verify::Args),
-    // Its own text is longer; one here would take its place.
-    Audit(audit::Args),
     /// Look into a database, a snapshot or a data directory, damaged ones too
     Inspect(inspect::Args),
+    // Its own text is longer; one here would take its place.
+    Audit(audit::Args),
     /// Rebuild data directories of a new cluster from a snapshot
     Restore(restore::Args),
     /// Show the whole way on this machine: save, verify, lose everything, restore, compare
@@ -63,8 +63,8 @@ impl Cli {
             Command::Keygen(args) => args.run(&global),
             Command::Snapshot(command) => command.run(&global, stop).await,
             Command::Verify(args) => args.run(&global, stop).await,
-            Command::Audit(args) => args.run(&global, stop).await,
             Command::Inspect(args) => args.run(&global).await,
+            Command::Audit(args) => args.run(&global, stop).await,
             Command::Restore(args) => args.run(&global, stop).await,
             Command::Demo(args) => args.run(&global).await,
             Command::Completions(args) => args.run(),

@@ -21,6 +21,7 @@ use crate::mvcc::{KeyValue, RowKey};
 
 pub(crate) use leases::{Dangling, dangling, repair_rows, report};
 pub(crate) use rewrite::{Outcome, Tally, rewrite, tally};
+pub(crate) use survey::Survey;
 
 /// A row of bucket `key`.
 #[derive(Debug, Clone, Copy)]

@@ -86,7 +86,7 @@ fn found(bytes: &[u8]) -> bool {
 /// Flips of one byte: all of its bits in metas and headers, one or some elsewhere.
 fn masks(kind: Kind, at: usize) -> &'static [u8] {
     match kind {
-        Kind::Value | Kind::Key | Kind::Unused if at % 2 == 0 => &[0x01],
+        Kind::Value | Kind::Key | Kind::Unused if at.is_multiple_of(2) => &[0x01],
         Kind::Value | Kind::Key | Kind::Unused => &[0xff],
         Kind::Element | Kind::ElementFlags | Kind::BranchKey => &[0x01, 0x80, 0xff],
         _ => &[1, 2, 4, 8, 16, 32, 64, 128, 0xff],
@@ -123,7 +123,7 @@ fn flip_all(name: &str, sound: &[u8]) -> BTreeMap<Kind, Count> {
             count.found += u64::from(found);
             count.harmless += u64::from(!found && same);
             // It takes a while, and values are most of the file.
-            let asked = kind != Kind::Value || at % 16 == 0;
+            let asked = kind != Kind::Value || at.is_multiple_of(16);
             let semantic = asked && !found && !same && means_something_else(&bytes);
             count.semantic += u64::from(semantic);
             count.digest_only += u64::from(!found && !same && !semantic);
@@ -140,7 +140,7 @@ fn flip_all(name: &str, sound: &[u8]) -> BTreeMap<Kind, Count> {
                 kept,
                 "{name}: byte {at} (4 KiB page {page}), {kind:?} ^ {mask:#04x}: found {found}, same rows {same}"
             );
-            if at % 8 == 0 {
+            if at.is_multiple_of(8) {
                 let options = Options { meta: None, prefix_depth: 2, top: 3 };
                 let form = Form::RawDatabase;
                 let bytes = bytes.as_slice();

@@ -1,5 +1,4 @@
 //! Bounded fuzzing of the engine's parsers; the same bodies run under libFuzzer in `fuzz`.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 #[path = "../../fuzz/bodies/bolt.rs"]
 mod bolt;

@@ -11,7 +11,7 @@ use etcdr_schemas::report::Finding;
 use etcdr_schemas::{Progress, ReadAt};
 
 use super::db::{MAX_BUCKETS, inline_node};
-use super::sweep::{Steps, Sweep};
+use super::sweep::{Means, Steps, Sweep};
 use super::visit::{Look, Nothing, Take};
 use super::window::Window;
 use super::{Bucket, Db, Problem, Root};
@@ -58,12 +58,12 @@ pub fn check_on<R: ReadAt>(
 /// When the medium fails, and whatever `take` returns.
 pub(crate) fn check_with<R: ReadAt, L: Look>(
     db: &Db<R>,
-    workers: usize,
+    means: impl Into<Means>,
     progress: &dyn Progress,
     look: &L,
     take: &mut Take<'_, L::Out>,
 ) -> Result<Vec<Finding>> {
-    let checked = check_observed(db, workers, progress, look, take, &mut Nobody)?;
+    let checked = check_observed(db, means, progress, look, take, &mut Nobody)?;
     Ok(checked.findings)
 }
 
@@ -86,14 +86,14 @@ pub(crate) struct Checked {
 /// See [`check_with`].
 pub(crate) fn check_observed<R: ReadAt, L: Look>(
     db: &Db<R>,
-    workers: usize,
+    means: impl Into<Means>,
     progress: &dyn Progress,
     look: &L,
     take: &mut Take<'_, L::Out>,
     observer: &mut dyn Observe,
 ) -> Result<Checked> {
     progress.begin("structure", Some(db.size()));
-    let mut checker = Checker::new(Sweep::new(db, workers, progress), look, take, observer);
+    let mut checker = Checker::new(Sweep::new(db, means, progress), look, take, observer);
     let checked = checker.run();
     progress.end();
     checked.map(|strays| Checked {
@@ -229,7 +229,7 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
                 let (seen, weight) = look(looking, kept, batch, from + index, depth, node);
                 ((node.size(), seen), weight)
             })?;
-            self.steps.learn(depth, &saw);
+            self.steps.learn(self.sweep.means, depth, &saw);
             let mut leaves = Vec::new();
             for (index, answer) in (from..).zip(saw.values) {
                 from = index + 1;

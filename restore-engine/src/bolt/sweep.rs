@@ -17,13 +17,43 @@ use crate::{Error, Result};
 const STRETCH: u64 = 4 << 20;
 /// Pages that are not worth a thread.
 const FEW: usize = 64;
-/// Bytes that the answers to one question may take.
-pub(crate) const MAX_WEIGHT: usize = 32 << 20;
+
+/// What a reading of a whole database may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Means {
+    /// Threads.
+    pub workers: usize,
+    /// Bytes of memory, roughly. With less, an image that lies scattered is unpacked more often, and many keys take more
+    /// passes.
+    pub memory: usize,
+}
+
+/// Enough for 16 GiB of an ordinary database in one pass.
+const AMPLE: usize = 192 << 20;
+
+impl From<usize> for Means {
+    /// That many threads, and ample memory.
+    fn from(workers: usize) -> Self {
+        Self { workers, memory: AMPLE }
+    }
+}
+
+impl Means {
+    /// Bytes that the answers to one question may take. They are copied twice on their way.
+    const fn weight(self) -> usize {
+        self.memory / 8
+    }
+
+    /// Bytes of a table of keys.
+    pub(crate) const fn table(self) -> usize {
+        self.memory / 2
+    }
+}
 
 /// How pages are read.
 pub(crate) struct Sweep<'a, R> {
     pub(crate) db: &'a Db<R>,
-    pub(crate) workers: usize,
+    pub(crate) means: Means,
     pub(crate) progress: &'a dyn Progress,
     // Pages that may still be read: none belongs to a tree twice, so more would be going in circles.
     budget: AtomicU64,
@@ -44,9 +74,9 @@ impl Steps {
         known.copied().unwrap_or(FIRST_STEP)
     }
 
-    pub(crate) fn learn<T>(&mut self, depth: u32, answers: &Answers<T>) {
+    pub(crate) fn learn<T>(&mut self, means: Means, depth: u32, answers: &Answers<T>) {
         let each = answers.weight / answers.values.len().max(1) + 1;
-        let step = (MAX_WEIGHT / 4 * 3 / each).clamp(FIRST_STEP, MAX_STEP);
+        let step = (means.weight() / 4 * 3 / each).clamp(FIRST_STEP, MAX_STEP);
         let depth = usize::try_from(depth).unwrap_or_default();
         if self.0.len() <= depth {
             self.0.resize(depth + 1, FIRST_STEP);
@@ -82,9 +112,10 @@ struct Shared {
 }
 
 impl<'a, R: ReadAt> Sweep<'a, R> {
-    pub(crate) fn new(db: &'a Db<R>, workers: usize, progress: &'a dyn Progress) -> Self {
+    pub(crate) fn new(db: &'a Db<R>, means: impl Into<Means>, progress: &'a dyn Progress) -> Self {
         let budget = AtomicU64::new(db.meta().high_water_mark);
-        Self { db, workers: workers.max(1), progress, budget }
+        let means = means.into();
+        Self { db, means: Means { workers: means.workers.max(1), ..means }, progress, budget }
     }
 
     /// Reads `pages` and gives each to `parse`, with its place in the list and room for what a thread wants to
@@ -114,7 +145,7 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
             }
             answers
         };
-        let threads = if pages.len() < FEW { 1 } else { self.workers.min(groups.len()) };
+        let threads = if pages.len() < FEW { 1 } else { self.means.workers.min(groups.len()) };
         let mut answers = on_threads(threads, &work)?;
         let limit = shared.limit.load(Relaxed);
         self.give_up(&mut answers, &shared, limit);
@@ -153,7 +184,7 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
                 };
                 let weight = shared.weight.fetch_add(answer.weight, Relaxed) + answer.weight;
                 answers.push(answer);
-                if weight > MAX_WEIGHT {
+                if weight > self.means.weight() {
                     self.lighten(&mut answers, shared);
                 }
             }
@@ -165,7 +196,7 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
     fn lighten<T>(&self, answers: &mut Vec<Answer<T>>, shared: &Shared) {
         // Another thread may have done it already.
         self.give_up(answers, shared, shared.limit.load(Relaxed));
-        while shared.weight.load(Relaxed) > MAX_WEIGHT {
+        while shared.weight.load(Relaxed) > self.means.weight() {
             let limit = shared.limit.load(Relaxed);
             if limit <= 1 {
                 return;
@@ -252,7 +283,8 @@ mod tests {
             let sweep = Sweep::new(&db, workers, &Hidden);
             let (mut from, mut calls) = (0, 0);
             while from < pages.len() {
-                let parse = |(): &mut (), index, _: &Node<'_>| (from + index, MAX_WEIGHT / 10);
+                let parse =
+                    |(): &mut (), index, _: &Node<'_>| (from + index, Means::from(1).weight() / 10);
                 let read = sweep.read(&pages[from..], &parse).unwrap().values;
                 assert!(!read.is_empty() && read.len() <= 10, "{}", read.len());
                 for (index, answer) in (from..).zip(&read) {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use etcdr_schemas::{Hidden, ReadAt};
 
 use super::page::{MAX_DEPTH, Node};
-use super::sweep::{Steps, Sweep};
+use super::sweep::{Means, Steps, Sweep};
 use super::{Bucket, Db, Problem, Root, inline_node};
 use crate::Result;
 
@@ -45,7 +45,7 @@ impl Look for Nothing {
 pub(crate) fn walk<R: ReadAt, L: Look>(
     db: &Db<R>,
     bucket: &Bucket,
-    workers: usize,
+    means: impl Into<Means>,
     look: &L,
     take: &mut Take<'_, L::Out>,
 ) -> Result<()> {
@@ -56,7 +56,7 @@ pub(crate) fn walk<R: ReadAt, L: Look>(
             take(vec![(*page, out)]).map(|_| ())
         }
         Root::Page(root) => {
-            let sweep = Sweep::new(db, workers, &Hidden);
+            let sweep = Sweep::new(db, means, &Hidden);
             let mut walk = Walk { sweep, steps: Steps::default(), look, take };
             walk.below(&[*root], 0).map(|_| ())
         }
@@ -95,7 +95,7 @@ impl<R: ReadAt, L: Look> Walk<'_, '_, R, L> {
                 look_at(looking, kept, page, node, depth)
             };
             let read = self.sweep.read(asked, &look)?;
-            self.steps.learn(depth, &read);
+            self.steps.learn(self.sweep.means, depth, &read);
             let (done, left) = rest.split_at(read.values.len());
             rest = left;
             let mut leaves = Vec::new();

@@ -225,9 +225,9 @@ mod tests {
         for (key, value) in [
             ("/registry/minions/n1", "k8s\0"),
             ("/registry/minions/n2", "k8s\0"),
-            ("/registry/secrets/a/b", "k8s:enc:aescbc:v1:key2:xxx"),
-            ("/registry/secrets/a/c", "k8s:enc:aescbc:v1:key1:xxx"),
-            ("/registry/secrets/kube-system/bootstrap-token-abcdef", "k8s:enc:aescbc:v1:key1:xxx"),
+            ("/registry/secrets/a/b", "k8s:enc:kms:v2:key2:xxx"),
+            ("/registry/secrets/a/c", "k8s:enc:kms:v2:key1:xxx"),
+            ("/registry/secrets/kube-system/bootstrap-token-abcdef", "k8s:enc:kms:v2:key1:xxx"),
             ("/registry/leases/kube-node-lease/n1", ""),
             ("/registry/leases/kube-system/kube-scheduler", ""),
             ("compact_rev_key", "12"),
@@ -255,7 +255,7 @@ mod tests {
     fn hostile_names_do_not_pile_up() {
         let mut landing = Landing::default();
         for number in 0..3 * MAX_KEYS {
-            landing.row(b"x", format!("k8s:enc:aescbc:v1:key-{number}:x").as_bytes());
+            landing.row(b"x", format!("k8s:enc:kms:v2:key-{number}:x").as_bytes());
         }
         assert_eq!(landing.facts().encryption_keys.len(), MAX_KEYS);
     }

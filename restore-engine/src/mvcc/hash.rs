@@ -19,7 +19,7 @@ use super::leaf::{Extent, Facts, LeafRows, bad_row};
 use super::total::{KeyHash, NEVER};
 use crate::bolt::page::{LeafElement, Node};
 use crate::bolt::visit::{Look, walk};
-use crate::bolt::{Bucket, Db};
+use crate::bolt::{Bucket, Db, Means};
 use crate::snapshot::facts_and_key_bucket;
 use crate::{Error, Result};
 
@@ -170,7 +170,8 @@ impl Survey {
         marks: Marks,
     ) -> Result<Self> {
         let look = Rows { extent, with_keys };
-        let hash = KeyHash::new(Keys::new(NoJudge, marks), extent, workers);
+        let hash =
+            KeyHash::new(Keys::new(NoJudge, marks, Means::from(workers).table()), extent, workers);
         let mut survey = Self { empty_key_is_live: false, hash };
         loop {
             walk(db, bucket, workers, &look, &mut |leaves| survey.take(leaves))?;

@@ -13,8 +13,6 @@ use super::fingerprint::{Fingerprint, SHARDS};
 use crate::bolt::sweep::on_threads;
 use crate::{Error, Result};
 
-/// Bytes of all shards together.
-const TABLE: usize = 96 << 20;
 /// Halvings of a shard; more would be 2^32 passes.
 const MAX_SPLITS: u32 = 32;
 /// Rows that are not worth a thread.
@@ -152,10 +150,11 @@ struct Shard<J: Judge> {
 }
 
 impl<J: Judge> Keys<J> {
-    pub(crate) fn new(judge: J, marks: Marks) -> Self {
+    /// `table` is how many bytes all shards together may take.
+    pub(crate) fn new(judge: J, marks: Marks, table: usize) -> Self {
         // A table grows when it is filled to seven eighths; just below that it does not.
-        let slots = TABLE / SHARDS / (size_of::<(Fingerprint, Last<J::Facts>)>() + 1);
-        let capacity = (1usize << slots.ilog2()) / 8 * 7 - 1;
+        let slots = table / SHARDS / (size_of::<(Fingerprint, Last<J::Facts>)>() + 1);
+        let capacity = (1usize << slots.max(16).ilog2()) / 8 * 7 - 1;
         Self::with_capacity(judge, marks, capacity)
     }
 

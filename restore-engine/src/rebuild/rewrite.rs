@@ -15,7 +15,7 @@ use crate::bolt::patch::Patch;
 use crate::bolt::writer::Writer;
 use crate::bolt::{Bucket, Db};
 use crate::buckets;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kubernetes::Landing;
 use crate::mvcc::RowKey;
 use crate::mvcc::attached::{Attached, TABLE};
@@ -40,7 +40,7 @@ pub(crate) struct Outcome {
 pub(crate) fn rewrite<R: ReadAt, W: Write + Seek>(
     db: &Db<R>,
     patch: &Patch,
-    plan: &PlannedRebuild,
+    (plan, survey): (&PlannedRebuild, &Survey),
     out: W,
     progress: &dyn Progress,
 ) -> Result<(W, Outcome)> {
@@ -48,14 +48,11 @@ pub(crate) fn rewrite<R: ReadAt, W: Write + Seek>(
     for bucket in db.buckets()? {
         existing.insert(bucket.name.clone(), bucket);
     }
-    let no_key = || Error::NotEtcd { reason: "it has no bucket `key`".into() };
-    let key = existing.get(buckets::KEY).cloned().ok_or_else(no_key)?;
-    let survey = Survey::of(db, &key, plan)?;
     let mut job = Job {
         db,
         patch,
         plan,
-        survey: &survey,
+        survey,
         leases: Leases::of(db)?,
         out: Counting { writer: Writer::create(out, db.page_size())?, tally: Tally::default() },
         rebuilt: Rebuilt { source_bytes: db.size(), ..Rebuilt::default() },

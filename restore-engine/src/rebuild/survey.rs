@@ -28,7 +28,7 @@ const MAX_MASTER_LEASES: usize = 1 << 16;
 
 /// The answers.
 #[derive(Default)]
-pub(super) struct Survey {
+pub(crate) struct Survey {
     /// Which rows are live; only when something is left out.
     newest: Option<Newest>,
     /// Keys that are attached to leases that were due.
@@ -41,7 +41,12 @@ pub(super) struct Survey {
 
 impl Survey {
     /// Reads the rows as often as the plan needs it; not at all for one that takes everything over.
-    pub(super) fn of<R: ReadAt>(db: &Db<R>, key: &Bucket, plan: &PlannedRebuild) -> Result<Self> {
+    ///
+    /// # Errors
+    /// For a database that cannot be read, and more to remember than there is room for.
+    pub(crate) fn of<R: ReadAt>(db: &Db<R>, plan: &PlannedRebuild) -> Result<Self> {
+        let key = db.bucket(buckets::KEY)?;
+        let key = &key.ok_or_else(|| Error::NotEtcd { reason: "it has no bucket `key`".into() })?;
         let mut survey = Self::default();
         if let Some(expiry) = &plan.drop_expired {
             survey.due = due(db, expiry)?;

@@ -18,7 +18,7 @@ use crate::durable::{Disk, NewFile};
 use crate::error::{Error, Result};
 use crate::local::LocalFile;
 use crate::plan::Plan;
-use crate::rebuild::{self, Outcome};
+use crate::rebuild::{self, Outcome, Survey};
 use crate::snapshot;
 
 /// Bytes that are written at once.
@@ -75,10 +75,12 @@ fn rewrite(
     let db = Db::open(LocalFile::open(scratch)?)?;
     same("the revision", &plan.source.facts.revision, &snapshot::facts(&db)?.revision)?;
     let changes = normalise::changes(&db, plan)?;
+    // Before the check and not beside it: each takes the memory that one of them may.
+    let survey = Survey::of(&db, rebuild)?;
     let (checked, written) = std::thread::scope(|scope| {
         let check = scope.spawn(|| prove::structure(&db, &Hidden));
         let out = BufWriter::with_capacity(BUFFER, file);
-        let written = rebuild::rewrite(&db, &changes.patch, rebuild, out, progress);
+        let written = rebuild::rewrite(&db, &changes.patch, (rebuild, &survey), out, progress);
         (check.join(), written)
     });
     let stopped = |_| Error::SelfCheck {

@@ -7,29 +7,35 @@ use etcdr_schemas::ReadAt;
 use etcdr_schemas::report::{Finding, OfflineHash, Severity};
 
 use super::site::MemberSite;
-use crate::bolt::{Db, check};
+use crate::bolt::{Db, Means, check};
 use crate::durable::NewFile;
 use crate::error::{Error, Result};
 use crate::local::LocalFile;
-use crate::mvcc;
 use crate::plan::Plan;
 use crate::rebuild::{self, Dangling, Tally};
+use crate::semantic::{self, Examined, Semantic, kinds};
 use crate::wal::RESTORE_TERM;
 use crate::{snap, wal};
+
+/// What a proof may use: two threads keep up with a disk, and a restore runs where memory is dear.
+const MEANS: Means = Means { workers: 2, memory: 72 << 20 };
 
 /// What is known of the database that all members start with.
 #[derive(Debug)]
 pub(super) struct Proof {
     pub(super) hash_kv: OfflineHash,
     pub(super) live_keys: u64,
-    /// Findings short of damage.
+    /// What does not keep the database from being used.
     pub(super) findings: Vec<Finding>,
     /// Leases that keys name and the database does not have.
     pub(super) dangling: Dangling,
 }
 
-/// Checks the page graph, computes HashKV, looks for missing leases and syncs the file, all at once: what
-/// they read is in memory anyway, and the last one waits for the disk. What was `written` must read back.
+/// Looks at the staged database as `verify --level semantic` does, in one reading, while the file is synced: what
+/// is read is in memory anyway, and the sync waits for the disk. What was `written` must read back.
+///
+/// Damage to the page graph, or a row that cannot be read, is an error. Other defects of the rows come from the source: they are
+/// told, and do not keep a cluster from coming back.
 pub(super) fn database(
     file: &NewFile,
     path: &Path,
@@ -37,26 +43,31 @@ pub(super) fn database(
     progress: &dyn Progress,
 ) -> Result<Proof> {
     let db = Db::open(LocalFile::open(path)?)?;
-    std::thread::scope(|scope| {
+    let (examined, synced) = std::thread::scope(|scope| {
         let sync = scope.spawn(|| file.sync());
-        let hash = scope.spawn(|| mvcc::key_space(&db, None));
-        let rows = scope.spawn(|| {
-            reads_back(&db, path, written)?;
-            rebuild::dangling(&db)
-        });
-        let findings = structure(&db, progress);
-        let stopped = |_| Error::SelfCheck {
-            path: path.to_owned(),
-            reason: "a checking thread stopped".to_owned(),
-        };
-        let hash = hash.join().map_err(stopped)?;
-        let dangling = rows.join().map_err(stopped)?;
-        sync.join().map_err(stopped)??;
-        let findings = findings?;
-        let summary = hash?;
-        let (hash_kv, live_keys) = (summary.hash, summary.live_keys);
-        Ok(Proof { hash_kv, live_keys, findings, dangling: dangling? })
-    })
+        let examined = semantic::examine(db.source(), None, MEANS, progress);
+        (examined, sync.join())
+    });
+    synced.map_err(|_| Error::SelfCheck {
+        path: path.to_owned(),
+        reason: "the thread that synced it stopped".to_owned(),
+    })??;
+    let Examined { structure, semantic } = examined?;
+    let mut findings = sound(structure.findings)?;
+    let Some(Semantic { contents, findings: rows }) = semantic else {
+        return Err(Error::Damaged { findings });
+    };
+    let Some((hash_kv, contents)) = contents.and_then(|all| Some((all.hash_kv?, all))) else {
+        return Err(Error::Damaged { findings: rows });
+    };
+    reads_back(&db, path, written)?;
+    let unsure = rows.iter().any(|finding| finding.code == kinds::LEASES_UNCHECKED.code);
+    let dangling = match contents.leases.dangling_keys {
+        0 if !unsure => Dangling::new(),
+        _ => rebuild::dangling(&db)?,
+    };
+    findings.extend(rows.into_iter().filter(|finding| finding.severity == Severity::Damage));
+    Ok(Proof { hash_kv, live_keys: contents.live.keys, findings, dangling })
 }
 
 fn reads_back<R: ReadAt>(db: &Db<R>, path: &Path, written: Option<Tally>) -> Result<()> {
@@ -71,6 +82,11 @@ pub(super) fn structure<R: ReadAt>(db: &Db<R>, progress: &dyn Progress) -> Resul
     progress.begin("check", Some(db.size()));
     let findings = check::check(db, progress)?;
     progress.end();
+    sound(findings)
+}
+
+/// Findings short of damage; damage is an error.
+fn sound(findings: Vec<Finding>) -> Result<Vec<Finding>> {
     if findings.iter().any(|finding| finding.severity == Severity::Damage) {
         return Err(Error::Damaged { findings });
     }

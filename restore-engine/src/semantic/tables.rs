@@ -261,7 +261,11 @@ impl Users {
         tables.auth =
             AuthSummary { enabled: self.enabled, users: self.users, roles: self.role_count };
         let complete = self.roles.len() < MAX_NAMES;
-        let missing = self.named.iter().filter(|(role, _)| complete && !self.roles.contains(role));
+        // The role root is built in: etcd gives it whether its row exists or not.
+        let missing = self
+            .named
+            .iter()
+            .filter(|(role, _)| complete && role != ROOT && !self.roles.contains(role));
         let mut told = BTreeSet::new();
         for (role, user) in missing {
             if told.len() >= 20 || !told.insert(role) {
@@ -271,8 +275,7 @@ impl Users {
             let place = place(buckets::AUTH_USERS, Some(user));
             tables.findings.push(kinds::AUTH_ROLE_MISSING.at(place, message));
         }
-        let root = self.root_user && self.root_has_role && self.roles.contains(ROOT);
-        if self.enabled && !root {
+        if self.enabled && !(self.root_user && self.root_has_role) {
             let message = "authentication is on, and no user root has the role root".to_owned();
             tables.findings.push(kinds::AUTH_ROOT_MISSING.at("bucket auth", message));
         }

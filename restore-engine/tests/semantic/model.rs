@@ -151,7 +151,7 @@ impl Store {
         for row in self.rows.iter().filter(|row| row.main <= at) {
             let superseded =
                 row.main <= compact && !keep.is_empty() && !keep.contains(&(row.main, row.sub));
-            if !superseded && !(row.main == compact && row.put.is_none()) {
+            if !(superseded || row.main == compact && row.put.is_none()) {
                 let (key, value) = row.row();
                 bytes.extend(key);
                 bytes.extend(value);

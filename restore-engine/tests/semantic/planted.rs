@@ -14,7 +14,7 @@ use etcdr_schemas::report::{Finding, Level};
 
 use crate::model::{Change, Op, Store, Version};
 use crate::support::victim::{COUNT, FIRST, FLAGS, OVERFLOW, Victim};
-use crate::support::{Row, build, put, with_digest};
+use crate::support::{GOLDEN, Row, build, golden, put, with_digest};
 
 /// A file with a defect, and the manifest that it is held against.
 struct Spoiled {
@@ -517,6 +517,18 @@ fn the_table_has_every_code() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(&format!("\"{code}\"")), "{code} in {file}");
+    }
+}
+
+#[test]
+fn in_real_files_nothing_is_found() {
+    for name in GOLDEN {
+        let examined = examine(golden(name), None, 2, &Hidden).unwrap();
+        assert_eq!(examined.structure.findings, [], "{name}");
+        let semantic = examined.semantic.unwrap();
+        assert_eq!(semantic.findings, [], "{name}");
+        let contents = semantic.contents.unwrap();
+        assert!(contents.live.keys > 0 && !contents.kubernetes, "{name}: {contents:?}");
     }
 }
 

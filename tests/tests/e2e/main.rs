@@ -18,6 +18,7 @@ mod outputs;
 mod rebuilding;
 mod restore_refusals;
 mod round_trip;
+mod semantic;
 mod store_failures;
 
 use std::path::{Path, PathBuf};

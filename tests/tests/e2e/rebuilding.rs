@@ -271,7 +271,7 @@ fn a_kubernetes_store_comes_back_without_lost_api_servers_and_with_a_checklist()
         for (key, value) in [
             ("/registry/minions/node-1", "k8s-node"),
             ("/registry/pods/default/p", "k8s-pod"),
-            ("/registry/secrets/default/s", "k8s:enc:secretbox:v1:key7:xxxx"),
+            ("/registry/secrets/default/s", "k8s:enc:kms:v2:key7:xxxx"),
             ("/registry/leases/kube-node-lease/node-1", "k8s-lease"),
             ("/registry/services/endpoints/default/kubernetes", "k8s-endpoints"),
             ("compact_rev_key", "3"),
@@ -353,7 +353,7 @@ fn flags_that_contradict_one_another_are_refused_before_anything_is_read() {
         (&["--drop-expired", "--taken-at", "yesterday"], "taken-at"),
         (&["--bump-revision", "5"], "--mark-compacted"),
         (&["--bump-revision", "0", "--mark-compacted"], "--bump-revision"),
-        (&["--bump-revision", "-5", "--mark-compacted"], "positive"),
+        (&["--bump-revision", "-5", "--mark-compacted"], "-5"),
         (&["--bump-revision", "9223372036854775807", "--mark-compacted"], "raised"),
         (&["--bump-revision", "99999999999999999999", "--mark-compacted"], "positive"),
         (&["--target-version", "3.8"], "3.7"),
