@@ -210,14 +210,8 @@ fn manifest_rows() -> Vec<Row> {
                 value.as_object_mut().unwrap().remove("previous_manifest_sha256");
             });
         }),
-        Row("snapshot.revision.back", ALL, 3, &[], |at| {
-            let id = at.base.ids[2].clone();
-            let id = format!("{}-r{:020}-{}", &id[..16], 1, &id[39..]);
-            at.rename(2, &id, |value| value["revision"] = json!(1));
-        }),
-        Row("snapshot.cluster.changed", ALL, 3, &[], |at| {
-            at.edit(2, |value| value["cluster_id"] = json!("abc"));
-        }),
+        Row("snapshot.revision.back", ALL, 3, &[], saved_from_another_cluster),
+        Row("snapshot.cluster.changed", ALL, 3, &[], saved_from_another_cluster),
         Row("snapshot.clock.future", ALL, 3, &[], |at| {
             let id = format!("20991231T235959Z{}", &at.base.ids[2][16..]);
             at.rename(2, &id, |value| value["started_at"] = json!("2099-12-31T23:59:59Z"));
@@ -282,6 +276,14 @@ fn report_rows() -> Vec<Row> {
             at.write("default/reports/audits/20260101T000000Z-00000001-0001.json", b"{}");
         }),
     ]
+}
+
+/// A cluster that begins anew saves under the same name.
+fn saved_from_another_cluster(at: &mut Spoilt<'_>) {
+    let cluster = Cluster::new(versions::newest(), 1, &at.root.with_extension("live"));
+    let url = format!("file://{}", at.root.display());
+    let endpoint = cluster.endpoint().to_owned();
+    at.base.place.run(&["--repository", &url, "snapshot", "save", "--endpoints", &endpoint]).ok();
 }
 
 /// A repository that began without encryption and has recipients since.
