@@ -233,13 +233,14 @@ fn every_flipped_byte_is_found_or_harmless_or_the_digests_business() {
     let seen: Vec<_> = all.keys().copied().collect();
     assert_eq!(seen, Kind::ALL, "{all:#?}");
     // What the check lets pass: level `semantic` finds every wrong length and every page that was taken for another,
-    // and nearly every key; values that are still well formed are the digest's business, and said to be.
+    // and nearly every key; what is still well formed is the digest's business, and said to be: values, and keys that
+    // nothing else names, as of a user, of the built-in role, or of a deletion.
     assert_eq!(
         (all[&Kind::LastSize].digest_only, all[&Kind::Child].digest_only),
         (0, 0),
         "{all:#?}"
     );
-    assert!(all[&Kind::Key].digest_only * 20 < all[&Kind::Key].semantic, "{all:#?}");
+    assert!(all[&Kind::Key].digest_only * 10 < all[&Kind::Key].semantic, "{all:#?}");
     assert!(all[&Kind::Value].digest_only > 10_000, "{all:#?}");
 }
 

@@ -668,9 +668,9 @@ fn snapshots_of_an_etcd_that_nobody_knows_yet_are_refused() {
         let row = (key.to_vec(), version.as_bytes().to_vec());
         let mut cluster = vec![];
         if bucket == b"meta" {
-            markers.push(row)
+            markers.push(row);
         } else {
-            cluster.push(row)
+            cluster.push(row);
         }
         markers.sort();
         with_digest(support::build(
