@@ -3,6 +3,7 @@
 //! This crate parses, renders and exits; the work is done by the libraries. Only here are arguments and
 //! environment read, the clock and randomness asked, and text printed.
 
+mod arenas;
 mod commands;
 mod context;
 mod exit;
@@ -22,6 +23,7 @@ use crate::exit::CliError;
 use crate::options::{Global, LogFormat};
 
 fn main() -> process::ExitCode {
+    arenas::bound();
     let cli = Cli::parse();
     start_logging(&cli.global);
     let format = cli.global.output;
