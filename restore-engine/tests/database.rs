@@ -90,8 +90,14 @@ fn hash_kv_is_what_the_servers_reported() {
         ("busy-3.4.23.db", 53, 6, 3_840_923_075),
         ("busy-3.5.30.db", 20, 6, 3_471_906_595),
         ("busy-3.5.30.db", 53, 6, 2_223_792_392),
+        ("compacted-3.6.14.db", 7, 6, 1_787_867_249),
+        ("compacted-3.6.14.db", 12, 6, 1_877_774_896),
+        ("busy-3.6.14.db", 20, 6, 543_906_754),
+        ("busy-3.6.14.db", 53, 6, 1_271_933_391),
+        ("busy-3.7.1.db", 20, 6, 1_608_297_815),
+        ("busy-3.7.1.db", 53, 6, 1_531_258_939),
     ];
-    for name in ["history-3.4.23.db", "history-3.5.30.db"] {
+    for name in ["history-3.4.23.db", "history-3.5.30.db", "history-3.7.1.db"] {
         cases.extend(HISTORY.map(|(revision, hash)| (name, revision, -1, hash)));
     }
     for (name, revision, compact, hash) in cases {
@@ -129,6 +135,9 @@ fn facts_are_read_out_of_the_bytes() {
     let busy = facts(&open("busy-3.5.30.db")).unwrap();
     assert_eq!((busy.revision, busy.compact_revision), (Revision(53), Some(Revision(6))));
     assert!(busy.raft_term.is_some());
+    for (name, version) in [("busy-3.6.14.db", "3.6.0"), ("busy-3.7.1.db", "3.7.0")] {
+        assert_eq!(facts(&open(name)).unwrap().storage_version.as_deref(), Some(version), "{name}");
+    }
 }
 
 #[test]

@@ -197,7 +197,14 @@ fn the_same_plan_gives_the_same_bytes() {
 
 #[test]
 fn every_golden_snapshot_and_every_form_of_it_restores() {
-    for name in ["busy-3.4.23.db", "busy-3.5.30.db", "compacted-3.4.23.db", "history-3.5.30.db"] {
+    for name in [
+        "busy-3.4.23.db",
+        "busy-3.5.30.db",
+        "busy-3.6.14.db",
+        "busy-3.7.1.db",
+        "compacted-3.4.23.db",
+        "history-3.5.30.db",
+    ] {
         let file = golden(name);
         let raw = &file[..file.len() - 32];
         let mut grown = raw.to_vec();

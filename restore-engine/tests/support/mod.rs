@@ -126,10 +126,14 @@ pub(crate) fn golden(name: &str) -> Vec<u8> {
 }
 
 /// The files that real servers wrote.
-pub(crate) const GOLDEN: [&str; 5] = [
+pub(crate) const GOLDEN: [&str; 9] = [
     "history-3.4.23.db",
     "compacted-3.4.23.db",
     "busy-3.4.23.db",
     "history-3.5.30.db",
     "busy-3.5.30.db",
+    "compacted-3.6.14.db",
+    "busy-3.6.14.db",
+    "history-3.7.1.db",
+    "busy-3.7.1.db",
 ];
