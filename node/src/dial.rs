@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
@@ -74,11 +74,11 @@ impl Dialer {
     pub(crate) async fn dial(self) -> io::Result<TokioIo<Box<dyn Stream>>> {
         self.verdict.set(None);
         let stream: Box<dyn Stream> = match &self.target.socket {
-            Some(path) => Box::new(buffered(UnixStream::connect(path).await?)),
+            Some(path) => Box::new(UnixStream::connect(path).await?),
             None => {
                 let stream = TcpStream::connect((self.target.host(), self.target.port())).await?;
                 stream.set_nodelay(true)?;
-                Box::new(buffered(stream))
+                Box::new(stream)
             }
         };
         let Some((connector, name)) = self.tls else { return Ok(TokioIo::new(stream)) };
@@ -87,15 +87,6 @@ impl Dialer {
         })?;
         Ok(TokioIo::new(Box::new(Watched { stream, verdict: self.verdict, broken: None })))
     }
-}
-
-/// Bytes that are taken from the socket at once.
-const READ_AHEAD: usize = 256 << 10;
-
-/// HTTP/2 asks for 8 KiB at a time. A snapshot is a gigabyte: a system call and a wake-up for each of them cost
-/// more than the copy out of a buffer.
-fn buffered<S: AsyncRead>(stream: S) -> BufReader<S> {
-    BufReader::with_capacity(READ_AHEAD, stream)
 }
 
 /// A TLS stream that notes the peer's verdict before the error is passed on.
