@@ -3,7 +3,7 @@
 //!
 //! Included by the tests of each crate. `ETCDR_TEST_ROUNDS=100` runs a hundred times as many inputs. A body that
 //! panics, hangs, or takes memory beyond the bound fails the test, which says how to run that one input again.
-#![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(dead_code, unused_macros, reason = "each test binary uses its own part of this")]
 #![allow(
     clippy::print_stderr,
     clippy::unwrap_used,
@@ -26,6 +26,17 @@ pub(crate) struct Target {
     pub(crate) fix: fn(&mut Vec<u8>),
     /// Inputs of one round.
     pub(crate) inputs: u64,
+}
+
+/// A test for each body: its module, how to mend its checksums, and inputs of one round.
+macro_rules! targets {
+    ($($name:ident: $fix:expr, $inputs:literal;)*) => { $(
+        #[test]
+        fn $name() {
+            let name = stringify!($name);
+            $crate::bounded::bounded($crate::bounded::Target { name, run: $name::run, fix: $fix, inputs: $inputs });
+        }
+    )* };
 }
 
 /// No checksum hides anything.

@@ -24,7 +24,7 @@ mod error;
 const MAX_WORKERS: usize = 4;
 
 /// What to do when a level finds damage.
-const USE_ANOTHER: &str =
+pub const USE_ANOTHER: &str =
     "Take a new snapshot now. To restore, use another one: `etcdr snapshot list`.";
 
 const fn damaged(code: &'static str) -> Kind {

@@ -3,6 +3,7 @@
 
 #[path = "../../fuzz/bodies/archive.rs"]
 mod archive;
+#[macro_use]
 #[path = "../../fuzz/bounded.rs"]
 mod bounded;
 #[path = "../../fuzz/bodies/image.rs"]
@@ -15,21 +16,11 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use bounded::{Target, nothing_to_fix};
+use bounded::nothing_to_fix;
 use etcdr_repository::{Identities, Recipients, SealOptions};
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use support::{Keys, init, noise, save, text};
-
-macro_rules! targets {
-    ($($name:ident: $fix:expr, $inputs:literal;)*) => { $(
-        #[test]
-        fn $name() {
-            let name = stringify!($name);
-            bounded::bounded(Target { name, run: $name::run, fix: $fix, inputs: $inputs });
-        }
-    )* };
-}
 
 targets! {
     archive: archive::fix, 2000;

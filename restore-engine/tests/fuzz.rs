@@ -2,6 +2,7 @@
 
 #[path = "../../fuzz/bodies/bolt.rs"]
 mod bolt;
+#[macro_use]
 #[path = "../../fuzz/bounded.rs"]
 mod bounded;
 #[path = "../../fuzz/bodies/initial_cluster.rs"]
@@ -15,17 +16,7 @@ mod snap;
 #[path = "../../fuzz/bodies/wal.rs"]
 mod wal;
 
-use bounded::{Target, nothing_to_fix};
-
-macro_rules! targets {
-    ($($name:ident: $fix:expr, $inputs:literal;)*) => { $(
-        #[test]
-        fn $name() {
-            let name = stringify!($name);
-            bounded::bounded(Target { name, run: $name::run, fix: $fix, inputs: $inputs });
-        }
-    )* };
-}
+use bounded::nothing_to_fix;
 
 targets! {
     bolt: bolt::fix, 3000;

@@ -92,7 +92,7 @@ impl Args {
         say_findings(&report.findings);
         if !report.ok {
             output::say(" safe: Looking changed nothing; other snapshots are not affected.");
-            output::say(format!(" next: {NEXT}"));
+            output::say(format!(" next: {}", verify::USE_ANOTHER));
         }
         // A file has no manifest and is no stored object: those levels are not told of it.
         let from = if self.file.is_some() { Level::Content } else { Level::Manifest };
@@ -100,8 +100,6 @@ impl Args {
         Ok(code)
     }
 }
-
-const NEXT: &str = "Take a new snapshot now. To restore, use another one: `etcdr snapshot list`.";
 
 /// Each finding, and once for several of a kind what to do about it.
 fn say_findings(findings: &[Finding]) {

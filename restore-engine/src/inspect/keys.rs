@@ -5,13 +5,14 @@
 //! report says so. With a million keys or so in the sample they are right to a fraction of a percent.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 use etcdr_schemas::Revision;
 use etcdr_schemas::report::inspect::KeyFacts;
 
 use super::prefixes::{Counts, Id};
 use super::reader::{Leaf, Note};
+use crate::mvcc::fingerprint::Through;
 
 /// Keys in the table: as many as 2^21 slots hold, 80 MiB.
 pub(super) const TABLE: usize = (1 << 21) / 8 * 7 - 1;
@@ -26,26 +27,6 @@ struct Newest {
     size: u32,
     prefix: Id,
     deletes: bool,
-}
-
-/// Hands a fingerprint through: it is a hash already.
-#[derive(Debug, Default)]
-struct Through(u64);
-
-impl Hasher for Through {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
 }
 
 /// What is known of the rows so far.

@@ -6,25 +6,10 @@
 
 use std::collections::HashMap;
 
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Fingerprint, MAX_SPLITS, Part};
 
 /// Keys in the table: just as many as do not make it grow past 2^18 slots, 9 MiB.
 pub(crate) const TABLE: usize = (1 << 18) / 8 * 7 - 1;
-/// Splits of the table; more would be 2^32 passes.
-const MAX_SPLITS: u32 = 32;
-
-/// The keys whose fingerprints end in these bits.
-#[derive(Debug, Clone, Copy)]
-struct Part {
-    bits: u32,
-    value: u64,
-}
-
-impl Part {
-    const fn holds(self, fingerprint: Fingerprint) -> bool {
-        fingerprint.part & ((1 << self.bits) - 1) == self.value
-    }
-}
 
 /// Finds the attached keys, pass by pass.
 #[derive(Debug)]
@@ -37,8 +22,7 @@ pub(crate) struct Attached {
 
 impl Attached {
     pub(crate) fn new(capacity: usize) -> Self {
-        let part = Part { bits: 0, value: 0 };
-        Self { table: HashMap::new(), part, todo: Vec::new(), capacity }
+        Self { table: HashMap::new(), part: Part::ALL, todo: Vec::new(), capacity }
     }
 
     /// Takes a row, in order: its key, and its lease when that matters. False when there are too many keys

@@ -95,6 +95,44 @@ impl State {
     }
 }
 
+/// Halvings of what a table is responsible for; more would be 2^32 passes.
+pub(super) const MAX_SPLITS: u32 = 32;
+
+/// The keys whose fingerprints end in these bits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    pub(super) bits: u32,
+    pub(super) value: u64,
+}
+
+impl Part {
+    pub(super) const ALL: Self = Self { bits: 0, value: 0 };
+
+    pub(super) const fn holds(self, print: Fingerprint) -> bool {
+        print.part & ((1 << self.bits) - 1) == self.value
+    }
+}
+
+/// Hands a fingerprint through: it is a hash already.
+#[derive(Debug, Default)]
+pub(crate) struct Through(u64);
+
+impl std::hash::Hasher for Through {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::hash::{DefaultHasher, Hasher};

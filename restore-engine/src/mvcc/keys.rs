@@ -6,15 +6,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::fingerprint::{Fingerprint, SHARDS};
+use super::fingerprint::{Fingerprint, MAX_SPLITS, Part, SHARDS, Through};
 use crate::bolt::sweep::on_threads;
 use crate::{Error, Result};
 
-/// Halvings of a shard; more would be 2^32 passes.
-const MAX_SPLITS: u32 = 32;
 /// Rows that are not worth a thread.
 const FEW: usize = 4096;
 
@@ -79,41 +77,6 @@ impl Judge for NoJudge {
     fn next(&self, (): &mut (), _: Option<&Last<()>>, _: &Row<()>) {}
     fn end(&self, (): &mut (), _: &Last<()>) {}
     fn add(&self, (): &mut (), (): ()) {}
-}
-
-/// The keys whose fingerprints end in these bits.
-#[derive(Debug, Clone, Copy)]
-struct Part {
-    bits: u32,
-    value: u64,
-}
-
-impl Part {
-    const ALL: Self = Self { bits: 0, value: 0 };
-
-    const fn holds(self, print: Fingerprint) -> bool {
-        print.part & ((1 << self.bits) - 1) == self.value
-    }
-}
-
-/// Hands a fingerprint through: it is a hash already.
-#[derive(Debug, Default)]
-pub(crate) struct Through(u64);
-
-impl Hasher for Through {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
 }
 
 /// Up to which revisions rows are told apart.
