@@ -8,7 +8,9 @@
 mod agreement;
 pub mod audit;
 pub mod capture;
+pub mod command;
 mod error;
+pub mod event;
 pub mod import;
 pub mod inspect;
 mod pour;

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod revision;
 pub mod version;
 
+pub mod config;
 pub mod manifest;
 pub mod report;
 pub mod repository;
@@ -16,6 +17,7 @@ pub mod repository;
 pub mod diagnose;
 pub mod progress;
 pub mod read_at;
+pub mod units;
 
 pub mod pb;
 

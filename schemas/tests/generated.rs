@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use etcdr_schemas::config::Config;
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{self, Named, Report};
 use etcdr_schemas::repository::RepositoryInfo;
@@ -45,6 +46,7 @@ fn report_schema<T: JsonSchema + Named>() {
 #[test]
 fn json_schemas_match_their_types() {
     schema::<Manifest>("json/manifest.v1.json");
+    schema::<Config>("json/config.v1.json");
     schema::<RepositoryInfo>("json/repository.v1.json");
     report_schema::<report::InitReport>();
     report_schema::<report::KeygenReport>();
