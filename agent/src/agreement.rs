@@ -24,7 +24,7 @@ pub(crate) struct MemberHash {
 }
 
 /// What follows from the answers.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Verdict {
     /// For the manifest; absent when nobody answered.
     pub(crate) hash_kv: Option<HashKv>,
@@ -32,6 +32,80 @@ pub(crate) struct Verdict {
     pub(crate) suspect: Vec<String>,
     /// Things to know that do not taint it.
     pub(crate) warnings: Vec<String>,
+    /// The sides: members that gave the same comparable answer, the largest first.
+    sides: Vec<Side>,
+}
+
+/// Members that gave the same answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Side {
+    hash: MemberHash,
+    members: Vec<MemberId>,
+}
+
+impl Verdict {
+    /// Whether more than half of the comparable answers are the same.
+    pub(crate) fn has_majority(&self) -> bool {
+        let all: usize = self.sides.iter().map(|side| side.members.len()).sum();
+        self.sides.first().is_some_and(|side| side.members.len() * 2 > all)
+    }
+
+    /// From which members to save: the majority, or each side where there is none, that of `own` first. Nothing was
+    /// compared: no choice.
+    pub(crate) fn sources(&self, own: MemberId) -> Vec<Vec<MemberId>> {
+        let all = self.sides.iter().map(|side| side.members.clone());
+        if self.has_majority() {
+            return all.take(1).collect();
+        }
+        let (mine, others): (Vec<_>, Vec<_>) = all.partition(|members| members.contains(&own));
+        mine.into_iter().chain(others).collect()
+    }
+
+    /// The same answers, where `source` is the member whose data is saved.
+    pub(crate) fn seen_from(&self, source: MemberId) -> Self {
+        let mut other = self.clone();
+        let Some(hash_kv) = &mut other.hash_kv else { return other };
+        // Without a majority, the side that is saved is the one that "agrees".
+        if let Some(side) = self.sides.iter().find(|side| side.members.contains(&source)) {
+            let others = self.sides.iter().filter(|other| *other != side);
+            hash_kv.hash = side.hash.hash;
+            hash_kv.agreed = side.members.clone();
+            hash_kv.dissented = others.flat_map(Side::dissents).collect();
+        }
+        other.suspect = self.suspicion(hash_kv.revision, source);
+        other
+    }
+
+    /// Reasons to look before trusting a snapshot of `source`: a member holds other data than the majority that is saved,
+    /// the source is on the smaller side, or no side is larger.
+    fn suspicion(&self, revision: Revision, source: MemberId) -> Vec<String> {
+        let majority = self.has_majority();
+        let Some((first, others)) = self.sides.split_first().filter(|(_, rest)| !rest.is_empty())
+        else {
+            return Vec::new();
+        };
+        if majority && first.members.contains(&source) {
+            let dissents = others.iter().flat_map(Side::dissents);
+            return dissents.map(|dissent| dissent_sentence(revision, &dissent)).collect();
+        }
+        let why = if majority { "unlike the majority" } else { "and there is no majority" };
+        let told = self.sides.iter().map(|side| {
+            let names = side.members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            format!("{names}: {}", side.hash.hash)
+        });
+        let told = told.collect::<Vec<_>>().join("; ");
+        vec![format!(
+            "HashKV at revision {revision}: member {source}, the source of this snapshot, holds other data than \
+             others, {why} ({told})"
+        )]
+    }
+}
+
+impl Side {
+    fn dissents(&self) -> impl Iterator<Item = Dissent> {
+        let hash = self.hash.hash;
+        self.members.iter().map(move |member| Dissent { member_id: *member, hash })
+    }
 }
 
 /// Weighs the answers at `revision`; `source` is the member whose data is being saved.
@@ -50,23 +124,30 @@ pub(crate) fn weigh(revision: Revision, source: MemberId, answers: &[Answer]) ->
         let warnings = vec![format!("no member answered HashKV at revision {revision}")];
         return Verdict { warnings, ..Verdict::default() };
     };
-    let agreed = votes.remove(&winner).unwrap_or_default();
-    let mut dissented = Vec::new();
-    for (other, members) in votes {
-        for member_id in members {
-            if other.compact_revision == winner.compact_revision {
-                dissented.push(Dissent { member_id, hash: other.hash });
-            } else {
-                let reason = format!("compacted at {}, not comparable", other.compact_revision);
-                unknown.push(Unasked { member_id, reason });
-            }
+    let mut sides = vec![Side { hash: winner, members: votes.remove(&winner).unwrap_or_default() }];
+    for (hash, members) in votes {
+        if hash.compact_revision == winner.compact_revision {
+            sides.push(Side { hash, members });
+        } else {
+            let reason = format!("compacted at {}, not comparable", hash.compact_revision);
+            let unasked = |member_id| Unasked { member_id, reason: reason.clone() };
+            unknown.extend(members.into_iter().map(unasked));
         }
     }
+    let agreed = sides.first().map(|side| side.members.clone()).unwrap_or_default();
+    let dissented: Vec<_> = sides.iter().skip(1).flat_map(Side::dissents).collect();
     let warnings = unknown.iter().map(unasked_sentence).collect();
-    let suspect = suspicion(revision, source, &agreed, &dissented);
     let MemberHash { compact_revision, hash } = winner;
     let hash_kv = HashKv { revision, compact_revision, hash, agreed, dissented, unknown };
-    Verdict { hash_kv: Some(hash_kv), suspect, warnings }
+    let verdict = Verdict { hash_kv: Some(hash_kv), suspect: Vec::new(), warnings, sides };
+    verdict.seen_from(source)
+}
+
+fn dissent_sentence(revision: Revision, dissent: &Dissent) -> String {
+    format!(
+        "HashKV at revision {revision}: member {} has {}, unlike the majority, whose data is in this snapshot",
+        dissent.member_id, dissent.hash
+    )
 }
 
 /// The value with most votes; between equals, the source's own.
@@ -79,27 +160,6 @@ fn winner(votes: &BTreeMap<MemberHash, Vec<MemberId>>, source: MemberId) -> Opti
 
 fn unasked_sentence(member: &Unasked) -> String {
     format!("member {} was not compared: {}", member.member_id, member.reason)
-}
-
-fn suspicion(
-    revision: Revision,
-    source: MemberId,
-    agreed: &[MemberId],
-    dissented: &[Dissent],
-) -> Vec<String> {
-    dissented
-        .iter()
-        .map(|dissent| {
-            let whose =
-                if dissent.member_id == source { ", the source of this snapshot," } else { "" };
-            format!(
-                "HashKV at revision {revision}: member {}{whose} has {}, unlike {} other member(s)",
-                dissent.member_id,
-                dissent.hash,
-                agreed.len()
-            )
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -127,20 +187,33 @@ mod tests {
         let answers = [answer(1, 4, 77), answer(2, 4, 78), answer(3, 4, 77)];
         let verdict = weigh(Revision(9), MemberId(2), &answers);
         let hash_kv = verdict.hash_kv.unwrap();
-        assert_eq!(hash_kv.hash, 77);
-        assert_eq!(hash_kv.dissented, [Dissent { member_id: MemberId(2), hash: 78 }]);
-        assert!(
-            verdict.suspect[0].contains("the source of this snapshot"),
-            "{:?}",
-            verdict.suspect
-        );
+        assert_eq!(hash_kv.hash, 78, "what is saved is what agrees with the source");
+        assert_eq!(hash_kv.dissented.len(), 2);
+        assert!(verdict.suspect[0].contains("unlike the majority"), "{:?}", verdict.suspect);
     }
 
     #[test]
-    fn one_against_one_is_suspect() {
-        let verdict = weigh(Revision(9), MemberId(1), &[answer(1, -1, 1), answer(2, -1, 2)]);
-        assert_eq!(verdict.hash_kv.unwrap().hash, 1);
-        assert_eq!(verdict.suspect.len(), 1);
+    fn the_majority_is_the_source_and_the_dissenter_is_named() {
+        let answers = [answer(1, 4, 77), answer(2, 4, 78), answer(3, 4, 77)];
+        let verdict = weigh(Revision(9), MemberId(2), &answers);
+        assert_eq!(verdict.sources(MemberId(2)), [[MemberId(1), MemberId(3)]]);
+        let good = verdict.seen_from(MemberId(3));
+        let hash_kv = good.hash_kv.as_ref().unwrap();
+        assert_eq!((hash_kv.hash, hash_kv.agreed.len()), (77, 2));
+        assert_eq!(hash_kv.dissented, [Dissent { member_id: MemberId(2), hash: 78 }]);
+        assert!(good.suspect[0].contains("member 2 has 78, unlike the majority"), "{good:?}");
+    }
+
+    #[test]
+    fn without_a_majority_both_sides_are_saved_and_suspect() {
+        let verdict = weigh(Revision(9), MemberId(2), &[answer(1, -1, 1), answer(2, -1, 2)]);
+        assert!(!verdict.has_majority());
+        assert_eq!(verdict.sources(MemberId(2)), [[MemberId(2)], [MemberId(1)]]);
+        for (member, hash) in [(1, 1), (2, 2)] {
+            let side = verdict.seen_from(MemberId(member));
+            assert_eq!(side.hash_kv.unwrap().hash, hash);
+            assert!(side.suspect[0].contains("no majority"), "{:?}", side.suspect);
+        }
     }
 
     #[test]

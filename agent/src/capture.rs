@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use etcdr_node::{Client, ConnectOptions, Error as NodeError};
+use etcdr_node::ConnectOptions;
 use etcdr_repository::{Repository, SealOptions, SigningKey};
 use etcdr_restore_engine::snapshot::ImageFacts;
-use etcdr_schemas::manifest::{self, Alarm, Kind, Manifest, Member, Source as ManifestSource};
-use etcdr_schemas::{ClusterName, MemberId, Progress, Revision};
-use futures_util::future::join_all;
+use etcdr_schemas::claim::Trigger;
+use etcdr_schemas::manifest::{self, Kind, Manifest, Source as ManifestSource};
+use etcdr_schemas::{ClusterName, MemberId, Progress, Revision, SnapshotId};
+use tokio::time::Instant;
 
 use crate::Error;
-use crate::agreement::{self, Answer, MemberHash, Verdict};
+use crate::agreement::Verdict;
+use crate::event::Stages;
+use crate::health::{self, Health};
 use crate::pour::{self, Poured, Target};
 use crate::source::{self, Source};
 
@@ -32,6 +35,8 @@ pub struct SaveRequest {
     pub nonce: u32,
     /// Version recorded in the manifest.
     pub tool_version: String,
+    /// What the snapshot is taken for, where it is not taken by hand.
+    pub trigger: Option<Trigger>,
 }
 
 /// A snapshot that exists.
@@ -41,150 +46,200 @@ pub struct Saved {
     pub manifest: Manifest,
     /// Things that a person should look at; the manifest's `suspect` reasons among them.
     pub warnings: Vec<String>,
+    /// How long each stage took.
+    pub stages: Stages,
 }
 
 /// Asks for the time: a parameter, so that captures can be tested.
 pub type Clock = dyn Fn() -> DateTime<Utc> + Send + Sync;
 
-/// Longest wait for a member other than the source: one that is down must not hold up the backup.
-const PEER_PATIENCE: Duration = Duration::from_secs(3);
-
-/// Takes one full snapshot. When this returns `Ok`, and only then, the snapshot exists.
+/// Takes one full snapshot, of the member that is asked when its data agrees with that of the others.
+///
+/// Of several members, HashKV is compared first. Where a majority disagrees with the chosen member, one of the majority
+/// is saved in its place. Where there is no majority, one snapshot of each side is taken and marked suspect; the
+/// first that is returned is that of the chosen member. `before_commit` is asked right before a manifest is
+/// written: its refusal means that none is, and it may give a time after which it must not be written any more.
+///
+/// When this returns `Ok`, and only then, the snapshots exist.
 ///
 /// # Errors
-/// [`Error`]; no manifest was written.
+/// [`Error`]; no manifest was written, or, where there is no majority, not that of every side.
 pub async fn save(
     repository: &Repository,
     request: SaveRequest,
     clock: &Clock,
     progress: &Arc<dyn Progress>,
-) -> Result<Saved, Error> {
-    let started_at = clock();
-    let source = source::choose(request.endpoints).await?;
-    let health = examine(&source).await?;
-    let stream = source.client.snapshot(request.stall_timeout).await?;
-    progress.begin("saving", Some(stream.total()));
-    let target = Target {
+    before_commit: impl AsyncFn(SnapshotId) -> Result<Option<Duration>, Error>,
+) -> Result<Vec<Saved>, Error> {
+    let began = Instant::now();
+    let source = source::choose(request.endpoints.clone()).await?;
+    let health = health::examine(&source).await?;
+    let examine = began.elapsed();
+    let mut run = Run {
         repository,
-        cluster: &request.cluster,
-        seal: request.seal,
-        started_at,
-        nonce: request.nonce,
+        request: &request,
+        clock,
+        progress,
+        health: &health,
+        stages: Stages { examine, ..Stages::default() },
     };
-    // HashKV is asked at a revision that was fixed before the stream began, so asking it alongside gives
-    // the same answer as asking before, without holding up the capture.
-    let (poured, verdict) =
-        tokio::join!(pour::pour(target, stream, progress), agreement_of(&source, &health));
-    let Poured { id, proven, scanned } = poured?;
-    let facts = scanned.facts;
-    let suspect = suspicions(&health, &verdict, facts.revision);
-    let mut warnings = health.warnings.clone();
-    warnings.extend(suspect.iter().chain(&verdict.warnings).cloned());
-    let manifest = Manifest {
-        format: manifest::FORMAT,
-        kind: Kind::Full,
-        id,
-        cluster: request.cluster,
-        cluster_id: Some(source.status.cluster_id),
-        members: health.members,
-        source: source_entry(&source, &facts),
-        revision: facts.revision,
-        compact_revision: facts.compact_revision,
-        raft_term: facts.raft_term,
-        raft_index: facts.raft_index,
-        db_size: facts.db_size,
-        db_size_in_use: Some(source.status.db_size_in_use),
-        started_at,
-        finished_at: clock(),
-        image: proven.describe(scanned.plain_sha256),
-        hash_kv: verdict.hash_kv,
-        alarms: health.alarms,
-        suspect,
-        tool_version: request.tool_version,
-        previous_manifest_sha256: None,
-        extra: serde_json::Map::new(),
-    };
-    let manifest = repository.commit(manifest, request.signing_key.as_ref()).await?;
-    Ok(Saved { manifest, warnings })
-}
-
-/// What is known of the cluster before the capture.
-struct Health {
-    members: Vec<Member>,
-    alarms: Vec<Alarm>,
-    /// The linearizable revision, or the source's own where there is no quorum.
-    revision: Revision,
-    quorum: bool,
-    warnings: Vec<String>,
-}
-
-/// Asks for members, alarms and the linearizable revision. A cluster without quorum is saved all the same:
-/// that may be the last chance to.
-async fn examine(source: &Source) -> Result<Health, Error> {
-    let mut warnings: Vec<String> =
-        source.status.errors.iter().map(|error| format!("etcd reports: {error}")).collect();
-    let linearizable = match source.status.leader {
-        Some(_) => source.client.current_revision().await.ok(),
-        None => None,
-    };
-    let members = source.client.member_list(linearizable.is_some()).await?;
-    let alarms = source.client.alarms().await?;
-    for alarm in &alarms {
-        warnings.push(format!("member {} has alarm {}", alarm.member_id, alarm.kind));
+    if health.members.len() < 2 {
+        // Nothing depends on the answer but the record. HashKV is asked at a revision that was fixed before the
+        // stream began, so asking it alongside gives the same answer and does not hold up the capture.
+        let image = run.pour(&source, 0);
+        let (image, verdict) = tokio::join!(image, health::agreement_of(&source, &health));
+        return Ok(vec![run.record(image?, &source, verdict, &before_commit).await?]);
     }
-    Ok(Health {
-        members,
-        alarms,
-        revision: linearizable.unwrap_or(source.status.revision),
-        quorum: linearizable.is_some(),
-        warnings,
-    })
+    let asked = Instant::now();
+    let verdict = health::agreement_of(&source, &health).await;
+    run.stages.agreement = asked.elapsed();
+    let mut saved = Vec::new();
+    for (turn, (source, verdict)) in sides(source, &health, verdict).await.into_iter().enumerate() {
+        let image = run.pour(&source, turn).await?;
+        saved.push(run.record(image, &source, verdict, &before_commit).await?);
+    }
+    Ok(saved)
 }
 
-/// HashKV of all members at the revision of `health`.
-async fn agreement_of(source: &Source, health: &Health) -> Verdict {
+/// For whoever does not contend with others.
+const NO_LIMIT: Duration = Duration::from_secs(86_400);
+
+/// Most sides of a cluster without majority that are saved.
+const MAX_SIDES: usize = 3;
+
+/// The members to save from: one, or one of each side where there is no majority.
+async fn sides(source: Source, health: &Health, verdict: Verdict) -> Vec<(Source, Verdict)> {
     let own = source.status.member_id;
-    let others = health.members.iter().filter(|member| member.id != own);
-    let (mut answers, mine) = tokio::join!(
-        join_all(others.map(|member| ask_peer(member, &source.options, health.revision))),
-        ask(&source.client, own, health.revision)
-    );
-    answers.push(mine);
-    answers.sort_by_key(|answer| answer.member);
-    agreement::weigh(health.revision, own, &answers)
-}
-
-async fn ask_peer(member: &Member, options: &ConnectOptions, revision: Revision) -> Answer {
-    let mut reason = "it advertises no client URL".to_owned();
-    for url in &member.client_urls {
-        let mut options = options.at(url);
-        options.dial_timeout = options.dial_timeout.min(PEER_PATIENCE);
-        match Client::connect(&options).await {
-            Ok(client) => return ask(&client, member.id, revision).await,
-            Err(error) => reason = error.to_string(),
+    let wanted = verdict.sources(own);
+    let mut sides = Vec::new();
+    for members in wanted.into_iter().take(MAX_SIDES).filter(|members| !members.contains(&own)) {
+        match reach_one(&members, health, &source.options).await {
+            Ok(other) => {
+                let verdict = verdict.seen_from(other.status.member_id);
+                sides.push((other, verdict));
+            }
+            Err(reason) => tracing::warn!(%reason, "cannot save the other side's data"),
         }
     }
-    Answer { member: member.id, result: Err(reason) }
+    // A majority that cannot be streamed from is no reason to have nothing: what there is, is marked suspect.
+    if sides.is_empty() || !verdict.has_majority() {
+        sides.insert(0, (source, verdict));
+    }
+    sides
 }
 
-async fn ask(client: &Client, member: MemberId, revision: Revision) -> Answer {
-    let mut tries = 0;
-    let result = loop {
-        match client.hash_kv(Some(revision)).await {
-            Ok(hash) => {
-                break Ok(MemberHash { compact_revision: hash.compact_revision, hash: hash.hash });
+/// Connects to the first of some members that answers, and waits until it has what the cluster has.
+async fn reach_one(
+    members: &[MemberId],
+    health: &Health,
+    options: &ConnectOptions,
+) -> Result<Source, String> {
+    let mut reason = "no such member".to_owned();
+    for member in health.members.iter().filter(|member| members.contains(&member.id)) {
+        let reached = async {
+            let (client, options) = health::reach(member, options).await?;
+            let status = client.status().await.map_err(|error| error.to_string())?;
+            if health.quorum {
+                client.current_revision().await.map_err(|error| error.to_string())?;
             }
-            // A follower may be an instant behind the revision that the leader told.
-            Err(NodeError::Revision { message, .. })
-                if message.contains("future") && tries < 20 =>
-            {
-                tries += 1;
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Err(error) => break Err(error.to_string()),
+            Ok::<_, String>(Source { client, options, status })
+        };
+        match reached.await {
+            Ok(source) => return Ok(source),
+            Err(error) => reason = error,
         }
-    };
-    Answer { member, result }
+    }
+    Err(reason)
+}
+
+/// One run of a save, which may take more than one snapshot.
+struct Run<'a> {
+    repository: &'a Repository,
+    request: &'a SaveRequest,
+    clock: &'a Clock,
+    progress: &'a Arc<dyn Progress>,
+    health: &'a Health,
+    stages: Stages,
+}
+
+/// Bytes that are stored and proven.
+struct Image {
+    poured: Poured,
+    started_at: DateTime<Utc>,
+}
+
+impl Run<'_> {
+    /// Stores the bytes of one member. `turn` tells the snapshots of one run apart.
+    async fn pour(&self, source: &Source, turn: usize) -> Result<Image, Error> {
+        let started_at = (self.clock)();
+        let stream = source.client.snapshot(self.request.stall_timeout).await?;
+        self.progress.begin("saving", Some(stream.total()));
+        let turn = u32::try_from(turn).unwrap_or(u32::MAX);
+        let target = Target {
+            repository: self.repository,
+            cluster: &self.request.cluster,
+            seal: self.request.seal.clone(),
+            started_at,
+            nonce: self.request.nonce.wrapping_add(turn),
+        };
+        let poured = pour::pour(target, stream, self.progress).await?;
+        Ok(Image { poured, started_at })
+    }
+
+    /// Writes the manifest.
+    async fn record(
+        &self,
+        image: Image,
+        source: &Source,
+        verdict: Verdict,
+        before_commit: &impl AsyncFn(SnapshotId) -> Result<Option<Duration>, Error>,
+    ) -> Result<Saved, Error> {
+        let Image { poured: Poured { id, proven, scanned, timing }, started_at } = image;
+        let (health, facts) = (self.health, scanned.facts);
+        let suspect = suspicions(health, &verdict, facts.revision);
+        let mut warnings = health.warnings.clone();
+        warnings.extend(suspect.iter().chain(&verdict.warnings).cloned());
+        let manifest = Manifest {
+            format: manifest::FORMAT,
+            kind: Kind::Full,
+            id,
+            cluster: self.request.cluster.clone(),
+            cluster_id: Some(source.status.cluster_id),
+            members: health.members.clone(),
+            source: source_entry(source, &facts),
+            revision: facts.revision,
+            compact_revision: facts.compact_revision,
+            raft_term: facts.raft_term,
+            raft_index: facts.raft_index,
+            db_size: facts.db_size,
+            db_size_in_use: Some(source.status.db_size_in_use),
+            started_at,
+            finished_at: (self.clock)(),
+            image: proven.describe(scanned.plain_sha256),
+            hash_kv: verdict.hash_kv,
+            alarms: health.alarms.clone(),
+            suspect,
+            trigger: self.request.trigger.clone(),
+            tool_version: self.request.tool_version.clone(),
+            previous_manifest_sha256: None,
+            extra: serde_json::Map::new(),
+        };
+        let began = Instant::now();
+        let limit = match before_commit(id).await {
+            Ok(limit) => limit.unwrap_or(NO_LIMIT),
+            Err(error) => {
+                // Whoever may commit has an image of their own; this one is nobody's.
+                let _ = self.repository.discard(proven).await;
+                return Err(error);
+            }
+        };
+        let commit = self.repository.commit(manifest, self.request.signing_key.as_ref());
+        let manifest = tokio::time::timeout(limit, commit)
+            .await
+            .map_err(|_| Error::CommitUnsure { id, limit })??;
+        let stages = Stages { commit: began.elapsed(), ..timing.into_stages(self.stages) };
+        Ok(Saved { manifest, warnings, stages })
+    }
 }
 
 /// Reasons not to trust the snapshot.

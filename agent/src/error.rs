@@ -1,8 +1,11 @@
 //! Why no snapshot was made.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use etcdr_schemas::{Diagnose, ExitCode};
+use chrono::{DateTime, Utc};
+use etcdr_schemas::config::Problem;
+use etcdr_schemas::{Diagnose, ExitCode, SnapshotId};
 
 /// Why no snapshot was made. Every variant means: no manifest was written.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,42 @@ pub enum Error {
     /// No endpoint was given.
     #[error("no etcd endpoint was given")]
     NoEndpoint,
+    /// Another agent holds the tick that was worked on.
+    #[error("another agent took over the tick {tick} of schedule {schedule}")]
+    ClaimLost {
+        /// The schedule.
+        schedule: String,
+        /// The time that it named.
+        tick: DateTime<Utc>,
+    },
+    /// The store did not say in time whether the tick is still held.
+    #[error("the store did not say within {limit:?} whether the claim still holds")]
+    ClaimUnsure {
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// The manifest may or may not have been written.
+    #[error("the store did not answer within {limit:?} whether the manifest of {id} was written")]
+    CommitUnsure {
+        /// The snapshot.
+        id: SnapshotId,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// The agent is going, and what was under way was given up.
+    #[error("the agent is stopping")]
+    Stopping,
+    /// Something of this machine that the agent needs.
+    #[error("{what}: {source}")]
+    Local {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A value of the configuration.
+    #[error("the configuration is invalid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Config(Vec<Problem>),
 }
 
 impl Error {
@@ -36,31 +75,53 @@ impl Error {
             Self::Node(error) => Some(error),
             Self::Engine(error) => Some(error),
             Self::Repository(error) => Some(error),
-            Self::Read { .. } | Self::NoEndpoint => None,
+            _ => None,
         }
     }
 }
 
 impl Diagnose for Error {
     fn is_permanent(&self) -> bool {
-        self.inner().is_none_or(Diagnose::is_permanent)
+        match self {
+            Self::ClaimUnsure { .. } | Self::CommitUnsure { .. } => false,
+            _ => self.inner().is_none_or(Diagnose::is_permanent),
+        }
     }
 
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::NoEndpoint => ExitCode::Usage,
+            Self::Config(_) => ExitCode::Config,
+            Self::ClaimLost { .. } => ExitCode::Claimed,
+            Self::Stopping => ExitCode::Interrupted,
             _ => self.inner().map_or(ExitCode::Failed, Diagnose::exit_code),
         }
     }
 
     fn safe(&self) -> Cow<'static, str> {
-        "No snapshot was recorded; etcd and all earlier snapshots are as they were.".into()
+        match self {
+            Self::CommitUnsure { .. } => {
+                "etcd and all earlier snapshots are as they were; this one is whole if it is listed."
+            }
+            _ => "No snapshot was recorded; etcd and all earlier snapshots are as they were.",
+        }
+        .into()
     }
 
     fn next(&self) -> Cow<'static, str> {
         match self {
             Self::Read { .. } => "Check that the file exists and can be read.".into(),
             Self::NoEndpoint => "Name one with --endpoints or ETCDCTL_ENDPOINTS.".into(),
+            Self::ClaimLost { .. } => "Nothing: the other agent takes the snapshot.".into(),
+            Self::ClaimUnsure { .. } => {
+                "See whether the store answers; the next tick tries again.".into()
+            }
+            Self::CommitUnsure { .. } => "See whether `etcdr snapshot list` shows it.".into(),
+            Self::Stopping => "Start the agent again; a tick that was missed is caught up.".into(),
+            Self::Local { .. } => "Mend what is named, then start the agent again.".into(),
+            Self::Config(_) => {
+                "Mend the keys that are named; `etcdr config check` says more.".into()
+            }
             _ => self.inner().map_or(Cow::Borrowed("Try again."), Diagnose::next),
         }
     }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::Error;
 use crate::capture::{Clock, Saved};
+use crate::event::Stages;
 use crate::pour::{self, Poured, Target};
 
 /// What to import, and how.
@@ -62,7 +63,7 @@ pub async fn import(
         started_at,
         nonce: request.nonce,
     };
-    let Poured { id, proven, scanned } = pour::pour(target, stream, progress).await?;
+    let Poured { id, proven, scanned, .. } = pour::pour(target, stream, progress).await?;
     let form = reader.await.ok().flatten();
     let facts = scanned.facts;
     let manifest = Manifest {
@@ -89,12 +90,13 @@ pub async fn import(
         hash_kv: None,
         alarms: Vec::new(),
         suspect: Vec::new(),
+        trigger: None,
         tool_version: request.tool_version,
         previous_manifest_sha256: None,
         extra: serde_json::Map::new(),
     };
     let manifest = repository.commit(manifest, request.signing_key.as_ref()).await?;
-    Ok(Saved { manifest, warnings: warnings(form) })
+    Ok(Saved { manifest, warnings: warnings(form), stages: Stages::default() })
 }
 
 fn warnings(form: Option<Form>) -> Vec<String> {

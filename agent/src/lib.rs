@@ -7,14 +7,17 @@
 
 mod agreement;
 pub mod audit;
+pub mod candidates;
 pub mod capture;
 pub mod command;
 mod error;
 pub mod event;
+mod health;
 pub mod import;
 pub mod inspect;
 mod pour;
 mod source;
+mod turn;
 pub mod verify;
 
 pub use error::Error;

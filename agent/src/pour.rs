@@ -1,6 +1,7 @@
 //! Pours the bytes of a snapshot file into the repository, scanned on the way, and proves them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -11,8 +12,10 @@ use etcdr_restore_engine::Error as EngineError;
 use etcdr_restore_engine::snapshot::{ScannedSnapshot, SnapshotScanner};
 use etcdr_schemas::{ClusterName, Progress, SnapshotId};
 use futures_util::{Stream, StreamExt as _, pin_mut};
+use tokio::time::Instant;
 
 use crate::Error;
+use crate::event::Stages;
 
 /// Where and how an image is stored.
 pub(crate) struct Target<'a> {
@@ -28,6 +31,23 @@ pub(crate) struct Poured {
     pub(crate) id: SnapshotId,
     pub(crate) proven: ProvenImage,
     pub(crate) scanned: ScannedSnapshot,
+    pub(crate) timing: Timing,
+}
+
+/// How long the parts took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    stream: Duration,
+    upload: Duration,
+    read_back: Duration,
+}
+
+impl Timing {
+    /// Puts them beside what is known already.
+    pub(crate) const fn into_stages(self, stages: Stages) -> Stages {
+        let Self { stream, upload, read_back } = self;
+        Stages { stream, upload, read_back, ..stages }
+    }
 }
 
 /// Stores all of `stream`, gives it the name that its own bytes ask for, and reads it back.
@@ -41,18 +61,28 @@ pub(crate) async fn pour<E: Into<Error>>(
 ) -> Result<Poured, Error> {
     let Target { repository, cluster, seal, started_at, nonce } = target;
     let tap = ScanTap::Scanning(SnapshotScanner::new());
+    let began = Instant::now();
     let mut upload = repository.begin_image(cluster, seal, started_at, nonce, tap).await?;
     if let Err(error) = fill(&mut upload, stream, progress).await {
         upload.abort().await;
         return Err(error);
     }
+    let streamed = began.elapsed();
     let (staged, tap) = upload.finish().await.map_err(engine_first)?;
     progress.end();
     let ScanTap::Scanned(scanned) = tap else { return Err(RepositoryError::Stopped.into()) };
     let id = SnapshotId::new(started_at, scanned.facts.revision, nonce);
     let stored = repository.publish_image(staged, &id).await?;
+    let uploaded = began.elapsed();
     match repository.read_back(&stored).await {
-        Ok(proven) => Ok(Poured { id, proven, scanned }),
+        Ok(proven) => {
+            let timing = Timing {
+                stream: streamed,
+                upload: uploaded.saturating_sub(streamed),
+                read_back: began.elapsed().saturating_sub(uploaded),
+            };
+            Ok(Poured { id, proven, scanned, timing })
+        }
         Err(error) => {
             // The read-back's error is the one to report; an orphan does no harm.
             let _ = repository.discard(stored).await;

@@ -99,6 +99,27 @@ pub fn audit_signature(cluster: &ClusterName, report: ReportName) -> Path {
     Path::from(format!("{cluster}/reports/audits/{report}.json.minisig"))
 }
 
+/// Prefix of the claims of one tick of a schedule. The schedule's name is one harmless segment.
+#[must_use]
+pub fn claims(cluster: &ClusterName, schedule: &str, tick: DateTime<Utc>) -> Path {
+    Path::from(format!("{cluster}/claims/{schedule}/{}", tick.format("%Y%m%dT%H%M%SZ")))
+}
+
+/// Key of one claim, by its number from 0.
+#[must_use]
+pub fn claim(cluster: &ClusterName, schedule: &str, tick: DateTime<Utc>, number: u32) -> Path {
+    let claims = claims(cluster, schedule, tick);
+    Path::from(format!("{claims}/{number:04}.json"))
+}
+
+/// The number in the key of a claim.
+#[must_use]
+pub fn claim_number(key: &Path) -> Option<u32> {
+    let digits = key.filename()?.strip_suffix(".json")?;
+    let plain = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
 /// Whether an image is in flight by its key: what [`staging`] builds.
 #[must_use]
 pub fn is_staging(key: &str) -> bool {

@@ -41,6 +41,7 @@ mod unseal;
 pub mod archive;
 
 pub mod catalog;
+pub mod claims;
 pub mod names;
 pub mod reports;
 pub mod survey;
@@ -52,6 +53,7 @@ mod error;
 mod files;
 
 pub use catalog::{Chain, Listing, Loaded};
+pub use claims::{Claim, Slot};
 pub use error::{BoxError, Error, Result, StoreFault};
 pub use image::{ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
 pub use keys::{Identities, Recipients};

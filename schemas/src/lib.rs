@@ -9,6 +9,7 @@ pub mod ids;
 pub mod revision;
 pub mod version;
 
+pub mod claim;
 pub mod config;
 pub mod manifest;
 pub mod report;

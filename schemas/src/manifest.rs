@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::claim::Trigger;
 use crate::digest::Sha256Digest;
 use crate::ids::{ClusterId, ClusterName, MemberId, RaftIndex, SnapshotId, Term};
 use crate::revision::Revision;
@@ -66,6 +67,9 @@ pub struct Manifest {
     /// Reasons not to trust this snapshot; empty for a good one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspect: Vec<String>,
+    /// What it was taken for; absent for one that was taken by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
     /// Version of etcdr that wrote it.
     pub tool_version: String,
     /// SHA-256 of the manifest before this one of the same cluster: the chain.

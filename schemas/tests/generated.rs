@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use etcdr_schemas::claim::ClaimRecord;
 use etcdr_schemas::config::Config;
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{self, Named, Report};
@@ -47,6 +48,7 @@ fn report_schema<T: JsonSchema + Named>() {
 fn json_schemas_match_their_types() {
     schema::<Manifest>("json/manifest.v1.json");
     schema::<Config>("json/config.v1.json");
+    schema::<ClaimRecord>("json/claim.v1.json");
     schema::<RepositoryInfo>("json/repository.v1.json");
     report_schema::<report::InitReport>();
     report_schema::<report::KeygenReport>();

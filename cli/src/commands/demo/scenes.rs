@@ -141,8 +141,11 @@ async fn save(repository: &Repository, endpoint: &str) -> anyhow::Result<(Manife
         signing_key: None,
         nonce: u32::from_le_bytes(context::random()?),
         tool_version: context::VERSION.to_owned(),
+        trigger: None,
     };
-    let saved = capture::save(repository, request, &context::now, &hidden()).await?;
+    let always = async |_| Ok(None);
+    let saved = capture::save(repository, request, &context::now, &hidden(), always).await?;
+    let saved = saved.into_iter().next().context("the save made no snapshot")?;
     let image = &saved.manifest.image;
     let outcome = format!(
         "{} stored as {}",

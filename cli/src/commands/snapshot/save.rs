@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use etcdr_agent::capture::{self, SaveRequest, Saved};
 use etcdr_repository::{Recipients, Repository, SealOptions, SigningKey};
 use etcdr_schemas::ExitCode;
@@ -70,11 +71,28 @@ impl Args {
             signing_key,
             nonce: u32::from_le_bytes(context::random()?),
             tool_version: context::VERSION.to_owned(),
+            trigger: None,
         };
         let progress = progress::for_stderr(global.quiet);
-        let saved = capture::save(&repository, request, &context::now, &progress).await?;
-        finish(global, saved, signed)
+        let always = async |_| Ok(None);
+        let saved = capture::save(&repository, request, &context::now, &progress, always).await?;
+        finish_all(global, saved, signed)
     }
+}
+
+/// More than one is the exception: the members hold different data and there is no majority. The report is that of the
+/// first, and its warnings name the others.
+fn finish_all(global: &Global, saved: Vec<Saved>, signed: bool) -> anyhow::Result<ExitCode> {
+    let mut saved = saved.into_iter();
+    let mut first = saved.next().context("a save made no snapshot and no error")?;
+    first.warnings.extend(saved.map(|other| {
+        format!(
+            "there is no majority: {} holds the data of member {}",
+            other.manifest.id,
+            other.manifest.source.member_id.map_or("?".to_owned(), |id| id.to_string())
+        )
+    }));
+    finish(global, first, signed)
 }
 
 /// Prints the id on stdout and the talk on stderr.

@@ -1,0 +1,240 @@
+//! Taking a tick: claim, renew, take over, finish. The store decides who has it (`etcdr_schemas::claim`).
+//!
+//! Whether a holder is alive is judged by the observer's own clock that never jumps: a claim that has not been
+//! renewed for the grace since it was first seen. A holder whose own renewals have not arrived for so long stops
+//! believing that it holds anything.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use etcdr_repository::{Claim, Repository, Slot};
+use etcdr_schemas::claim::{ClaimRecord, ClaimStage};
+use etcdr_schemas::{ClusterName, MemberId, SnapshotId};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+use crate::Error;
+use crate::event::ClaimOutcome;
+
+/// Who this agent is, in claims.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    /// Random text of this run.
+    pub(crate) instance: String,
+    /// Its name.
+    pub(crate) agent: String,
+}
+
+/// How a tick is contended for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// How many agents come before this one.
+    pub(crate) rank: usize,
+    /// The member beside this agent.
+    pub(crate) member: Option<MemberId>,
+    /// Time without a sign of life after which another agent takes over.
+    pub(crate) grace: Duration,
+}
+
+/// What became of contending for a tick.
+pub(crate) enum Turn<'a> {
+    /// It is ours to do.
+    Mine(Box<Held<'a>>, ClaimOutcome),
+    /// It is done, by whom is said.
+    Done(ClaimRecord),
+}
+
+/// Most time between two looks at a claim.
+const MAX_POLL: Duration = Duration::from_secs(5);
+
+/// Contends for a tick until it is ours or done. Ends early only with an error of the store, or when dropped.
+/// `beside` hears who else is seen holding it.
+pub(crate) async fn take<'a>(
+    repository: &'a Repository,
+    slot: Slot,
+    identity: &'a Identity,
+    terms: Terms,
+    clock: &'a crate::capture::Clock,
+    mut beside: impl FnMut(&ClaimRecord),
+) -> Result<Turn<'a>, Error> {
+    let mut held = Held { repository, slot, identity, terms, clock, state: Mutex::default() };
+    let (began, poll) = (Instant::now(), (terms.grace / 12).min(MAX_POLL));
+    // The first waits for nobody, the next for one grace each.
+    let turn_at = |since: Instant| since + terms.grace * u32::try_from(terms.rank).unwrap_or(99);
+    let mut seen: Option<(u32, Instant)> = None;
+    loop {
+        let newest = repository.newest_claim(&held.slot).await?;
+        let (number, ready, outcome) = match &newest {
+            None => (0, Instant::now() >= turn_at(began), ClaimOutcome::Won),
+            Some(Claim { record, .. }) if matches!(record.stage, ClaimStage::Done { .. }) => {
+                return Ok(Turn::Done(record.clone()));
+            }
+            Some(Claim { number, record }) => {
+                let since = match seen {
+                    Some((before, since)) if before == *number => since,
+                    _ => Instant::now(),
+                };
+                seen = Some((*number, since));
+                // Nothing of this agent is under way here: an open claim of its own is one whose answer was lost.
+                let own = record.instance == identity.instance;
+                if !own {
+                    beside(record);
+                }
+                // Those who come later give those before them the first chance.
+                let stagger = poll * u32::try_from(terms.rank.min(8)).unwrap_or(8);
+                let wait = match (record.stage.is_open(), own) {
+                    (true, true) => Duration::ZERO,
+                    (true, false) | (false, true) => terms.grace + stagger,
+                    (false, false) => stagger,
+                };
+                let outcome = if own { ClaimOutcome::Won } else { ClaimOutcome::TakenOver };
+                (number + 1, since.elapsed() >= wait, outcome)
+            }
+        };
+        if ready {
+            if let Some(record) = held.done_already(newest.as_ref()).await? {
+                return Ok(Turn::Done(record));
+            }
+            if held.write(number, ClaimStage::Working).await? {
+                *held.state.get_mut() = State::holding(number);
+                return Ok(Turn::Mine(Box::new(held), outcome));
+            }
+            continue;
+        }
+        sleep(poll).await;
+    }
+}
+
+/// A tick that this agent holds.
+pub(crate) struct Held<'a> {
+    repository: &'a Repository,
+    slot: Slot,
+    identity: &'a Identity,
+    terms: Terms,
+    clock: &'a crate::capture::Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Number of our newest claim.
+    number: u32,
+    /// When the newest claim was known to be in the store.
+    renewed: Option<Instant>,
+    /// What the next sign of life says.
+    committing: Option<SnapshotId>,
+    /// Another agent has it.
+    lost: bool,
+}
+
+impl State {
+    fn holding(number: u32) -> Self {
+        Self { number, renewed: Some(Instant::now()), ..Self::default() }
+    }
+}
+
+impl Held<'_> {
+    /// Shows a sign of life three times a grace, until the tick is lost. Never returns otherwise.
+    pub(crate) async fn keep(&self) {
+        loop {
+            sleep(self.terms.grace / 3).await;
+            let committing = self.state.lock().await.committing;
+            let stage = committing.map_or(ClaimStage::Working, |id| ClaimStage::Committing { id });
+            match self.advance(stage).await {
+                Ok(()) => {}
+                Err(Error::ClaimLost { .. }) => return,
+                Err(error) => tracing::warn!(%error, "cannot renew the claim"),
+            }
+        }
+    }
+
+    /// Right before a manifest is written: the store says that the tick is still ours. Gives the time in which it must
+    /// be written; others may take over after it.
+    ///
+    /// # Errors
+    /// [`Error::ClaimLost`], or that of the store: then nothing may be written.
+    pub(crate) async fn may_commit(&self, id: SnapshotId) -> Result<Option<Duration>, Error> {
+        self.state.lock().await.committing = Some(id);
+        self.advance(ClaimStage::Committing { id }).await?;
+        Ok(Some(self.terms.grace / 2))
+    }
+
+    /// The work is done.
+    pub(crate) async fn done(&self, ids: Vec<SnapshotId>) -> Result<(), Error> {
+        self.advance(ClaimStage::Done { ids }).await
+    }
+
+    /// Gives the tick up: another agent may try at once.
+    pub(crate) async fn give_up(&self, error: &Error) -> Result<(), Error> {
+        let error = error.to_string().chars().take(1000).collect();
+        self.advance(ClaimStage::Failed { error }).await
+    }
+
+    async fn advance(&self, stage: ClaimStage) -> Result<(), Error> {
+        let mut state = self.state.lock().await;
+        let limit = self.terms.grace / 2;
+        let stale = state.renewed.is_none_or(|renewed| renewed.elapsed() >= self.terms.grace);
+        if !state.lost {
+            match tokio::time::timeout(limit, self.write_next(&mut state, &stage)).await {
+                Ok(Ok(())) => {}
+                // Others may have taken over by now.
+                Ok(Err(error)) if stale => {
+                    tracing::warn!(%error, "the claim could not be renewed for too long");
+                    state.lost = true;
+                }
+                Err(_) if stale => state.lost = true,
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(Error::ClaimUnsure { limit }),
+            }
+        }
+        if state.lost {
+            let schedule = self.slot.schedule.clone();
+            return Err(Error::ClaimLost { schedule, tick: self.slot.tick });
+        }
+        Ok(())
+    }
+
+    /// Writes the next number. Numbers of our own whose answers were lost are passed over.
+    async fn write_next(&self, state: &mut State, stage: &ClaimStage) -> Result<(), Error> {
+        for _ in 0..8 {
+            let number = state.number + 1;
+            if self.write(number, stage.clone()).await? {
+                state.number = number;
+                state.renewed = Some(Instant::now());
+                return Ok(());
+            }
+            match self.repository.newest_claim(&self.slot).await? {
+                Some(claim) if claim.record.instance == self.identity.instance => {
+                    state.number = claim.number.max(number);
+                }
+                _ => break,
+            }
+        }
+        state.lost = true;
+        Ok(())
+    }
+
+    async fn write(&self, number: u32, stage: ClaimStage) -> Result<bool, Error> {
+        let record = ClaimRecord {
+            instance: self.identity.instance.clone(),
+            agent: self.identity.agent.clone(),
+            member: self.terms.member,
+            written_at: (self.clock)(),
+            stage,
+        };
+        Ok(self.repository.write_claim(&self.slot, number, &record).await?)
+    }
+
+    /// The one before us may have written its manifest and died before it could say so.
+    async fn done_already(&self, newest: Option<&Claim>) -> Result<Option<ClaimRecord>, Error> {
+        let Some(Claim { record, .. }) = newest else { return Ok(None) };
+        let ClaimStage::Committing { id } = record.stage else { return Ok(None) };
+        let listed = self.repository.list(&self.slot.cluster).await?;
+        Ok(listed.ids.contains(&id).then(|| record.clone()))
+    }
+}
+
+/// Slots of the agent's own duties, which users' schedules cannot be named like.
+pub(crate) fn duty(cluster: &ClusterName, name: &str, tick: DateTime<Utc>) -> Slot {
+    Slot { cluster: cluster.clone(), schedule: format!("_{name}"), tick }
+}

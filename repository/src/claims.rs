@@ -1,0 +1,91 @@
+//! Claims: which agent takes a tick, decided by the store.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use etcdr_schemas::ClusterName;
+use etcdr_schemas::claim::{ClaimRecord, MAX_CLAIM_BYTES};
+use futures_util::StreamExt;
+use object_store::ObjectStore as _;
+
+use crate::error::{Error, Result, StoreFault};
+use crate::fetch::retried;
+use crate::layout;
+use crate::objects::{create, read_small};
+use crate::repository::Repository;
+
+/// Most claims of one tick: at three renewals a minute, two days.
+pub const MAX_CLAIMS: u32 = 9_999;
+
+/// One tick of one schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The schedule: letters, digits, `-` and `_`.
+    pub schedule: String,
+    /// The time that the schedule names.
+    pub tick: DateTime<Utc>,
+}
+
+/// The newest claim of a tick.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Its number.
+    pub number: u32,
+    /// What it says.
+    pub record: ClaimRecord,
+}
+
+impl Repository {
+    /// The newest claim of a tick; `None` when nobody has claimed it.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; [`Error::Damaged`] when the newest one is no claim.
+    pub async fn newest_claim(&self, slot: &Slot) -> Result<Option<Claim>> {
+        let prefix = layout::claims(&slot.cluster, &slot.schedule, slot.tick);
+        let newest = retried(self.pause, || async {
+            let (mut entries, mut newest) = (self.store.list(Some(&prefix)), None);
+            while let Some(entry) = entries.next().await {
+                let entry = entry.map_err(|source| Error::store("list", &prefix, source))?;
+                newest = newest.max(layout::claim_number(&entry.location));
+            }
+            Ok(newest)
+        });
+        let Some(number) = newest.await? else { return Ok(None) };
+        let key = layout::claim(&slot.cluster, &slot.schedule, slot.tick, number);
+        let read = retried(self.pause, || read_small(self.store.as_ref(), &key, MAX_CLAIM_BYTES));
+        match read.await {
+            // Swept between the two requests: old claims are nobody's.
+            Err(error) if error.store_fault() == Some(StoreFault::Missing) => Ok(None),
+            Err(error) => Err(error),
+            Ok(bytes) => {
+                let record = serde_json::from_slice(&bytes)
+                    .map_err(|error| Error::damaged(&key, format!("it is no claim: {error}")))?;
+                Ok(Some(Claim { number, record }))
+            }
+        }
+    }
+
+    /// Writes the claim of this number. `false` when another agent has written it: it was quicker.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; [`Error::Damaged`] when the numbers are used up.
+    pub async fn write_claim(
+        &self,
+        slot: &Slot,
+        number: u32,
+        record: &ClaimRecord,
+    ) -> Result<bool> {
+        let key = layout::claim(&slot.cluster, &slot.schedule, slot.tick, number);
+        if number > MAX_CLAIMS {
+            return Err(Error::damaged(&key, "a tick cannot have more claims"));
+        }
+        let json = serde_json::to_vec(record)
+            .map_err(|error| Error::Worker(format!("cannot write JSON: {error}")))?;
+        match create(self.store.as_ref(), &key, &Bytes::from(json), self.pause).await {
+            Ok(()) => Ok(true),
+            Err(Error::Claimed { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
