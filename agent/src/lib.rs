@@ -16,6 +16,7 @@ mod health;
 pub mod import;
 pub mod inspect;
 mod pour;
+pub mod schedule;
 mod source;
 mod turn;
 pub mod verify;
