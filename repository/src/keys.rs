@@ -67,6 +67,28 @@ impl Recipients {
         Ok(Self(checked))
     }
 
+    /// The same for recipients as people write them: each text is one, or a file with one a line.
+    ///
+    /// # Errors
+    /// As [`Recipients::parse`]; [`Error::BadRecipient`] for a text that is neither.
+    pub fn gather<S: AsRef<str>>(texts: &[S]) -> Result<Self> {
+        let mut all = Vec::new();
+        for text in texts.iter().map(AsRef::as_ref) {
+            if text.starts_with("age1") || text.starts_with("ssh-") {
+                all.push(text.to_owned());
+                continue;
+            }
+            let content = files::read_text(Path::new(text), MAX_IDENTITY_FILE).map_err(|error| {
+                let reason = format!("neither an age recipient nor a file of them: {error}");
+                Error::BadRecipient { text: text.chars().take(120).collect(), reason }
+            })?;
+            let lines = content.lines().map(str::trim);
+            let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+            all.extend(lines.map(str::to_owned));
+        }
+        Self::parse(&all)
+    }
+
     /// The texts, as they are recorded in a manifest.
     #[must_use]
     pub fn texts(&self) -> &[String] {

@@ -1,0 +1,228 @@
+//! The agent: one process beside each member, for years.
+//!
+//! Each schedule has a task that waits for its ticks ([`ticks`]) and contends for them with the agents beside the other
+//! members ([`crate::turn`]). One capture runs at a time. The watch asks members, alarms and store how they are
+//! ([`watch`]). What happens is told as [`Event`]s to whoever started the agent; what it shall do comes as
+//! [`Command`]s.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use etcdr_schemas::config::{Config, Problem};
+use tokio::sync::{mpsc, watch as channel};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::Error;
+use crate::capture::Clock;
+use crate::command::Command;
+use crate::event::{Event, MemberSeen};
+use crate::settings::Settings;
+use crate::turn::Identity;
+
+mod capturing;
+mod duties;
+mod requests;
+mod ticks;
+mod watch;
+
+/// What the agent needs from outside.
+pub struct Start {
+    /// The configuration to begin with.
+    pub settings: Settings,
+    /// Reads the configuration again.
+    pub load: Box<Load>,
+    /// Name of this agent.
+    pub name: String,
+    /// Random text of this run.
+    pub instance: String,
+    /// Version recorded in manifests.
+    pub tool_version: String,
+    /// Asks for the time.
+    pub clock: Box<Clock>,
+    /// Random numbers for the ids of snapshots.
+    pub dice: Box<dyn Fn() -> u32 + Send + Sync>,
+    /// Hears everything that happens.
+    pub tell: Arc<dyn Fn(&Event) + Send + Sync>,
+    /// Hears that the loop turns.
+    pub turned: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Reads the configuration again.
+pub type Load = dyn Fn() -> Result<Settings, Vec<Problem>> + Send + Sync;
+
+/// How often the configuration file is looked at.
+const RELOAD_EVERY: Duration = Duration::from_secs(5);
+/// Part of the grace that is kept for cleaning up.
+const CLEAN_UP: Duration = Duration::from_secs(4);
+
+/// What all tasks share.
+struct Shared {
+    settings: channel::Sender<Arc<Settings>>,
+    identity: Identity,
+    tool_version: String,
+    clock: Box<Clock>,
+    dice: Box<dyn Fn() -> u32 + Send + Sync>,
+    tell: Arc<dyn Fn(&Event) + Send + Sync>,
+    /// Held by whoever captures, or must not be captured beside.
+    busy: tokio::sync::Mutex<()>,
+    /// Names of schedules that rest.
+    paused: Mutex<BTreeSet<String>>,
+    /// The members, as they were last seen.
+    members: channel::Sender<Vec<MemberSeen>>,
+    /// Raised when the repository has changed.
+    stored: tokio::sync::Notify,
+}
+
+impl Shared {
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.borrow())
+    }
+
+    fn tell(&self, event: &Event) {
+        (self.tell)(event);
+    }
+
+    fn is_paused(&self, schedule: &str) -> bool {
+        self.paused.lock().is_ok_and(|paused| paused.contains(schedule))
+    }
+}
+
+/// Runs until `stop` becomes true, then finishes or gives up what is under way within the grace.
+///
+/// # Errors
+/// None that pass: those are told as events. Only what makes the agent useless from the start.
+pub async fn run(
+    start: Start,
+    mut commands: mpsc::Receiver<Command>,
+    mut stop: channel::Receiver<bool>,
+) -> Result<(), Error> {
+    let resting = start.settings.config.schedules.iter().filter(|schedule| schedule.paused);
+    let resting = resting.map(|schedule| schedule.name.clone()).collect();
+    let shared = Arc::new(Shared {
+        settings: channel::Sender::new(Arc::new(start.settings)),
+        identity: Identity { instance: start.instance, agent: start.name },
+        tool_version: start.tool_version,
+        clock: start.clock,
+        dice: start.dice,
+        tell: start.tell,
+        busy: tokio::sync::Mutex::default(),
+        paused: Mutex::new(resting),
+        members: channel::Sender::new(Vec::new()),
+        stored: tokio::sync::Notify::new(),
+    });
+    let mut tasks = Tasks::default();
+    tasks.spawn(&shared, &stop);
+    let mut requests = JoinSet::new();
+    let mut looked = Instant::now();
+    let mut beat = tokio::time::interval(Duration::from_secs(1));
+    while !*stop.borrow() {
+        tokio::select! {
+            _ = stop.changed() => {}
+            command = commands.recv() => match command {
+                Some(Command::Reload) => reload(&shared, &*start.load, true),
+                Some(command) => requests::spawn(&mut requests, &shared, command),
+                // The admin interface is gone; schedules go on.
+                None => sleep(Duration::from_secs(1)).await,
+            },
+            _ = beat.tick() => {
+                (start.turned)();
+                if looked.elapsed() >= RELOAD_EVERY {
+                    looked = Instant::now();
+                    reload(&shared, &*start.load, false);
+                }
+                tasks.spawn(&shared, &stop);
+            }
+            Some(_) = requests.join_next() => {}
+        }
+    }
+    shared.tell(&Event::Stopping);
+    finish(&shared, tasks, requests).await;
+    Ok(())
+}
+
+/// The tasks that run as long as the agent: one a schedule and one a duty, by name.
+#[derive(Default)]
+struct Tasks {
+    set: JoinSet<()>,
+    running: std::collections::BTreeMap<String, tokio::task::AbortHandle>,
+}
+
+impl Tasks {
+    /// Starts what the configuration asks for and does not run yet. What it does not ask for any more ends itself.
+    fn spawn(&mut self, shared: &Arc<Shared>, stop: &channel::Receiver<bool>) {
+        while self.set.try_join_next().is_some() {}
+        self.running.retain(|_, task| !task.is_finished());
+        for schedule in &shared.settings().config.schedules {
+            let (name, stop) = (schedule.name.clone(), stop.clone());
+            if !self.running.contains_key(&name) {
+                let task = ticks::follow(Arc::clone(shared), name.clone(), stop);
+                self.running.insert(name, self.set.spawn(task));
+            }
+        }
+        for duty in duties::Duty::ALL {
+            let name = format!("_{}", duty.name());
+            if duty.cron(&shared.settings().config).is_some() && !self.running.contains_key(&name) {
+                let task = duties::follow(Arc::clone(shared), duty, stop.clone());
+                self.running.insert(name, self.set.spawn(task));
+            }
+        }
+        if !self.running.contains_key("_watch") {
+            let task = watch::follow(Arc::clone(shared), stop.clone());
+            self.running.insert("_watch".to_owned(), self.set.spawn(task));
+        }
+    }
+}
+
+/// Reads the configuration again; a bad one is told, and the old one stays. Unasked, only a change counts.
+fn reload(shared: &Shared, load: &Load, asked: bool) {
+    match load() {
+        Ok(new) if !asked && new.config == shared.settings().config => {}
+        Ok(new) => {
+            tell_what_needs_a_restart(&shared.settings().config, &new.config);
+            shared.settings.send_replace(Arc::new(new));
+            shared.tell(&Event::Reloaded);
+        }
+        Err(problems) => shared.tell(&Event::ReloadRefused { problems }),
+    }
+}
+
+fn tell_what_needs_a_restart(old: &Config, new: &Config) {
+    let fixed = [
+        ("agent.http", old.agent.http != new.agent.http),
+        ("agent.admin", old.agent.admin != new.agent.admin),
+        ("agent.name", old.agent.name != new.agent.name),
+        ("agent.log_format", old.agent.log_format != new.agent.log_format),
+        ("agent.log_level", old.agent.log_level != new.agent.log_level),
+        ("capture.nice", old.capture.nice != new.capture.nice),
+        ("cluster", old.cluster != new.cluster),
+    ];
+    for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
+        tracing::warn!(key, "this key has changed and takes effect when the agent is restarted");
+    }
+}
+
+/// A capture that is under way gets the grace, and then one last snapshot is taken where that is asked for. What is
+/// left after the grace is dropped, which aborts its upload.
+async fn finish(shared: &Arc<Shared>, mut tasks: Tasks, mut requests: JoinSet<()>) {
+    let grace = shared.settings().config.agent.grace.0.saturating_sub(CLEAN_UP);
+    let end = Instant::now() + grace;
+    let all_done = async {
+        while tasks.set.join_next().await.is_some() {}
+        while requests.join_next().await.is_some() {}
+        capturing::last(shared).await;
+    };
+    if timeout_at(end, all_done).await.is_err() {
+        tracing::warn!("the grace is over: what is under way is given up");
+    }
+    tasks.set.abort_all();
+    requests.abort_all();
+    let rest = async {
+        while tasks.set.join_next().await.is_some() {}
+        while requests.join_next().await.is_some() {}
+    };
+    // Dropped tasks end at their next await.
+    let _ = timeout(CLEAN_UP / 2, rest).await;
+}

@@ -1,0 +1,318 @@
+//! One tick's snapshot, from the contest for it to the last word about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use etcdr_repository::{Repository, Slot};
+use etcdr_schemas::claim::{ClaimRecord, Trigger};
+use etcdr_schemas::report::Level;
+use etcdr_schemas::{Diagnose as _, Hidden, Progress, SnapshotId};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::{Shared, watch as members};
+use crate::Error;
+use crate::candidates;
+use crate::capture::{self, SaveRequest, Saved};
+use crate::event::{Captured, ClaimOutcome, Event};
+use crate::schedule::Schedule;
+use crate::turn::{self, Held, Terms, Turn};
+use crate::verify;
+
+/// Longest pause between two tries of one tick.
+const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// Clocks that are further apart than this are told.
+const MAX_SKEW: i64 = 60;
+/// Time for the dead man's switch to answer.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sees to it that a tick has its snapshot, by whichever agent. `false`: try again.
+pub(super) async fn tick(
+    shared: &Arc<Shared>,
+    schedule: &Schedule,
+    tick: DateTime<Utc>,
+    mut stop: watch::Receiver<bool>,
+) -> bool {
+    let outcome = attempt(shared, schedule, tick, &mut stop).await;
+    match outcome {
+        Ok(done) => done,
+        Err(error) => {
+            let (schedule, holder) = (schedule.name().to_owned(), None);
+            shared.tell(&Event::StoreFailed { error: error.to_string() });
+            shared.tell(&Event::Claim { schedule, tick, outcome: ClaimOutcome::Failed, holder });
+            false
+        }
+    }
+}
+
+async fn attempt(
+    shared: &Arc<Shared>,
+    schedule: &Schedule,
+    tick: DateTime<Utc>,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<bool, Error> {
+    let settings = shared.settings();
+    let seen = members::look(shared).await;
+    let own = seen.iter().find(|member| member.own).map(|member| member.id);
+    let terms = Terms {
+        rank: candidates::rank(&seen, own, settings.config.capture.max_lag),
+        member: own,
+        grace: settings.config.agent.takeover.0,
+    };
+    let repository = settings.open().await?;
+    let cluster = settings.config.cluster.clone();
+    let slot = Slot { cluster, schedule: schedule.name().to_owned(), tick };
+    let beside = |record: &ClaimRecord| {
+        if record.agent == shared.identity.agent && record.stage.is_open() {
+            shared.tell(&Event::NameTwice { name: record.agent.clone() });
+        }
+    };
+    let contest =
+        turn::take(&repository, slot.clone(), &shared.identity, terms, &*shared.clock, beside);
+    let turn = tokio::select! {
+        turn = contest => turn?,
+        () = superseded(shared, schedule, tick) => return Ok(true),
+        _ = stop.changed() => return Ok(false),
+    };
+    let told = |outcome, holder| {
+        let schedule = schedule.name().to_owned();
+        shared.tell(&Event::Claim { schedule, tick, outcome, holder });
+    };
+    match turn {
+        Turn::Done(record) => {
+            let other = record.instance != shared.identity.instance;
+            let outcome = if other { ClaimOutcome::Lost } else { ClaimOutcome::Done };
+            told(outcome, other.then_some(record.agent));
+            shared.stored.notify_one();
+            Ok(true)
+        }
+        Turn::Mine(held, outcome) => {
+            told(outcome, None);
+            tell_skew(shared, &repository, &slot).await;
+            let result = hold(shared, &repository, &held, schedule.name(), tick).await;
+            if let Err(Error::ClaimLost { .. }) = result {
+                told(ClaimOutcome::LostLater, None);
+            }
+            shared.stored.notify_one();
+            Ok(result.is_ok())
+        }
+    }
+}
+
+/// Returns when a later tick has fired: two of them are not caught up.
+async fn superseded(shared: &Shared, schedule: &Schedule, tick: DateTime<Utc>) {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        let now = (shared.clock)();
+        let later = schedule.last_at_or_before(now).filter(|later| *later > tick);
+        if later.is_some_and(|later| schedule.fires_at(later) <= now) {
+            return;
+        }
+    }
+}
+
+/// The store's clock against ours, seen at a claim that was just written.
+async fn tell_skew(shared: &Shared, repository: &Repository, slot: &Slot) {
+    if let Ok(Some(claim)) = repository.newest_claim(slot).await {
+        let seconds = (claim.record.written_at - claim.stored_at).num_seconds();
+        if seconds.abs() > MAX_SKEW {
+            shared.tell(&Event::ClockSkew { seconds });
+        }
+    }
+}
+
+/// Works on a tick that is held, until it is done, lost, or given up for others.
+async fn hold(
+    shared: &Shared,
+    repository: &Repository,
+    held: &Held<'_>,
+    schedule: &str,
+    tick: DateTime<Utc>,
+) -> Result<(), Error> {
+    let trigger = Trigger {
+        agent: shared.identity.agent.clone(),
+        schedule: Some(schedule.to_owned()),
+        tick: Some(tick),
+    };
+    let work = async {
+        let _one_at_a_time = shared.busy.lock().await;
+        persist(shared, repository, trigger, async |id| held.may_commit(id).await).await
+    };
+    let result = tokio::select! {
+        result = work => result,
+        lost = held.keep() => Err(lost),
+    };
+    match result {
+        Ok(ids) => {
+            // The manifest is there; that the tick is done is found out from it too.
+            if let Err(error) = held.done(ids).await {
+                tracing::warn!(%error, "the claim could not be closed");
+            }
+            Ok(())
+        }
+        Err(error) => {
+            if !matches!(error, Error::ClaimLost { .. } | Error::CommitUnsure { .. })
+                && let Err(error) = held.give_up(&error).await
+            {
+                tracing::warn!(%error, "the claim could not be given up");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Tries until it works, a bounded number of times.
+async fn persist(
+    shared: &Shared,
+    repository: &Repository,
+    trigger: Trigger,
+    may_commit: impl AsyncFn(SnapshotId) -> Result<Option<Duration>, Error>,
+) -> Result<Vec<SnapshotId>, Error> {
+    let (mut tries, mut pause) = (0, shared.settings().config.capture.retry_pause.0);
+    loop {
+        let progress: Arc<dyn Progress> = Arc::new(Hidden);
+        let result = once(shared, repository, trigger.clone(), &progress, &may_commit).await;
+        let error = match result {
+            Ok(saved) => return Ok(saved.iter().map(|saved| saved.manifest.id).collect()),
+            Err(error) => error,
+        };
+        tries += 1;
+        let over = matches!(error, Error::ClaimLost { .. } | Error::CommitUnsure { .. });
+        let again = !over && !error.is_permanent() && tries <= shared.settings().config.capture.retries;
+        shared.tell(&Event::CaptureFailed {
+            schedule: trigger.schedule.clone(),
+            error: error.to_string(),
+            again,
+        });
+        if !again {
+            return Err(error);
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+/// One capture, told from its beginning to what follows it.
+pub(super) async fn once(
+    shared: &Shared,
+    repository: &Repository,
+    trigger: Trigger,
+    progress: &Arc<dyn Progress>,
+    may_commit: impl AsyncFn(SnapshotId) -> Result<Option<Duration>, Error>,
+) -> Result<Vec<Saved>, Error> {
+    let settings = shared.settings();
+    let schedule = trigger.schedule.clone();
+    shared.tell(&Event::CaptureBegan { schedule: schedule.clone() });
+    let request = SaveRequest {
+        cluster: settings.config.cluster.clone(),
+        endpoints: members::endpoints(shared, &settings)?,
+        stall_timeout: settings.config.etcd.stall_timeout.0,
+        seal: settings.seal(repository)?,
+        signing_key: settings.signing_key()?,
+        nonce: (shared.dice)(),
+        tool_version: shared.tool_version.clone(),
+        trigger: Some(trigger),
+    };
+    let saved = capture::save(repository, request, &*shared.clock, progress, may_commit).await?;
+    for one in &saved {
+        tell_saved(shared, &schedule, one);
+    }
+    follow_up(shared, repository, &saved).await;
+    Ok(saved)
+}
+
+fn tell_saved(shared: &Shared, schedule: &Option<String>, saved: &Saved) {
+    if let Some(hash_kv) = &saved.manifest.hash_kv {
+        let members: Vec<_> =
+            hash_kv.dissented.iter().map(|dissent| dissent.member_id).collect();
+        let revision = hash_kv.revision;
+        shared.tell(&Event::Dissent { members, revision });
+    }
+    shared.tell(&Event::Captured(Box::new(Captured {
+        schedule: schedule.clone(),
+        manifest: saved.manifest.clone(),
+        stages: saved.stages,
+        warnings: saved.warnings.clone(),
+    })));
+}
+
+/// Verification beyond the read-back, and the dead man's switch, which hears of good snapshots only.
+async fn follow_up(shared: &Shared, repository: &Repository, saved: &[Saved]) {
+    let settings = shared.settings();
+    let level = settings.config.watch.verify;
+    let mut sound = saved.iter().all(|saved| saved.manifest.suspect.is_empty());
+    for one in saved {
+        let id = one.manifest.id;
+        // A save reads the stored object back: level `object` is proven.
+        let failure = match level {
+            Level::Manifest | Level::Object => None,
+            _ => deep(shared, repository, id, level).await.err(),
+        };
+        sound &= failure.is_none();
+        shared.tell(&Event::Verified { id, level: level.max(Level::Object), failure });
+    }
+    if sound {
+        heartbeat(shared).await;
+    }
+}
+
+/// Verifies a stored snapshot; damage, and a check that could not be made, are the error.
+pub(super) async fn deep(
+    shared: &Shared,
+    repository: &Repository,
+    id: SnapshotId,
+    level: Level,
+) -> Result<(), String> {
+    let settings = shared.settings();
+    let identities = settings.identities().map_err(|error| error.to_string())?;
+    let progress: Arc<dyn Progress> = Arc::new(Hidden);
+    let cluster = &settings.config.cluster;
+    let verified = verify::snapshot(repository, cluster, &id, level, &identities, &progress).await;
+    let report = verified.map_err(|error| error.to_string())?;
+    match report.first_failure() {
+        None => Ok(()),
+        Some(failure) => Err(failure),
+    }
+}
+
+async fn heartbeat(shared: &Shared) {
+    let url = match shared.settings().heartbeat() {
+        Ok(Some(url)) => url,
+        Ok(None) => return,
+        Err(error) => {
+            return shared.tell(&Event::Heartbeat { failure: Some(error.to_string()) });
+        }
+    };
+    let began = Instant::now();
+    let asked = async {
+        let client = reqwest::Client::builder().timeout(HEARTBEAT_TIMEOUT).build()?;
+        client.get(url).send().await?.error_for_status().map(drop)
+    };
+    // The URL is a secret: it must not be part of what is told.
+    let failure = asked.await.err().map(|error| error.without_url().to_string());
+    tracing::debug!(took = ?began.elapsed(), "the dead man's switch was told");
+    shared.tell(&Event::Heartbeat { failure });
+}
+
+/// The last snapshot before the agent goes, for schedules that ask for it.
+pub(super) async fn last(shared: &Arc<Shared>) {
+    let settings = shared.settings();
+    let asked = settings.config.schedules.iter().find(|schedule| schedule.on_shutdown);
+    let Some(schedule) = asked else { return };
+    let trigger = Trigger {
+        agent: shared.identity.agent.clone(),
+        schedule: Some(schedule.name.clone()),
+        tick: None,
+    };
+    let _one_at_a_time = shared.busy.lock().await;
+    let taken = async {
+        let repository = settings.open().await?;
+        let progress: Arc<dyn Progress> = Arc::new(Hidden);
+        once(shared, &repository, trigger, &progress, async |_| Ok(None)).await
+    };
+    if let Err(error) = taken.await {
+        let schedule = Some(schedule.name.clone());
+        shared.tell(&Event::CaptureFailed { schedule, error: error.to_string(), again: false });
+    }
+}
