@@ -20,6 +20,7 @@ use crate::dial::Dialer;
 use crate::endpoint::Target;
 use crate::error::Error;
 use crate::kv::Writer;
+use crate::maintenance::Maintenance;
 use crate::options::ConnectOptions;
 use crate::reply::{self, HashKvReply, Status};
 use crate::snapshot::SnapshotStream;
@@ -186,6 +187,12 @@ impl Client {
     #[must_use]
     pub const fn writer(&self) -> Writer<'_> {
         Writer::new(self)
+    }
+
+    /// Defragmentation and compaction.
+    #[must_use]
+    pub const fn maintenance(&self) -> Maintenance<'_> {
+        Maintenance::new(self)
     }
 
     /// One call with one answer. A token that etcd no longer knows (it restarted, or the token's time

@@ -77,9 +77,7 @@ impl<'c> Writer<'c> {
     /// # Errors
     /// Those of any call; [`Error::Revision`] when that has been compacted before or is still to come.
     pub async fn compact(&self, at: Revision) -> Result<(), Error> {
-        let request = pb::CompactionRequest { revision: at.0, physical: true };
-        let _: pb::CompactionResponse = self.client.unary(call::COMPACT, request).await?;
-        Ok(())
+        self.client.maintenance().compact(at, true).await
     }
 
     /// Grants a lease of `ttl` seconds and gives its id.
@@ -97,9 +95,7 @@ impl<'c> Writer<'c> {
     /// # Errors
     /// Those of any call.
     pub async fn defragment(&self) -> Result<(), Error> {
-        let request = pb::DefragmentRequest {};
-        let _: pb::DefragmentResponse = self.client.unary(call::DEFRAGMENT, request).await?;
-        Ok(())
+        self.client.maintenance().defragment().await
     }
 }
 

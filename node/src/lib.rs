@@ -2,8 +2,8 @@
 //!
 //! This is the only crate that speaks gRPC to etcd and the only one that starts processes. A [`Client`]
 //! holds one connection to one endpoint, on purpose: whoever takes a backup must know which member
-//! answered. It reads; writing needs a [`Writer`], which demos and drills ask for and the agent never
-//! does. A [`SnapshotStream`] gives the bytes of a snapshot file and fails on every stream that is cut,
+//! answered. It reads; keys are written by a [`Writer`], which demos and drills ask for and the agent never
+//! does, and a database is cared for by [`Maintenance`]. A [`SnapshotStream`] gives the bytes of a snapshot file and fails on every stream that is cut,
 //! stuck or out of step. A [`LocalCluster`] runs real etcd members on this machine, from data directories
 //! that exist or that etcd makes, and kills them when it is dropped.
 
@@ -16,7 +16,10 @@ mod auth;
 mod call;
 mod client;
 mod kv;
+mod maintenance;
+mod metrics;
 mod reply;
+mod scrape;
 mod snapshot;
 
 mod cluster;
@@ -31,6 +34,8 @@ pub use cluster::{ClusterOptions, LocalCluster, MemberSpec, ServerTls};
 pub use error::Error;
 pub use kv::Writer;
 pub use locate::{EtcdBinary, Tool};
+pub use maintenance::Maintenance;
+pub use metrics::{Histogram, Metrics};
 pub use options::ConnectOptions;
 pub use ports::free_urls;
 pub use process::ToolOutput;
