@@ -54,7 +54,13 @@ mod tests {
             errors: Vec::new(),
         };
         change(&mut state);
-        MemberSeen { id: MemberId(id), name: String::new(), own: false, state: Ok(state) }
+        MemberSeen {
+            id: MemberId(id),
+            name: String::new(),
+            own: false,
+            client_urls: Vec::new(),
+            state: Ok(state),
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use etcdr_restore_engine::snapshot::ImageFacts;
 use etcdr_schemas::claim::Trigger;
 use etcdr_schemas::manifest::{self, Kind, Manifest, Source as ManifestSource};
 use etcdr_schemas::{ClusterName, MemberId, Progress, Revision, SnapshotId};
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::Error;
@@ -50,6 +51,25 @@ pub struct Saved {
     pub stages: Stages,
 }
 
+/// Is asked right before a manifest is written.
+pub trait Gate: Send + Sync {
+    /// Whether this snapshot may be committed, and for how long from now; `None` for ever.
+    ///
+    /// # Errors
+    /// Then it must not be.
+    fn may_commit(&self, id: SnapshotId) -> BoxFuture<'_, Result<Option<Duration>, Error>>;
+}
+
+/// For whoever contends with nobody.
+#[derive(Debug, Clone, Copy)]
+pub struct Always;
+
+impl Gate for Always {
+    fn may_commit(&self, _: SnapshotId) -> BoxFuture<'_, Result<Option<Duration>, Error>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
 /// Asks for the time: a parameter, so that captures can be tested.
 pub type Clock = dyn Fn() -> DateTime<Utc> + Send + Sync;
 
@@ -57,7 +77,7 @@ pub type Clock = dyn Fn() -> DateTime<Utc> + Send + Sync;
 ///
 /// Of several members, HashKV is compared first. Where a majority disagrees with the chosen member, one of the majority
 /// is saved in its place. Where there is no majority, one snapshot of each side is taken and marked suspect; the
-/// first that is returned is that of the chosen member. `before_commit` is asked right before a manifest is
+/// first that is returned is that of the chosen member. `gate` is asked right before a manifest is
 /// written: its refusal means that none is, and it may give a time after which it must not be written any more.
 ///
 /// When this returns `Ok`, and only then, the snapshots exist.
@@ -69,7 +89,7 @@ pub async fn save(
     request: SaveRequest,
     clock: &Clock,
     progress: &Arc<dyn Progress>,
-    before_commit: impl AsyncFn(SnapshotId) -> Result<Option<Duration>, Error>,
+    gate: &dyn Gate,
 ) -> Result<Vec<Saved>, Error> {
     let began = Instant::now();
     let source = source::choose(request.endpoints.clone()).await?;
@@ -88,7 +108,7 @@ pub async fn save(
         // stream began, so asking it alongside gives the same answer and does not hold up the capture.
         let image = run.pour(&source, 0);
         let (image, verdict) = tokio::join!(image, health::agreement_of(&source, &health));
-        return Ok(vec![run.record(image?, &source, verdict, &before_commit).await?]);
+        return Ok(vec![run.record(image?, &source, verdict, gate).await?]);
     }
     let asked = Instant::now();
     let verdict = health::agreement_of(&source, &health).await;
@@ -96,7 +116,7 @@ pub async fn save(
     let mut saved = Vec::new();
     for (turn, (source, verdict)) in sides(source, &health, verdict).await.into_iter().enumerate() {
         let image = run.pour(&source, turn).await?;
-        saved.push(run.record(image, &source, verdict, &before_commit).await?);
+        saved.push(run.record(image, &source, verdict, gate).await?);
     }
     Ok(saved)
 }
@@ -192,7 +212,7 @@ impl Run<'_> {
         image: Image,
         source: &Source,
         verdict: Verdict,
-        before_commit: &impl AsyncFn(SnapshotId) -> Result<Option<Duration>, Error>,
+        gate: &dyn Gate,
     ) -> Result<Saved, Error> {
         let Image { poured: Poured { id, proven, scanned, timing }, started_at } = image;
         let (health, facts) = (self.health, scanned.facts);
@@ -225,7 +245,7 @@ impl Run<'_> {
             extra: serde_json::Map::new(),
         };
         let began = Instant::now();
-        let limit = match before_commit(id).await {
+        let limit = match gate.may_commit(id).await {
             Ok(limit) => limit.unwrap_or(NO_LIMIT),
             Err(error) => {
                 // Whoever may commit has an image of their own; this one is nobody's.

@@ -138,6 +138,8 @@ pub struct MemberSeen {
     pub name: String,
     /// Whether it is the one beside this agent.
     pub own: bool,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
     /// What it said, or why it said nothing.
     pub state: Result<MemberState, String>,
 }

@@ -10,10 +10,12 @@ use chrono::{DateTime, Utc};
 use etcdr_repository::{Claim, Repository, Slot};
 use etcdr_schemas::claim::{ClaimRecord, ClaimStage};
 use etcdr_schemas::{ClusterName, MemberId, SnapshotId};
+use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::Error;
+use crate::capture::Gate;
 use crate::event::ClaimOutcome;
 
 /// Who this agent is, in claims.
@@ -69,7 +71,7 @@ pub(crate) async fn take<'a>(
             Some(Claim { record, .. }) if matches!(record.stage, ClaimStage::Done { .. }) => {
                 return Ok(Turn::Done(record.clone()));
             }
-            Some(Claim { number, record }) => {
+            Some(Claim { number, record, .. }) => {
                 let since = match seen {
                     Some((before, since)) if before == *number => since,
                     _ => Instant::now(),
@@ -148,17 +150,6 @@ impl Held<'_> {
         }
     }
 
-    /// Right before a manifest is written: the store says that the tick is still ours. Gives the time in which it must
-    /// be written; others may take over after it.
-    ///
-    /// # Errors
-    /// [`Error::ClaimLost`], or that of the store: then nothing may be written.
-    pub(crate) async fn may_commit(&self, id: SnapshotId) -> Result<Option<Duration>, Error> {
-        self.state.lock().await.committing = Some(id);
-        self.advance(ClaimStage::Committing { id }).await?;
-        Ok(Some(self.terms.grace / 2))
-    }
-
     /// The work is done.
     pub(crate) async fn done(&self, ids: Vec<SnapshotId>) -> Result<(), Error> {
         self.advance(ClaimStage::Done { ids }).await
@@ -187,11 +178,12 @@ impl Held<'_> {
                 Err(_) => return Err(Error::ClaimUnsure { limit }),
             }
         }
-        if state.lost {
-            let schedule = self.slot.schedule.clone();
-            return Err(Error::ClaimLost { schedule, tick: self.slot.tick });
-        }
-        Ok(())
+        if state.lost { Err(self.lost()) } else { Ok(()) }
+    }
+
+    /// That another agent has it.
+    pub(crate) fn lost(&self) -> Error {
+        Error::ClaimLost { schedule: self.slot.schedule.clone(), tick: self.slot.tick }
     }
 
     /// Writes the next number. Numbers of our own whose answers were lost are passed over.
@@ -231,6 +223,17 @@ impl Held<'_> {
         let ClaimStage::Committing { id } = record.stage else { return Ok(None) };
         let listed = self.repository.list(&self.slot.cluster).await?;
         Ok(listed.ids.contains(&id).then(|| record.clone()))
+    }
+}
+
+impl Gate for Held<'_> {
+    /// The store says that the tick is still ours. Others may take over after the time that is given.
+    fn may_commit(&self, id: SnapshotId) -> BoxFuture<'_, Result<Option<Duration>, Error>> {
+        Box::pin(async move {
+            self.state.lock().await.committing = Some(id);
+            self.advance(ClaimStage::Committing { id }).await?;
+            Ok(Some(self.terms.grace / 2))
+        })
     }
 }
 

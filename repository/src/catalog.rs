@@ -116,15 +116,15 @@ impl Repository {
         cluster: &ClusterName,
         ids: &[SnapshotId],
     ) -> (Vec<Loaded>, Vec<Unusable>) {
-        let mut results = stream::iter(ids)
-            .map(|id| async move { (id, self.manifest(cluster, id).await) })
+        let mut results = stream::iter(ids.iter().copied())
+            .map(|id| async move { (id, self.manifest(cluster, &id).await) })
             .buffered(AT_ONCE);
         let (mut good, mut unusable) = (Vec::new(), Vec::new());
         while let Some((id, result)) = results.next().await {
             match result {
                 Ok(loaded) => good.push(loaded),
                 Err(error) => unusable.push(Unusable {
-                    key: layout::manifest(cluster, id).to_string(),
+                    key: layout::manifest(cluster, &id).to_string(),
                     reason: error.to_string(),
                 }),
             }

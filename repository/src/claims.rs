@@ -32,6 +32,8 @@ pub struct Slot {
 pub struct Claim {
     /// Its number.
     pub number: u32,
+    /// When it was written, by the store's clock.
+    pub stored_at: DateTime<Utc>,
     /// What it says.
     pub record: ClaimRecord,
 }
@@ -47,11 +49,12 @@ impl Repository {
             let (mut entries, mut newest) = (self.store.list(Some(&prefix)), None);
             while let Some(entry) = entries.next().await {
                 let entry = entry.map_err(|source| Error::store("list", &prefix, source))?;
-                newest = newest.max(layout::claim_number(&entry.location));
+                let number = layout::claim_number(&entry.location);
+                newest = newest.max(number.map(|number| (number, entry.last_modified)));
             }
             Ok(newest)
         });
-        let Some(number) = newest.await? else { return Ok(None) };
+        let Some((number, stored_at)) = newest.await? else { return Ok(None) };
         let key = layout::claim(&slot.cluster, &slot.schedule, slot.tick, number);
         let read = retried(self.pause, || read_small(self.store.as_ref(), &key, MAX_CLAIM_BYTES));
         match read.await {
@@ -61,7 +64,7 @@ impl Repository {
             Ok(bytes) => {
                 let record = serde_json::from_slice(&bytes)
                     .map_err(|error| Error::damaged(&key, format!("it is no claim: {error}")))?;
-                Ok(Some(Claim { number, record }))
+                Ok(Some(Claim { number, stored_at, record }))
             }
         }
     }

@@ -78,10 +78,11 @@ impl Recipients {
                 all.push(text.to_owned());
                 continue;
             }
-            let content = files::read_text(Path::new(text), MAX_IDENTITY_FILE).map_err(|error| {
-                let reason = format!("neither an age recipient nor a file of them: {error}");
-                Error::BadRecipient { text: text.chars().take(120).collect(), reason }
-            })?;
+            let content =
+                files::read_text(Path::new(text), MAX_IDENTITY_FILE).map_err(|error| {
+                    let reason = format!("neither an age recipient nor a file of them: {error}");
+                    Error::BadRecipient { text: text.chars().take(120).collect(), reason }
+                })?;
             let lines = content.lines().map(str::trim);
             let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
             all.extend(lines.map(str::to_owned));

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::{Shared, watch as members};
 use crate::Error;
 use crate::candidates;
-use crate::capture::{self, SaveRequest, Saved};
+use crate::capture::{self, Always, Gate, SaveRequest, Saved};
 use crate::event::{Captured, ClaimOutcome, Event};
 use crate::schedule::Schedule;
 use crate::turn::{self, Held, Terms, Turn};
@@ -137,11 +137,11 @@ async fn hold(
     };
     let work = async {
         let _one_at_a_time = shared.busy.lock().await;
-        persist(shared, repository, trigger, async |id| held.may_commit(id).await).await
+        persist(shared, repository, trigger, held).await
     };
     let result = tokio::select! {
         result = work => result,
-        lost = held.keep() => Err(lost),
+        () = held.keep() => Err(held.lost()),
     };
     match result {
         Ok(ids) => {
@@ -167,19 +167,20 @@ async fn persist(
     shared: &Shared,
     repository: &Repository,
     trigger: Trigger,
-    may_commit: impl AsyncFn(SnapshotId) -> Result<Option<Duration>, Error>,
+    gate: &dyn Gate,
 ) -> Result<Vec<SnapshotId>, Error> {
     let (mut tries, mut pause) = (0, shared.settings().config.capture.retry_pause.0);
     loop {
         let progress: Arc<dyn Progress> = Arc::new(Hidden);
-        let result = once(shared, repository, trigger.clone(), &progress, &may_commit).await;
+        let result = once(shared, repository, trigger.clone(), &progress, gate).await;
         let error = match result {
             Ok(saved) => return Ok(saved.iter().map(|saved| saved.manifest.id).collect()),
             Err(error) => error,
         };
         tries += 1;
         let over = matches!(error, Error::ClaimLost { .. } | Error::CommitUnsure { .. });
-        let again = !over && !error.is_permanent() && tries <= shared.settings().config.capture.retries;
+        let again =
+            !over && !error.is_permanent() && tries <= shared.settings().config.capture.retries;
         shared.tell(&Event::CaptureFailed {
             schedule: trigger.schedule.clone(),
             error: error.to_string(),
@@ -199,7 +200,7 @@ pub(super) async fn once(
     repository: &Repository,
     trigger: Trigger,
     progress: &Arc<dyn Progress>,
-    may_commit: impl AsyncFn(SnapshotId) -> Result<Option<Duration>, Error>,
+    gate: &dyn Gate,
 ) -> Result<Vec<Saved>, Error> {
     let settings = shared.settings();
     let schedule = trigger.schedule.clone();
@@ -214,7 +215,7 @@ pub(super) async fn once(
         tool_version: shared.tool_version.clone(),
         trigger: Some(trigger),
     };
-    let saved = capture::save(repository, request, &*shared.clock, progress, may_commit).await?;
+    let saved = capture::save(repository, request, &*shared.clock, progress, gate).await?;
     for one in &saved {
         tell_saved(shared, &schedule, one);
     }
@@ -224,8 +225,7 @@ pub(super) async fn once(
 
 fn tell_saved(shared: &Shared, schedule: &Option<String>, saved: &Saved) {
     if let Some(hash_kv) = &saved.manifest.hash_kv {
-        let members: Vec<_> =
-            hash_kv.dissented.iter().map(|dissent| dissent.member_id).collect();
+        let members: Vec<_> = hash_kv.dissented.iter().map(|dissent| dissent.member_id).collect();
         let revision = hash_kv.revision;
         shared.tell(&Event::Dissent { members, revision });
     }
@@ -270,9 +270,9 @@ pub(super) async fn deep(
     let cluster = &settings.config.cluster;
     let verified = verify::snapshot(repository, cluster, &id, level, &identities, &progress).await;
     let report = verified.map_err(|error| error.to_string())?;
-    match report.first_failure() {
+    match report.findings.first().filter(|_| !report.ok) {
         None => Ok(()),
-        Some(failure) => Err(failure),
+        Some(finding) => Err(finding.message.clone()),
     }
 }
 
@@ -309,7 +309,7 @@ pub(super) async fn last(shared: &Arc<Shared>) {
     let taken = async {
         let repository = settings.open().await?;
         let progress: Arc<dyn Progress> = Arc::new(Hidden);
-        once(shared, &repository, trigger, &progress, async |_| Ok(None)).await
+        once(shared, &repository, trigger, &progress, &Always).await
     };
     if let Err(error) = taken.await {
         let schedule = Some(schedule.name.clone());

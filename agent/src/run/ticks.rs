@@ -112,14 +112,19 @@ mod tests {
 
     #[test]
     fn missed_ticks_are_caught_up_once_and_clock_jumps_repeat_nothing() {
-        let schedule = Schedule::parse(&ScheduleConfig::default(), &ClusterName::default()).unwrap();
+        let schedule =
+            Schedule::parse(&ScheduleConfig::default(), &ClusterName::default()).unwrap();
         let mut ticks = Ticks::default();
         let mut next = |ticks: &mut Ticks, now| ticks.next(&schedule, OnStart::Overdue, at(now));
         assert_eq!(next(&mut ticks, "07:30:00"), Next::Now(at("07:00:00")), "overdue at start");
         assert_eq!(next(&mut ticks, "07:31:00"), Next::Now(at("07:00:00")), "until it is handled");
         ticks.handled(at("07:00:00"));
         assert_eq!(next(&mut ticks, "07:31:00"), Next::At(at("08:00:00")));
-        assert_eq!(next(&mut ticks, "11:10:00"), Next::Now(at("11:00:00")), "three missed, one taken");
+        assert_eq!(
+            next(&mut ticks, "11:10:00"),
+            Next::Now(at("11:00:00")),
+            "three missed, one taken"
+        );
         ticks.handled(at("11:00:00"));
         assert_eq!(next(&mut ticks, "09:59:00"), Next::At(at("10:00:00")), "set back");
         assert_eq!(next(&mut ticks, "10:00:00"), Next::Now(at("10:00:00")));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use etcdr_agent::capture::{self, SaveRequest};
+use etcdr_agent::capture::{self, Always, SaveRequest};
 use etcdr_node::{
     Client, ClusterOptions, ConnectOptions, EtcdBinary, LocalCluster, MemberSpec, free_urls,
 };
@@ -143,8 +143,7 @@ async fn save(repository: &Repository, endpoint: &str) -> anyhow::Result<(Manife
         tool_version: context::VERSION.to_owned(),
         trigger: None,
     };
-    let always = async |_| Ok(None);
-    let saved = capture::save(repository, request, &context::now, &hidden(), always).await?;
+    let saved = capture::save(repository, request, &context::now, &hidden(), &Always).await?;
     let saved = saved.into_iter().next().context("the save made no snapshot")?;
     let image = &saved.manifest.image;
     let outcome = format!(

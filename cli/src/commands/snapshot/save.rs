@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use etcdr_agent::capture::{self, SaveRequest, Saved};
+use etcdr_agent::capture::{self, Always, SaveRequest, Saved};
 use etcdr_repository::{Recipients, Repository, SealOptions, SigningKey};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::report::{SignatureState, SnapshotReport};
@@ -74,8 +74,7 @@ impl Args {
             trigger: None,
         };
         let progress = progress::for_stderr(global.quiet);
-        let always = async |_| Ok(None);
-        let saved = capture::save(&repository, request, &context::now, &progress, always).await?;
+        let saved = capture::save(&repository, request, &context::now, &progress, &Always).await?;
         finish_all(global, saved, signed)
     }
 }

@@ -1,0 +1,78 @@
+//! What is asked of the agent through its admin interface.
+
+use std::sync::Arc;
+
+use etcdr_schemas::claim::Trigger;
+use tokio::task::JoinSet;
+
+use super::{Shared, capturing, duties};
+use crate::Error;
+use crate::capture::Always;
+use crate::command::Command;
+use crate::event::Event;
+
+/// Carries a request out beside everything else. A caller that has gone away does not stop it.
+pub(super) fn spawn(requests: &mut JoinSet<()>, shared: &Arc<Shared>, command: Command) {
+    let shared = Arc::clone(shared);
+    requests.spawn(async move { serve(&shared, command).await });
+}
+
+async fn serve(shared: &Arc<Shared>, command: Command) {
+    // An answer that nobody waits for any more is dropped.
+    match command {
+        Command::Save { progress, reply } => {
+            let trigger =
+                Trigger { agent: shared.identity.agent.clone(), schedule: None, tick: None };
+            let _one_at_a_time = shared.busy.lock().await;
+            let saved = async {
+                let repository = shared.settings().open().await?;
+                capturing::once(shared, &repository, trigger, &progress, &Always).await
+            };
+            let result = saved.await;
+            if let Err(error) = &result {
+                let error = error.to_string();
+                shared.tell(&Event::CaptureFailed { schedule: None, error, again: false });
+            }
+            shared.stored.notify_one();
+            let result = result.map(|saved| {
+                let warnings = saved.iter().flat_map(|saved| saved.warnings.clone()).collect();
+                (saved.into_iter().map(|saved| saved.manifest).collect(), warnings)
+            });
+            drop(reply.send(result));
+        }
+        Command::Verify { id, level, reply } => {
+            let verified = async {
+                let repository = shared.settings().open().await?;
+                let failure = capturing::deep(shared, &repository, id, level).await.err();
+                shared.tell(&Event::Verified { id, level, failure: failure.clone() });
+                Ok::<_, Error>(failure.into_iter().collect())
+            };
+            drop(reply.send(verified.await));
+        }
+        Command::Pause { schedule, pause, reply } => {
+            drop(reply.send(Ok(set_paused(shared, schedule.as_deref(), pause))));
+        }
+        Command::Defragment { force, reply } => {
+            drop(reply.send(duties::defragment(shared, force).await));
+        }
+        // Read by the loop itself.
+        Command::Reload => {}
+    }
+}
+
+/// Names of the schedules that changed.
+fn set_paused(shared: &Shared, name: Option<&str>, pause: bool) -> Vec<String> {
+    let settings = shared.settings();
+    let Ok(mut paused) = shared.paused.lock() else { return Vec::new() };
+    let names = settings.config.schedules.iter().map(|schedule| schedule.name.clone());
+    let meant = names.filter(|one| name.is_none_or(|name| name == one));
+    let changed = meant.filter(|one| paused.contains(one) != pause).collect::<Vec<_>>();
+    for one in &changed {
+        if pause {
+            paused.insert(one.clone());
+        } else {
+            paused.remove(one);
+        }
+    }
+    changed
+}
