@@ -7,12 +7,14 @@
 
 mod agreement;
 pub mod audit;
+pub mod board;
 pub mod capture;
 pub mod command;
 mod error;
 pub mod event;
 pub mod import;
 pub mod inspect;
+pub mod metrics;
 mod pour;
 mod source;
 pub mod verify;
