@@ -7,6 +7,7 @@
 
 mod agreement;
 pub mod audit;
+pub mod board;
 pub mod candidates;
 pub mod capture;
 pub mod command;
@@ -15,6 +16,8 @@ pub mod event;
 mod health;
 pub mod import;
 pub mod inspect;
+pub mod log;
+pub mod metrics;
 mod pour;
 pub mod run;
 pub mod schedule;

@@ -1,7 +1,9 @@
 //! The commands, one file each.
 
+mod agent;
 mod audit;
 mod completions;
+mod config;
 mod demo;
 mod init;
 mod inspect;
@@ -48,17 +50,49 @@ enum Command {
     Audit(audit::Args),
     /// Rebuild data directories of a new cluster from a snapshot
     Restore(restore::Args),
+    // Its own text is longer.
+    Agent(agent::Args),
+    /// Check the configuration, or show what it may hold
+    #[command(subcommand)]
+    Config(config::Command),
     /// Show the whole way on this machine: save, verify, lose everything, restore, compare
     Demo(demo::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
 
+impl Command {
+    /// Whether the configuration file fills in what was not typed.
+    const fn needs_configuration(&self) -> bool {
+        !matches!(
+            self,
+            Self::Keygen(_)
+                | Self::Demo(_)
+                | Self::Completions(_)
+                | Self::Config(_)
+                | Self::Agent(_)
+        )
+    }
+}
+
 impl Cli {
+    /// The priority of this process where a configuration sets one: 0 is as others, 19 the lowest.
+    pub(crate) fn nice(&self) -> Option<u8> {
+        match &self.command {
+            Command::Agent(_) => Some(agent::nice(&self.global)),
+            _ => None,
+        }
+    }
+
     /// Runs the command that was typed.
     pub(crate) async fn run(self, stop: StopFlag) -> anyhow::Result<ExitCode> {
-        let global = self.global;
+        let global = match self.command.needs_configuration() {
+            true => self.global.settle()?,
+            false => self.global,
+        };
         match self.command {
+            Command::Agent(args) => args.run(&global, stop).await,
+            Command::Config(command) => command.run(&global).await,
             Command::Init(args) => args.run(&global).await,
             Command::Keygen(args) => args.run(&global),
             Command::Snapshot(command) => command.run(&global, stop).await,

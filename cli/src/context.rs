@@ -1,11 +1,14 @@
 //! What the commands need from outside: the clock, randomness, the environment, key files, the repository.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
+use etcdr_agent::settings::Settings;
 use etcdr_repository::{Identities, Location, PublicKey, Repository, StoreOptions};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::repository::RepositoryInfo;
@@ -49,8 +52,11 @@ pub(crate) struct StopFlag(Arc<Stopping>);
 #[derive(Debug, Default)]
 struct Stopping {
     raised: AtomicBool,
-    winds_up: AtomicBool,
+    /// Milliseconds that the command gets to end by itself; 0: it is dropped at once.
+    winds_up: AtomicU64,
     told: watch::Sender<bool>,
+    /// SIGHUP was seen so often; a command that listens is not stopped by it.
+    hangups: watch::Sender<u64>,
 }
 
 impl StopFlag {
@@ -63,14 +69,28 @@ impl StopFlag {
         self.0.raised.load(Ordering::Relaxed)
     }
 
-    /// The command ends by itself when it is told, and has a result then: it is not dropped at once.
-    pub(crate) fn wind_up(&self) -> watch::Receiver<bool> {
-        self.0.winds_up.store(true, Ordering::Relaxed);
+    /// The command ends by itself within `grace` when it is told, and has a result then: it is not dropped at once.
+    pub(crate) fn wind_up(&self, grace: Duration) -> watch::Receiver<bool> {
+        let millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.0.winds_up.store(millis, Ordering::Relaxed);
         self.0.told.subscribe()
     }
 
-    pub(crate) fn winds_up(&self) -> bool {
-        self.0.winds_up.load(Ordering::Relaxed)
+    /// The time that the command wants to end by itself.
+    pub(crate) fn grace(&self) -> Option<Duration> {
+        let millis = self.0.winds_up.load(Ordering::Relaxed);
+        (millis > 0).then(|| Duration::from_millis(millis))
+    }
+
+    /// From now on SIGHUP is for the command.
+    pub(crate) fn hangups(&self) -> watch::Receiver<u64> {
+        self.0.hangups.subscribe()
+    }
+
+    /// SIGHUP: `false` when nobody listens and it ends the command.
+    pub(crate) fn hang_up(&self) -> bool {
+        self.0.hangups.send_modify(|count| *count += 1);
+        self.0.hangups.receiver_count() > 0
     }
 
     /// Passes items on until the flag is raised; then one error, so that the consumer cleans up.
@@ -107,29 +127,40 @@ impl Global {
 
     /// Opens the repository. With a public key, manifests that it does not vouch for are refused.
     pub(crate) async fn open(&self) -> anyhow::Result<Repository> {
-        let repository = Repository::open(&self.location()?, &self.store_options()).await?;
+        let repository = Repository::open(&self.location()?, &self.store_options()?).await?;
         Ok(match &self.public_key {
             Some(path) => repository.with_public_key(PublicKey::read(path)?),
             None => repository,
         })
     }
 
-    /// Options of the object store: the environment variables of its own tools, and the private CA.
-    pub(crate) fn store_options(&self) -> StoreOptions {
-        let ours = ["AWS_", "GOOGLE_", "AZURE_"];
-        let variables =
-            std::env::vars().filter(|(name, _)| ours.iter().any(|prefix| name.starts_with(prefix)));
-        let mut options = StoreOptions::from_variables(variables);
+    /// Options of the object store: the environment variables of its own tools, the configuration, and the private CA.
+    pub(crate) fn store_options(&self) -> anyhow::Result<StoreOptions> {
+        let mut options = match &self.file {
+            Some(file) => {
+                let config = (**file).clone();
+                Settings { config, variables: store_variables() }.store_options()?
+            }
+            None => StoreOptions::from_variables(store_variables()),
+        };
         if self.store_cacert.is_some() {
             options.ca_bundle.clone_from(&self.store_cacert);
         }
-        options
+        Ok(options)
     }
 
     /// Identities that decrypt, from all files named.
     pub(crate) fn identities(&self) -> anyhow::Result<Identities> {
         Ok(Identities::read(&self.identity)?)
     }
+}
+
+/// The environment variables that concern object stores.
+pub(crate) fn store_variables() -> BTreeMap<String, String> {
+    let ours = ["AWS_", "GOOGLE_", "AZURE_"];
+    std::env::vars()
+        .filter(|(name, _)| ours.iter().any(|prefix| name.starts_with(prefix)))
+        .collect()
 }
 
 /// Content of a new repository's `etcdr.json`.

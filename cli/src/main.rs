@@ -5,6 +5,7 @@
 
 mod arenas;
 mod commands;
+mod config;
 mod context;
 mod exit;
 mod options;
@@ -20,14 +21,19 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::Cli;
 use crate::exit::CliError;
-use crate::options::{Global, LogFormat};
+use crate::options::LogFormat;
 
 fn main() -> process::ExitCode {
     arenas::bound();
     let cli = Cli::parse();
-    start_logging(&cli.global);
     let format = cli.global.output;
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    match cli.nice() {
+        // Linux gives each thread a priority of its own.
+        Some(nice) => drop(builder.on_thread_start(move || be_nice(nice))),
+        None => start_logging(cli.global.log_format, "warn"),
+    }
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&error.into(), format),
     };
@@ -41,7 +47,7 @@ fn main() -> process::ExitCode {
 }
 
 /// Time that work gets to clean up after a signal.
-const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the command; SIGINT, SIGTERM and SIGHUP drop it, and dropping aborts uploads, stops processes and
 /// removes what is half made. A command that has something to write down first gets the time for it.
@@ -52,15 +58,17 @@ async fn until_signal(cli: Cli) -> anyhow::Result<ExitCode> {
     let stop = context::StopFlag::default();
     // On the heap: what it needs is large, and dropped in one place.
     let mut work = Box::pin(cli.run(stop.clone()));
-    tokio::select! {
-        result = &mut work => return result,
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
+    loop {
+        tokio::select! {
+            result = &mut work => return result,
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => if !stop.hang_up() { break },
+        }
     }
     stop.raise();
-    if stop.winds_up()
-        && let Ok(result) = tokio::time::timeout(GRACE, &mut work).await
+    if let Some(grace) = stop.grace()
+        && let Ok(result) = tokio::time::timeout(grace, &mut work).await
     {
         return result;
     }
@@ -81,15 +89,20 @@ async fn settle() {
     let _ = tokio::time::timeout(GRACE, all_done).await;
 }
 
+/// Gives way to others; a refusal is no reason not to work.
+fn be_nice(nice: u8) {
+    let _ = rustix::process::setpriority_process(None, i32::from(nice));
+}
+
 /// Log lines go to stderr; `ETCDR_LOG` takes the usual directives.
-fn start_logging(global: &Global) {
+pub(crate) fn start_logging(format: LogFormat, default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("ETCDR_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false);
-    match global.log_format {
+    match format {
         LogFormat::Text => builder.without_time().init(),
         LogFormat::Json => builder.json().init(),
     }

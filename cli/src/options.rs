@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use etcdr_node::ConnectOptions;
 use etcdr_schemas::ClusterName;
+use etcdr_schemas::config::Config;
+use etcdr_schemas::units::Span;
 
 /// Flags that every command takes.
 #[derive(Debug, Clone, Args)]
@@ -14,15 +16,21 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "URL", env = "ETCDR_REPOSITORY")]
     pub(crate) repository: Option<String>,
 
-    /// Name of the cluster in the repository
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        env = "ETCDR_CLUSTER",
-        default_value = "default"
-    )]
+    /// Configuration file [default: ./etcdr.yaml, then /etc/etcdr/etcdr.yaml, where there is one]
+    #[arg(long, global = true, value_name = "FILE", env = "ETCDR_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Name of the cluster in the repository [default: that of the configuration, else `default`]
+    #[arg(long = "cluster", global = true, value_name = "NAME", env = "ETCDR_CLUSTER")]
+    pub(crate) named_cluster: Option<ClusterName>,
+
+    /// The cluster that is meant, once flags and configuration were looked at.
+    #[arg(skip)]
     pub(crate) cluster: ClusterName,
+
+    /// The configuration, where there is one.
+    #[arg(skip)]
+    pub(crate) file: Option<Box<Config>>,
 
     /// age identity file that decrypts images (repeatable)
     #[arg(long, global = true, value_name = "FILE", env = "ETCDR_IDENTITY")]
@@ -73,14 +81,8 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "etcd connection")]
 pub(crate) struct EtcdFlags {
-    /// Endpoints of the cluster; the snapshot is taken from one healthy member, a follower if there is one
-    #[arg(
-        long,
-        value_name = "URL,…",
-        env = "ETCDCTL_ENDPOINTS",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:2379"
-    )]
+    /// Endpoints of the cluster; the snapshot is taken from one healthy member, a follower if there is one [default: that of the configuration, else 127.0.0.1:2379]
+    #[arg(long, value_name = "URL,…", env = "ETCDCTL_ENDPOINTS", value_delimiter = ',')]
     pub(crate) endpoints: Vec<String>,
 
     /// CA certificate that the server's is checked with
@@ -121,14 +123,38 @@ pub(crate) struct EtcdFlags {
 }
 
 impl EtcdFlags {
-    /// Options for one endpoint.
-    pub(crate) fn connect(&self, endpoint: &str) -> anyhow::Result<ConnectOptions> {
+    /// How each endpoint is reached. Without `--endpoints`, the configuration's etcd is meant, and flags that were typed
+    /// come before its values.
+    pub(crate) fn connect(&self, file: Option<&Config>) -> anyhow::Result<Vec<ConnectOptions>> {
+        let configured = file.filter(|_| self.endpoints.is_empty()).map(|file| &file.etcd);
+        let mut options = self.options()?;
+        let endpoints = match configured {
+            Some(etcd) => {
+                let path = |text: &String| PathBuf::from(text);
+                options.cacert = options.cacert.or(etcd.cacert.as_ref().map(path));
+                options.cert = options.cert.or(etcd.cert.as_ref().map(path));
+                options.key = options.key.or(etcd.key.as_ref().map(path));
+                if options.user.is_none() {
+                    options.user.clone_from(&etcd.user);
+                    let file = etcd.password_file.as_deref().map(std::path::Path::new);
+                    options.password = file.map(first_line).transpose()?;
+                }
+                vec![etcd.endpoint.clone()]
+            }
+            None if self.endpoints.is_empty() => vec!["127.0.0.1:2379".to_owned()],
+            None => self.endpoints.clone(),
+        };
+        Ok(endpoints.into_iter().map(|endpoint| options.at(endpoint)).collect())
+    }
+
+    /// What was typed, without an endpoint.
+    fn options(&self) -> anyhow::Result<ConnectOptions> {
         let (user, inline) = match self.user.as_deref().map(|user| user.split_once(':')) {
             Some(Some((name, password))) => (Some(name.to_owned()), Some(password.to_owned())),
             _ => (self.user.clone(), None),
         };
         let from_file = self.password_file.as_deref().map(first_line).transpose()?;
-        let mut options = ConnectOptions::new(endpoint);
+        let mut options = ConnectOptions::new(String::new());
         options.cacert.clone_from(&self.cacert);
         options.cert.clone_from(&self.cert);
         options.key.clone_from(&self.key);
@@ -147,23 +173,12 @@ fn first_line(path: &std::path::Path) -> anyhow::Result<String> {
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-/// A duration as Go tools write it: `300ms`, `5s`, `2m`, `1h`, and `7d` besides; a bare number is seconds.
+/// A length of time that is more than nothing, as [`Span`] reads it.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: f64 = digits.parse().map_err(|_| format!("{text:?} is not a time such as 5s"))?;
-    let unit = match &text[digits.len()..] {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        other => return Err(format!("{other:?} is not a unit of time: use ms, s, m, h or d")),
-    };
-    let seconds = number * unit;
-    if seconds > 0.0 {
-        Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-    } else {
-        Err(format!("{text:?} is not a positive time"))
+    let Span(duration) = text.parse()?;
+    match duration.is_zero() {
+        false => Ok(duration),
+        true => Err(format!("{text:?} is not a positive time")),
     }
 }
 
@@ -184,7 +199,7 @@ mod tests {
         for (text, millis) in cases {
             assert_eq!(duration(text).unwrap(), Duration::from_millis(millis), "{text}");
         }
-        for text in ["", "s", "5w", "-1s", "0", "1e300h", "NaN"] {
+        for text in ["", "s", "5q", "-1s", "0", "1e300h", "NaN"] {
             assert!(duration(text).is_err(), "{text:?}");
         }
     }

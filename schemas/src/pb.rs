@@ -1,4 +1,4 @@
-//! Protobuf messages of etcd, generated from `proto/*.proto` by `tests/generated.rs` and committed, so that
+//! Protobuf messages of etcd and of the agent's own admin API, generated from `proto/*.proto` by `tests/generated.rs` and committed, so that
 //! nobody needs protoc. `bytes` fields are [`bytes::Bytes`].
 
 /// Messages of etcd's gRPC API.
@@ -12,3 +12,12 @@ pub mod etcd {
 pub mod disk {
     include!("pb/disk.rs");
 }
+
+/// Messages of the agent's admin API.
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+pub mod admin {
+    include!("pb/admin.rs");
+}
+
+/// The admin API as an encoded `FileDescriptorSet`: what reflection answers with.
+pub const ADMIN_DESCRIPTOR: &[u8] = include_bytes!("pb/admin.bin");

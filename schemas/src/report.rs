@@ -11,6 +11,7 @@ mod finding;
 pub mod inspect;
 mod restore;
 mod snapshot;
+mod status;
 mod verify;
 
 pub use audit::{
@@ -30,6 +31,11 @@ pub use restore::{
 };
 pub use snapshot::{
     ExportReport, SignatureState, SnapshotList, SnapshotReport, SnapshotSummary, Unusable,
+};
+pub use status::{
+    CaptureStatus, FailureStatus, MemberStatus, NewestStatus, PruneStatus, QuotaStatus,
+    ScheduleStatus, StatusReport, StatusWarning, StoredStatus, TimelineEntry, TimelineOutcome,
+    VerifyStatus,
 };
 pub use verify::{Level, VerifyReport};
 
@@ -74,6 +80,7 @@ named! {
     DemoReport => "demo",
     AuditReport => "audit",
     AuditSet => "audit-set",
+    StatusReport => "status",
     ErrorReport => "error",
 }
 

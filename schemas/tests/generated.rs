@@ -25,7 +25,9 @@ fn check(path: &str, fresh: &str) {
 #[test]
 fn protobuf_code_matches_its_proto() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (file, package) in [("etcd", "etcdserverpb"), ("disk", "etcddisk")] {
+    for (file, package) in
+        [("etcd", "etcdserverpb"), ("disk", "etcddisk"), ("admin", "etcdr.admin.v1")]
+    {
         let set = protox::compile([root.join(format!("proto/{file}.proto"))], [root.join("proto")])
             .expect("our own proto compiles");
         let out = tempfile::tempdir().unwrap();
@@ -33,6 +35,26 @@ fn protobuf_code_matches_its_proto() {
         let code = fs::read_to_string(out.path().join(format!("{package}.rs"))).unwrap();
         check(&format!("src/pb/{file}.rs"), &code);
     }
+}
+
+/// What reflection shows of our own API: the sources' comments are no part of it.
+#[test]
+fn the_descriptor_of_the_admin_api_matches_its_proto() {
+    use prost::Message as _;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut set = protox::compile([root.join("proto/admin.proto")], [root.join("proto")])
+        .expect("it compiles");
+    for file in &mut set.file {
+        file.source_code_info = None;
+    }
+    let (path, fresh) = (root.join("src/pb/admin.bin"), set.encode_to_vec());
+    if std::env::var_os("ETCDR_BLESS").is_some() {
+        fs::write(&path, &fresh).unwrap();
+    }
+    assert!(
+        fs::read(&path).unwrap_or_default() == fresh,
+        "admin.bin is stale: run with ETCDR_BLESS=1"
+    );
 }
 
 fn schema<T: JsonSchema>(path: &str) {
@@ -62,5 +84,6 @@ fn json_schemas_match_their_types() {
     report_schema::<report::DemoReport>();
     report_schema::<report::AuditReport>();
     report_schema::<report::AuditSet>();
+    report_schema::<report::StatusReport>();
     report_schema::<report::ErrorReport>();
 }

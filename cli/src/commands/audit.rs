@@ -13,6 +13,7 @@ use etcdr_schemas::report::{AuditOrder, AuditReport, AuditSample, AuditSet, Leve
 use etcdr_schemas::{ClusterName, ExitCode, Progress};
 
 use super::verify::LevelArg;
+use crate::GRACE;
 use crate::context::{self, StopFlag};
 use crate::exit::CliError;
 use crate::options::{Global, duration};
@@ -111,7 +112,7 @@ impl Args {
             return Ok(code);
         }
         let tools = Tools {
-            stop: Stop::new(stop.wind_up()),
+            stop: Stop::new(stop.wind_up(GRACE)),
             flag: stop,
             progress: progress::for_stderr(global.quiet),
             quiet: global.quiet,

@@ -37,7 +37,7 @@ impl Args {
         let recipients = context::recipients(&self.recipient)?;
         let info = context::new_repository(recipients, self.no_encryption)?;
         let repository =
-            Repository::init(&global.location()?, &global.store_options(), info).await?;
+            Repository::init(&global.location()?, &global.store_options()?, info).await?;
         let info = repository.info();
         let report = InitReport {
             repository: repository.location().to_string(),

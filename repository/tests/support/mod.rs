@@ -140,6 +140,7 @@ pub(crate) fn manifest(
         hash_kv: None,
         alarms: Vec::new(),
         suspect: Vec::new(),
+        trigger: None,
         tool_version: "test".to_owned(),
         previous_manifest_sha256: None,
         extra: serde_json::Map::new(),

@@ -60,12 +60,11 @@ impl StoringFlags {
 impl Args {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let repository = global.open().await?;
-        let endpoints = self.etcd.endpoints.iter().map(|endpoint| self.etcd.connect(endpoint));
         let signing_key = self.storing.signing_key()?;
         let signed = signing_key.is_some();
         let request = SaveRequest {
             cluster: global.cluster.clone(),
-            endpoints: endpoints.collect::<anyhow::Result<_>>()?,
+            endpoints: self.etcd.connect(global.file.as_deref())?,
             stall_timeout: self.etcd.stall_timeout,
             seal: self.storing.seal_options(&repository)?,
             signing_key,

@@ -1,0 +1,150 @@
+//! `etcdr agent`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcdr_agent::board::{About, Board, Limits};
+use etcdr_agent::command::Command;
+use etcdr_agent::event::Event;
+use etcdr_agent::log;
+use etcdr_agent::metrics::Metrics;
+use etcdr_agent::run::{self, Start};
+use etcdr_agent::settings::Settings;
+use etcdr_schemas::ExitCode;
+use etcdr_schemas::config::Config;
+use sd_notify::NotifyState;
+use tokio::sync::mpsc;
+
+use crate::config;
+use crate::context::{self, StopFlag};
+use crate::exit::CliError;
+use crate::options::{Global, LogFormat};
+
+/// Run beside an etcd member: take snapshots on schedule, for years
+///
+/// One agent runs beside each member; they share the work through the repository, and nothing is written into etcd.
+/// Everything is in the configuration (`--config`). SIGHUP, and a change of the file, read it again; SIGTERM finishes
+/// or gives up what is under way within `agent.grace`.
+#[derive(Debug, clap::Args)]
+pub(in crate::commands) struct Args {}
+
+/// Requests that wait for the agent's loop.
+const QUEUE: usize = 16;
+
+/// The priority that the configuration asks for; 0 when it cannot be read, which is told later.
+pub(in crate::commands) fn nice(global: &Global) -> u8 {
+    let path = global.config_path();
+    path.and_then(|path| config::parse(&path).ok()).map_or(0, |config| config.capture.nice.min(19))
+}
+
+impl Args {
+    pub(super) async fn run(self, global: &Global, stop: StopFlag) -> anyhow::Result<ExitCode> {
+        let path = global.config_path().ok_or_else(no_config)?;
+        let settings = load(&path).map_err(|problems| config::invalid(&path, &problems))?;
+        let agent = settings.config.agent.clone();
+        let format = match agent.log_format.is_json() || global.log_format == LogFormat::Json {
+            true => LogFormat::Json,
+            false => LogFormat::Text,
+        };
+        crate::start_logging(format, &agent.log_level);
+        let name = agent.name.clone().unwrap_or_else(machine_name);
+        let board = Arc::new(Board::new(about(&settings, &name), limits(&settings.config)));
+        let metrics = Arc::new(Metrics::new());
+        let (orders, commands) = mpsc::channel(QUEUE);
+        let stopping = stop.wind_up(agent.grace.0 + Duration::from_secs(2));
+        hang_ups(&stop, orders.clone());
+        notify(&board);
+        tracing::info!(agent = name, config = %path.display(), version = context::VERSION, "starting");
+        let (told, turning) = (Arc::clone(&board), Arc::clone(&board));
+        let counted = Arc::clone(&metrics);
+        let start = Start {
+            load: Box::new(move || load(&path)),
+            name,
+            instance: context::random_hex::<8>()?,
+            tool_version: context::VERSION.to_owned(),
+            clock: Box::new(context::now),
+            dice: Box::new(|| context::random().map_or(0, u32::from_le_bytes)),
+            tell: Arc::new(move |event: &Event| {
+                log::line(event);
+                counted.apply(event);
+                told.apply(event, context::now());
+            }),
+            turned: Arc::new(move || turning.tick()),
+            settings,
+        };
+        let result = run::run(start, commands, stopping).await;
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        drop(orders);
+        result?;
+        tracing::info!("stopped");
+        Ok(ExitCode::Done)
+    }
+}
+
+fn no_config() -> CliError {
+    CliError {
+        what: "no configuration was found".into(),
+        safe: "Nothing was done.".into(),
+        next: "Name it with --config FILE or ETCDR_CONFIG; `etcdr config example` prints one."
+            .into(),
+        code: ExitCode::Config,
+    }
+}
+
+fn load(path: &Path) -> Result<Settings, Vec<etcdr_schemas::config::Problem>> {
+    Settings::new(config::parse(path)?, context::store_variables())
+}
+
+fn about(settings: &Settings, name: &str) -> About {
+    About {
+        name: name.to_owned(),
+        cluster: settings.config.cluster.clone(),
+        version: context::VERSION.to_owned(),
+        started_at: context::now(),
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    // Twice what the watch takes, and a little more.
+    let member_patience = config.maintenance.every.0 * 2 + Duration::from_secs(10);
+    Limits {
+        target_age: config.watch.target_age.0,
+        quota_warning: config.maintenance.quota_warning.0,
+        member_patience,
+        store_patience: Duration::from_secs(660),
+    }
+}
+
+/// What the machine is called.
+fn machine_name() -> String {
+    let uname = rustix::system::uname();
+    uname.nodename().to_string_lossy().into_owned()
+}
+
+/// SIGHUP reads the configuration again.
+fn hang_ups(stop: &StopFlag, orders: mpsc::Sender<Command>) {
+    let mut hangups = stop.hangups();
+    tokio::spawn(async move {
+        while hangups.changed().await.is_ok() {
+            if orders.send(Command::Reload).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Tells systemd that the agent is up, and at every half of its watchdog's time that the loop turns.
+fn notify(board: &Arc<Board>) {
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let board = Arc::clone(board);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(limit / 2).await;
+            if board.is_alive() {
+                let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            }
+        }
+    });
+}
