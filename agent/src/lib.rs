@@ -11,6 +11,7 @@ pub mod board;
 pub mod candidates;
 pub mod capture;
 pub mod command;
+pub mod doctor;
 mod error;
 pub mod event;
 mod health;

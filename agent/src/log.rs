@@ -1,5 +1,6 @@
 //! Events as log lines: one for each thing that happened, with its facts as fields.
 
+use etcdr_schemas::report::Level;
 use tracing::{debug, error, info, warn};
 
 use crate::event::{Captured, ClaimOutcome, Event, PruneSeen};
@@ -26,7 +27,8 @@ pub fn line(event: &Event) {
         Event::Verified { id, level, failure: Some(failure) } => {
             error!(%id, %level, failure, "the snapshot is damaged or could not be verified");
         }
-        Event::Verified { id, level, failure: None } => {
+        // The read-back is part of every snapshot.
+        Event::Verified { id, level, failure: None } if *level > Level::Object => {
             info!(%id, %level, "the snapshot is verified");
         }
         Event::Heartbeat { failure: Some(failure) } => {
@@ -46,6 +48,7 @@ pub fn line(event: &Event) {
         Event::Members(_)
         | Event::Schedules(_)
         | Event::Catalog(_)
+        | Event::Verified { .. }
         | Event::Dissent { .. }
         | Event::Quota { .. }
         | Event::Heartbeat { failure: None } => debug!(?event, "seen"),

@@ -117,12 +117,13 @@ pub async fn run(
     tasks.spawn(&shared, &stop);
     let mut requests = JoinSet::new();
     let mut looked = Instant::now();
+    let mut refused = Vec::new();
     let mut beat = tokio::time::interval(Duration::from_secs(1));
     while !*stop.borrow() {
         tokio::select! {
             _ = stop.changed() => {}
             command = commands.recv() => match command {
-                Some(Command::Reload) => reload(&shared, &*start.load, true),
+                Some(Command::Reload) => reload(&shared, &*start.load, &mut refused, true),
                 Some(command) => requests::spawn(&mut requests, &shared, command),
                 // The admin interface is gone; schedules go on.
                 None => sleep(Duration::from_secs(1)).await,
@@ -131,7 +132,7 @@ pub async fn run(
                 (start.turned)();
                 if looked.elapsed() >= RELOAD_EVERY {
                     looked = Instant::now();
-                    reload(&shared, &*start.load, false);
+                    reload(&shared, &*start.load, &mut refused, false);
                 }
                 tasks.spawn(&shared, &stop);
             }
@@ -176,16 +177,23 @@ impl Tasks {
     }
 }
 
-/// Reads the configuration again; a bad one is told, and the old one stays. Unasked, only a change counts.
-fn reload(shared: &Shared, load: &Load, asked: bool) {
+/// Reads the configuration again; a bad one is told once, and the old one stays. Unasked, only a change counts.
+fn reload(shared: &Shared, load: &Load, refused: &mut Vec<Problem>, asked: bool) {
     match load() {
-        Ok(new) if !asked && new.config == shared.settings().config => {}
         Ok(new) => {
-            tell_what_needs_a_restart(&shared.settings().config, &new.config);
-            shared.settings.send_replace(Arc::new(new));
-            shared.tell(&Event::Reloaded);
+            let same = new.config == shared.settings().config && refused.is_empty();
+            refused.clear();
+            if asked || !same {
+                tell_what_needs_a_restart(&shared.settings().config, &new.config);
+                shared.settings.send_replace(Arc::new(new));
+                shared.tell(&Event::Reloaded);
+            }
         }
-        Err(problems) => shared.tell(&Event::ReloadRefused { problems }),
+        Err(problems) if !asked && problems == *refused => {}
+        Err(problems) => {
+            refused.clone_from(&problems);
+            shared.tell(&Event::ReloadRefused { problems });
+        }
     }
 }
 

@@ -96,6 +96,17 @@ fn document(path: &Path) -> Result<serde_json::Value, String> {
     serde_saphyr::from_str(&text).map_err(|error| format!("it is not YAML: {error}"))
 }
 
+/// The error when there is none.
+pub(crate) fn missing() -> CliError {
+    CliError {
+        what: "no configuration was found".into(),
+        safe: "Nothing was done.".into(),
+        next: "Name it with --config FILE or ETCDR_CONFIG; `etcdr config example` prints one."
+            .into(),
+        code: ExitCode::Config,
+    }
+}
+
 /// The error for a configuration that cannot be used.
 pub(crate) fn invalid(path: &Path, problems: &[Problem]) -> CliError {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

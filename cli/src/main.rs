@@ -12,6 +12,7 @@ mod options;
 mod output;
 mod progress;
 
+use std::io::IsTerminal as _;
 use std::process;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ fn main() -> process::ExitCode {
     match cli.nice() {
         // Linux gives each thread a priority of its own.
         Some(nice) => drop(builder.on_thread_start(move || be_nice(nice))),
-        None => start_logging(cli.global.log_format, "warn"),
+        None => start_logging(cli.global.log_format, "warn", false),
     }
     let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
@@ -94,16 +95,18 @@ fn be_nice(nice: u8) {
     let _ = rustix::process::setpriority_process(None, i32::from(nice));
 }
 
-/// Log lines go to stderr; `ETCDR_LOG` takes the usual directives.
-pub(crate) fn start_logging(format: LogFormat, default: &str) {
+/// Log lines go to stderr; `ETCDR_LOG` takes the usual directives. What runs for years wants to know `when`.
+pub(crate) fn start_logging(format: LogFormat, default: &str, when: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("ETCDR_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     match format {
+        LogFormat::Text if when => builder.init(),
         LogFormat::Text => builder.without_time().init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
     }
 }

@@ -196,6 +196,27 @@ impl Identities {
         self.0.is_empty()
     }
 
+    /// Whether an image that is encrypted to these recipients now could be opened. Runs plugins, so it may block.
+    ///
+    /// # Errors
+    /// [`Error::NoIdentity`], [`Error::WrongIdentity`], and what keeps the probe from being made.
+    pub fn try_on(&self, recipients: &Recipients) -> Result<()> {
+        const PROBE: &[u8] = b"etcdr";
+        let failed = |error| Error::from_io("the probe", error);
+        let mut sealed = Vec::new();
+        let mut writer = recipients.encryptor()?.wrap_output(&mut sealed).map_err(failed)?;
+        io::Write::write_all(&mut writer, PROBE).map_err(failed)?;
+        writer.finish().map_err(failed)?;
+        let mut reader = self.decrypt(sealed.as_slice(), "the probe", recipients.texts())?;
+        let mut opened = Vec::new();
+        io::Read::read_to_end(&mut reader, &mut opened).map_err(failed)?;
+        if opened == PROBE {
+            Ok(())
+        } else {
+            Err(Error::damaged("the probe", "other bytes came out"))
+        }
+    }
+
     /// Opens an age file for reading; `key` and `recipients` explain a failure.
     pub(crate) fn decrypt<R: io::Read>(
         &self,

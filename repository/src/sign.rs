@@ -63,6 +63,18 @@ impl SigningKey {
         Ok(Self(secret))
     }
 
+    /// Whether this public key vouches for what this key signs.
+    ///
+    /// # Errors
+    /// [`Error::BadKey`] when it does not.
+    pub fn try_on(&self, public: &PublicKey) -> Result<()> {
+        let signature = self.sign_as("etcdr probe", b"etcdr")?;
+        let vouched = public.vouches(b"etcdr", signature.as_bytes());
+        vouched.map_err(|reason| {
+            bad("the public key", format!("not that of the signing key: {reason}"))
+        })
+    }
+
     /// The `.minisig` file of a manifest.
     pub(crate) fn sign(&self, id: &SnapshotId, manifest: &[u8]) -> Result<String> {
         self.sign_as(&format!("etcdr manifest {id}"), manifest)

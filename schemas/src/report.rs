@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod audit;
+mod config_check;
 mod contents;
 mod demo;
 mod finding;
@@ -18,6 +19,7 @@ pub use audit::{
     AuditInventory, AuditOrder, AuditOutcome, AuditReport, AuditResult, AuditSample, AuditSet,
     AuditSettings, AuditState, AuditTotals, AuditVerdict,
 };
+pub use config_check::{Checked, ConfigCheck, ConfigCheckReport};
 pub use contents::{
     AuthSummary, Breakdown, Contents, Counted, DanglingLease, EncryptionKey, LeaseSummary, Tally,
 };
@@ -80,6 +82,7 @@ named! {
     DemoReport => "demo",
     AuditReport => "audit",
     AuditSet => "audit-set",
+    ConfigCheckReport => "config-check",
     StatusReport => "status",
     ErrorReport => "error",
 }

@@ -84,6 +84,7 @@ fn json_schemas_match_their_types() {
     report_schema::<report::DemoReport>();
     report_schema::<report::AuditReport>();
     report_schema::<report::AuditSet>();
+    report_schema::<report::ConfigCheckReport>();
     report_schema::<report::StatusReport>();
     report_schema::<report::ErrorReport>();
 }

@@ -18,7 +18,6 @@ use tokio::sync::mpsc;
 
 use crate::config;
 use crate::context::{self, StopFlag};
-use crate::exit::CliError;
 use crate::options::{Global, LogFormat};
 
 /// Run beside an etcd member: take snapshots on schedule, for years
@@ -40,14 +39,14 @@ pub(in crate::commands) fn nice(global: &Global) -> u8 {
 
 impl Args {
     pub(super) async fn run(self, global: &Global, stop: StopFlag) -> anyhow::Result<ExitCode> {
-        let path = global.config_path().ok_or_else(no_config)?;
+        let path = global.config_path().ok_or_else(config::missing)?;
         let settings = load(&path).map_err(|problems| config::invalid(&path, &problems))?;
         let agent = settings.config.agent.clone();
         let format = match agent.log_format.is_json() || global.log_format == LogFormat::Json {
             true => LogFormat::Json,
             false => LogFormat::Text,
         };
-        crate::start_logging(format, &agent.log_level);
+        crate::start_logging(format, &agent.log_level, true);
         let name = agent.name.clone().unwrap_or_else(machine_name);
         let board = Arc::new(Board::new(about(&settings, &name), limits(&settings.config)));
         let metrics = Arc::new(Metrics::new());
@@ -79,16 +78,6 @@ impl Args {
         result?;
         tracing::info!("stopped");
         Ok(ExitCode::Done)
-    }
-}
-
-fn no_config() -> CliError {
-    CliError {
-        what: "no configuration was found".into(),
-        safe: "Nothing was done.".into(),
-        next: "Name it with --config FILE or ETCDR_CONFIG; `etcdr config example` prints one."
-            .into(),
-        code: ExitCode::Config,
     }
 }
 
