@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod certs;
 pub mod etcd;
+pub mod fleet;
 pub mod oracle;
 pub mod process;
 pub mod proxy;

@@ -2,6 +2,7 @@
 //! that are made once, and links once.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "all of it is tests, helpers too")]
 
+mod agents;
 mod agreement;
 mod audit;
 mod audit_runs;

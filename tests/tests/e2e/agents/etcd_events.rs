@@ -1,0 +1,84 @@
+//! etcd restarts, changes its leader, loses and gets members, while agents work.
+
+use std::path::PathBuf;
+
+use etcdr_tests::backup::Backup;
+use etcdr_tests::etcd::{Cluster, Extra};
+use etcdr_tests::fleet::{Agent, beside_each, by_tick, until};
+use etcdr_tests::versions;
+use etcdr_tests::workload::write_bulk;
+
+#[test]
+fn a_member_that_restarts_costs_no_tick_for_good() {
+    let place = Backup::new();
+    let dir = PathBuf::from(place.path("live"));
+    let mut cluster = Cluster::new(versions::newest(), 1, &dir);
+    cluster.ctl(&["put", "/a", "1"]);
+    let mut agent = Agent::new(&place, "one", cluster.endpoint(), "@every 2s");
+    agent.start(&place);
+    until("a snapshot", || !place.ids().is_empty(), || agent.said());
+    cluster.kill();
+    agent.says("no snapshot was taken");
+    let before = place.ids().len();
+    let members = cluster.members.clone();
+    drop(cluster);
+    let cluster = Cluster::boot(versions::newest(), members, Extra::default());
+    agent.config["etcd"]["endpoint"] = cluster.endpoint().into();
+    agent.write();
+    until("it goes on", || place.ids().len() > before + 1, || agent.said());
+    assert!(agent.process().alive());
+}
+
+#[test]
+fn the_leader_moves_and_the_order_follows() {
+    let mut place = Backup::new();
+    let cluster = Cluster::new(versions::newest(), 3, &PathBuf::from(place.path("live")));
+    write_bulk(&cluster, 61, 2);
+    place.watch(&cluster);
+    let mut agents = beside_each(&place, &cluster, "@every 2s");
+    agents.iter_mut().for_each(|agent| agent.start(&place));
+    for _ in 0..3 {
+        let before = place.ids().len();
+        until("a snapshot", || place.ids().len() > before, || agents[0].said());
+        let leader = leader(&cluster);
+        let heir = cluster.endpoints.iter().find(|endpoint| **endpoint != leader).unwrap();
+        let status = cluster.ask_at(heir, &["endpoint", "status"]);
+        let heir = format!("{:x}", status[0]["Status"]["header"]["member_id"].as_u64().unwrap());
+        cluster.ctl_at(&leader, &["move-leader", &heir]).ok();
+    }
+    let before = place.ids().len();
+    until("it goes on", || place.ids().len() > before, || agents[0].said());
+    assert!(by_tick(&place).values().all(|ids| ids.len() == 1), "{:?}", by_tick(&place));
+}
+
+fn leader(cluster: &Cluster) -> String {
+    let is_leader = |endpoint: &&String| {
+        let status = cluster.ask_at(endpoint, &["endpoint", "status"]);
+        let status = &status[0]["Status"];
+        status["leader"] == status["header"]["member_id"]
+    };
+    cluster.endpoints.iter().find(is_leader).expect("a leader").clone()
+}
+
+#[test]
+fn a_member_that_is_removed_is_out_of_the_order_and_the_others_go_on() {
+    let mut place = Backup::new();
+    let cluster = Cluster::new(versions::newest(), 3, &PathBuf::from(place.path("live")));
+    cluster.ctl(&["put", "/a", "1"]);
+    place.watch(&cluster);
+    let mut agents = beside_each(&place, &cluster, "@every 2s");
+    agents.iter_mut().for_each(|agent| agent.start(&place));
+    until("a snapshot", || !place.ids().is_empty(), || agents[0].said());
+    let gone = cluster.endpoints[2].clone();
+    let status = cluster.ask_at(&gone, &["endpoint", "status"]);
+    let id = format!("{:x}", status[0]["Status"]["header"]["member_id"].as_u64().unwrap());
+    cluster.ctl(&["member", "remove", &id]);
+    let before = place.ids().len();
+    until("it goes on", || place.ids().len() > before + 2, || agents[0].said());
+    let shown = place.json(&["snapshot", "show", "latest"]);
+    assert_eq!(shown["manifest"]["members"].as_array().unwrap().len(), 2, "{shown}");
+    assert!(by_tick(&place).values().all(|ids| ids.len() == 1));
+    for agent in &mut agents {
+        assert!(agent.process().alive(), "{}", agent.said());
+    }
+}

@@ -1,0 +1,118 @@
+//! The store comes and goes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use etcdr_tests::backup::Backup;
+use etcdr_tests::etcd::Cluster;
+use etcdr_tests::fleet::{Agent, by_tick, until};
+use etcdr_tests::proxy::{Fault, Proxy};
+use etcdr_tests::s3::{Rule, S3};
+use etcdr_tests::versions;
+use etcdr_tests::workload::write_bulk;
+use hyper::{Method, StatusCode};
+
+fn agent_of(place: &Backup, cluster: &Cluster, cron: &str) -> Agent {
+    let mut agent = Agent::new(place, "one", cluster.endpoint(), cron);
+    agent.config["repository"]["retries"] = 0.into();
+    agent.config["repository"]["request_timeout"] = "20s".into();
+    agent.write();
+    agent
+}
+
+#[test]
+fn a_store_that_refuses_for_a_while_costs_ticks_and_nothing_else() {
+    // What the server answers to writes; 0: nothing is refused.
+    let answer = Arc::new(AtomicU16::new(0));
+    let rule: Rule = {
+        let answer = Arc::clone(&answer);
+        Arc::new(move |_: &Method, path: &str| {
+            let code = answer.load(Ordering::Relaxed);
+            (code > 0 && path.contains("etcd")).then(|| StatusCode::from_u16(code).unwrap())
+        })
+    };
+    let s3 = S3::start_with(rule, None);
+    let place = Backup::at(&s3.url(), &s3.env(&s3.address));
+    let cluster = Cluster::new(versions::newest(), 1, &PathBuf::from(place.path("live")));
+    write_bulk(&cluster, 51, 8);
+    let mut agent = agent_of(&place, &cluster, "@every 2s");
+    agent.start(&place);
+    for code in [403, 429, 500] {
+        let before = place.ids().len();
+        until("a snapshot", || place.ids().len() > before, || agent.said());
+        answer.store(code, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_secs(5));
+        answer.store(0, Ordering::Relaxed);
+        assert!(agent.process().alive(), "{}", agent.said());
+    }
+    let before = place.ids().len();
+    until("it goes on", || place.ids().len() > before + 1, || agent.said());
+    agent.process().signal("TERM");
+    assert_eq!(agent.process().wait(), 0, "{}", agent.said());
+    assert!(agent.said().contains("the repository cannot be used"), "{}", agent.said());
+    for (tick, ids) in by_tick(&place) {
+        assert_eq!(ids.len(), 1, "{tick}");
+        place.run(&["verify", &ids[0], "--level", "content"]).ok();
+    }
+    assert_no_parts(&s3);
+}
+
+/// What the server keeps of multipart uploads that were neither completed nor aborted.
+#[track_caller]
+fn assert_no_parts(s3: &S3) {
+    let left = etcdr_tests::backup::files_under(&s3.bucket());
+    let left: Vec<_> = left
+        .into_iter()
+        .filter(|name| name.contains("upload_id") || name.ends_with(".part"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[test]
+fn a_store_that_is_gone_and_comes_back_gets_one_snapshot_for_all_ticks_missed() {
+    let s3 = S3::start();
+    let mut place = Backup::at(&s3.url(), &s3.env(&s3.address));
+    let cluster = Cluster::new(versions::newest(), 1, &PathBuf::from(place.path("live")));
+    cluster.ctl(&["put", "/a", "1"]);
+    let mut agent = agent_of(&place, &cluster, "@every 3s");
+    // A proxy that is not there is a store that is gone.
+    let address = format!("127.0.0.1:{}", etcdr_tests::etcd::free_port());
+    place.set("AWS_ENDPOINT_URL", &format!("http://{address}"));
+    agent.start(&place);
+    agent.says("the repository cannot be used");
+    std::thread::sleep(Duration::from_secs(8));
+    assert!(agent.process().alive());
+    let listener = std::net::TcpListener::bind(&address).unwrap();
+    std::thread::spawn({
+        let upstream = s3.address.clone();
+        move || {
+            for mut client in listener.incoming().flatten() {
+                let Ok(mut server) = std::net::TcpStream::connect(&upstream) else { return };
+                let (mut back, mut forth) =
+                    (server.try_clone().unwrap(), client.try_clone().unwrap());
+                std::thread::spawn(move || std::io::copy(&mut client, &mut server));
+                std::thread::spawn(move || std::io::copy(&mut back, &mut forth));
+            }
+        }
+    });
+    place.set("AWS_ENDPOINT_URL", &format!("http://{}", s3.address));
+    until("it goes on", || place.ids().len() >= 2, || agent.said());
+    assert!(by_tick(&place).values().all(|ids| ids.len() == 1));
+}
+
+#[test]
+fn a_store_that_takes_a_megabyte_a_second_is_good_enough() {
+    let s3 = S3::start();
+    let mut place = Backup::at(&s3.url(), &s3.env(&s3.address));
+    let cluster = Cluster::new(versions::newest(), 1, &PathBuf::from(place.path("live")));
+    write_bulk(&cluster, 52, 8);
+    let proxy = Proxy::start(&s3.address, Fault::Slow(1 << 20));
+    place.set("AWS_ENDPOINT_URL", &format!("http://{}", proxy.address));
+    let mut agent = agent_of(&place, &cluster, "@every 1h");
+    agent.start(&place);
+    place.set("AWS_ENDPOINT_URL", &format!("http://{}", s3.address));
+    until("a snapshot", || !place.ids().is_empty(), || agent.said());
+    place.run(&["verify", "latest", "--level", "content"]).ok();
+}
