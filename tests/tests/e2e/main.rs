@@ -10,6 +10,7 @@ mod crafted;
 mod damage;
 mod demo;
 mod etcd_failures;
+mod examples;
 mod files_as_sources;
 mod full_disk;
 mod inspect;
