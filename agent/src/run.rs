@@ -74,6 +74,8 @@ struct Shared {
     members: channel::Sender<Vec<MemberSeen>>,
     /// Raised when the repository has changed.
     stored: tokio::sync::Notify,
+    /// Since when no other agent has been heard of.
+    quiet: Mutex<Option<Instant>>,
 }
 
 impl Shared {
@@ -83,6 +85,18 @@ impl Shared {
 
     fn tell(&self, event: &Event) {
         (self.tell)(event);
+    }
+
+    /// Since when no other agent has been heard of: since now, if nobody has waited for them yet.
+    fn quiet_since(&self) -> Instant {
+        let quiet = self.quiet.lock();
+        quiet.map_or_else(|_| Instant::now(), |mut quiet| *quiet.get_or_insert_with(Instant::now))
+    }
+
+    fn heard_others(&self) {
+        if let Ok(mut quiet) = self.quiet.lock() {
+            *quiet = None;
+        }
     }
 
     fn is_paused(&self, schedule: &str) -> bool {
@@ -112,6 +126,7 @@ pub async fn run(
         paused: Mutex::new(resting),
         members: channel::Sender::new(Vec::new()),
         stored: tokio::sync::Notify::new(),
+        quiet: Mutex::default(),
     });
     let mut tasks = Tasks::default();
     tasks.spawn(&shared, &stop);

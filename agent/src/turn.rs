@@ -32,6 +32,9 @@ pub(crate) struct Identity {
 pub(crate) struct Terms {
     /// How many agents come before this one.
     pub(crate) rank: usize,
+    /// Since when no other agent has been seen to claim anything. Those that come first are waited for from then on and
+    /// not from each tick, or ticks that follow one another quickly would never be taken in their place.
+    pub(crate) quiet_since: Instant,
     /// The member beside this agent.
     pub(crate) member: Option<MemberId>,
     /// Time without a sign of life after which another agent takes over.
@@ -60,14 +63,14 @@ pub(crate) async fn take<'a>(
     mut beside: impl FnMut(&ClaimRecord),
 ) -> Result<Turn<'a>, Error> {
     let mut held = Held { repository, slot, identity, terms, clock, state: Mutex::default() };
-    let (began, poll) = (Instant::now(), (terms.grace / 12).min(MAX_POLL));
+    let poll = (terms.grace / 12).min(MAX_POLL);
     // The first waits for nobody, the next for one grace each.
-    let turn_at = |since: Instant| since + terms.grace * u32::try_from(terms.rank).unwrap_or(99);
+    let turn_at = terms.quiet_since + terms.grace * u32::try_from(terms.rank).unwrap_or(99);
     let mut seen: Option<(u32, Instant)> = None;
     loop {
         let newest = repository.newest_claim(&held.slot).await?;
         let (number, ready, outcome) = match &newest {
-            None => (0, Instant::now() >= turn_at(began), ClaimOutcome::Won),
+            None => (0, Instant::now() >= turn_at, ClaimOutcome::Won),
             Some(Claim { record, .. }) if matches!(record.stage, ClaimStage::Done { .. }) => {
                 return Ok(Turn::Done(record.clone()));
             }
@@ -277,7 +280,7 @@ mod tests {
     }
 
     async fn turn<'a>(store: &'a Repository, who: &'a Identity, rank: usize) -> Turn<'a> {
-        let terms = Terms { rank, member: None, grace: GRACE };
+        let terms = Terms { rank, quiet_since: Instant::now(), member: None, grace: GRACE };
         take(store, slot(), who, terms, &clock, |_| {}).await.unwrap()
     }
 

@@ -57,6 +57,7 @@ async fn attempt(
     let own = seen.iter().find(|member| member.own).map(|member| member.id);
     let terms = Terms {
         rank: candidates::rank(&seen, own, settings.config.capture.max_lag),
+        quiet_since: shared.quiet_since(),
         member: own,
         grace: settings.config.agent.takeover.0,
     };
@@ -64,6 +65,7 @@ async fn attempt(
     let cluster = settings.config.cluster.clone();
     let slot = Slot { cluster, schedule: schedule.name().to_owned(), tick };
     let beside = |record: &ClaimRecord| {
+        shared.heard_others();
         if record.agent == shared.identity.agent && record.stage.is_open() {
             shared.tell(&Event::NameTwice { name: record.agent.clone() });
         }
@@ -82,6 +84,9 @@ async fn attempt(
     match turn {
         Turn::Done(record) => {
             let other = record.instance != shared.identity.instance;
+            if other {
+                shared.heard_others();
+            }
             let outcome = if other { ClaimOutcome::Lost } else { ClaimOutcome::Done };
             told(outcome, other.then_some(record.agent));
             shared.stored.notify_one();

@@ -109,6 +109,7 @@ async fn contend(shared: &Arc<Shared>, duty: Duty, tick: DateTime<Utc>) -> Resul
     let own = seen.iter().find(|member| member.own).map(|member| member.id);
     let terms = Terms {
         rank: candidates::rank(&seen, own, settings.config.capture.max_lag),
+        quiet_since: shared.quiet_since(),
         member: own,
         grace: settings.config.agent.takeover.0,
     };
