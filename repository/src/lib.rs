@@ -45,6 +45,10 @@ pub mod names;
 pub mod reports;
 pub mod survey;
 
+pub mod holds;
+pub mod retention;
+pub mod sweep;
+
 pub mod keys;
 pub mod sign;
 
@@ -53,6 +57,7 @@ mod files;
 
 pub use catalog::{Chain, Listing, Loaded};
 pub use error::{BoxError, Error, Result, StoreFault};
+pub use holds::HoldState;
 pub use image::{ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
 pub use keys::{Identities, Recipients};
 pub use layout::ReportName;
@@ -65,4 +70,5 @@ pub use repository::Repository;
 pub use seal::Tap;
 pub use sign::{PublicKey, SigningKey};
 pub use survey::{Examined, Stored, Survey};
+pub use sweep::{Stock, Swept};
 pub use unseal::{PlainChunks, SealedImage};

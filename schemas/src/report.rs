@@ -9,6 +9,7 @@ mod contents;
 mod demo;
 mod finding;
 pub mod inspect;
+mod prune;
 mod restore;
 mod snapshot;
 mod verify;
@@ -23,6 +24,10 @@ pub use contents::{
 pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
 pub use inspect::InspectReport;
+pub use prune::{
+    DeleteReport, HoldReport, PruneAction, PruneOutcome, PruneReason, PruneReport, PruneRule,
+    PruneTotals, PrunedSnapshot, SweptKind, SweptObject,
+};
 pub use restore::{
     CheckStep, DanglingLeases, DropReason, DroppedKeys, History, KubernetesFacts, MovedAside,
     OfflineHash, PlannedBump, PlannedExpiry, PlannedMember, PlannedRebuild, Rebuilt, RestorePlan,
@@ -74,6 +79,9 @@ named! {
     DemoReport => "demo",
     AuditReport => "audit",
     AuditSet => "audit-set",
+    PruneReport => "prune",
+    DeleteReport => "delete",
+    HoldReport => "hold",
     ErrorReport => "error",
 }
 

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use etcdr_schemas::config::Config;
+use etcdr_schemas::hold::Hold;
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{self, Named, Report};
 use etcdr_schemas::repository::RepositoryInfo;
@@ -48,6 +49,7 @@ fn json_schemas_match_their_types() {
     schema::<Manifest>("json/manifest.v1.json");
     schema::<Config>("json/config.v1.json");
     schema::<RepositoryInfo>("json/repository.v1.json");
+    schema::<Hold>("json/snapshot-hold.v1.json");
     report_schema::<report::InitReport>();
     report_schema::<report::KeygenReport>();
     report_schema::<report::SnapshotReport>();
@@ -60,5 +62,8 @@ fn json_schemas_match_their_types() {
     report_schema::<report::DemoReport>();
     report_schema::<report::AuditReport>();
     report_schema::<report::AuditSet>();
+    report_schema::<report::PruneReport>();
+    report_schema::<report::DeleteReport>();
+    report_schema::<report::HoldReport>();
     report_schema::<report::ErrorReport>();
 }

@@ -65,7 +65,7 @@ pub struct SnapshotSummary {
 }
 
 /// A manifest that is there but cannot be used.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unusable {
     /// Key of the manifest.
     pub key: String,
