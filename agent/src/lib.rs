@@ -14,6 +14,7 @@ pub mod event;
 pub mod import;
 pub mod inspect;
 mod pour;
+pub mod prune;
 mod source;
 pub mod verify;
 

@@ -6,6 +6,7 @@ mod demo;
 mod init;
 mod inspect;
 mod keygen;
+mod prune;
 mod restore;
 mod snapshot;
 mod verify;
@@ -37,7 +38,7 @@ enum Command {
     Init(init::Args),
     /// Make an age identity and a minisign key pair
     Keygen(keygen::Args),
-    /// Save, list, show, export and import snapshots
+    /// Save, list, show, export, import, hold and delete snapshots
     #[command(subcommand)]
     Snapshot(snapshot::Command),
     /// Check a snapshot, as deep as the level says
@@ -46,6 +47,8 @@ enum Command {
     Inspect(inspect::Args),
     // Its own text is longer; one here would take its place.
     Audit(audit::Args),
+    // Its own text is longer, too.
+    Prune(prune::Args),
     /// Rebuild data directories of a new cluster from a snapshot
     Restore(restore::Args),
     /// Show the whole way on this machine: save, verify, lose everything, restore, compare
@@ -65,6 +68,7 @@ impl Cli {
             Command::Verify(args) => args.run(&global, stop).await,
             Command::Inspect(args) => args.run(&global).await,
             Command::Audit(args) => args.run(&global, stop).await,
+            Command::Prune(args) => args.run(&global).await,
             Command::Restore(args) => args.run(&global, stop).await,
             Command::Demo(args) => args.run(&global).await,
             Command::Completions(args) => args.run(),

@@ -106,8 +106,11 @@ impl Stock {
         believed
             .map(|(id, known)| {
                 let own = if known.suspect { Proof::Suspect } else { Proof::ReadBack };
+                let image = self.survey.images.get(&known.image).map(|image| image.size);
                 let proof = match proofs.get(id).copied() {
                     Some(Proof::Damaged) => Proof::Damaged,
+                    // Gone, or another one: nothing can be restored from it.
+                    _ if image != Some(known.stored_size) => Proof::Damaged,
                     // Its bytes are as they were stored, and may be wrong all the same.
                     Some(Proof::Audited) if !known.suspect => Proof::Audited,
                     _ => own,
