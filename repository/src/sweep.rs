@@ -94,7 +94,8 @@ impl Grace {
     /// listing, whichever is earlier: a clock of ours that jumped ahead makes nothing old.
     fn passed(&self, survey: &Survey, modified: DateTime<Utc>) -> bool {
         let newest = survey.newest.unwrap_or(self.now).min(self.now);
-        newest.signed_duration_since(modified) >= self.age
+        // What was written after we looked at our clock is of now.
+        newest.signed_duration_since(modified).max(Duration::zero()) >= self.age
     }
 }
 

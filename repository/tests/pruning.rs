@@ -166,6 +166,10 @@ async fn a_deleted_snapshot_can_be_brought_back_until_the_grace_has_passed() {
         let stock = repository.stock(&cluster()).await.unwrap();
         let swept = repository.sweep(&cluster(), &stock, grace(Duration::hours(1))).await.unwrap();
         assert_eq!((swept.gone, swept.waiting.0), ((0, 0), 2));
+        // A clock that is far behind makes nothing old either.
+        let behind = Grace { now: time(0) - Duration::days(9999), ..grace(Duration::hours(1)) };
+        let swept = repository.sweep(&cluster(), &stock, behind).await.unwrap();
+        assert_eq!((swept.gone, swept.waiting.0), ((0, 0), 2));
         // Bringing one back is copying two objects.
         for name in [format!("{}.json", id(1)), format!("{}.json.minisig", id(1))] {
             let bytes = ground.get(&format!("default/deleted/{name}")).await;
@@ -316,7 +320,9 @@ async fn an_image_that_kept_its_first_key_waits_for_the_grace_too() {
     let stock = repository.stock(&cluster()).await.unwrap();
     let swept = repository.sweep(&cluster(), &stock, grace(Duration::hours(1))).await.unwrap();
     assert_eq!((swept.gone.0, swept.waiting.0), (0, 1));
-    let swept = repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
+    // Also when our clock is behind what was written.
+    let swept = Grace { now: time(0) - Duration::days(9999), ..grace(NONE) };
+    let swept = repository.sweep(&cluster(), &stock, swept).await.unwrap();
     assert_eq!(swept.gone.0, 2, "{swept:?}");
     let left = [all[1].image.key.as_str(), &layout::manifest(&cluster(), &id(1)).to_string()];
     assert_eq!(ground.keys().await, with(&[], &left));
