@@ -134,7 +134,7 @@ pub fn decide(
     holds: &BTreeMap<SnapshotId, HoldState>,
 ) -> Vec<Verdict> {
     let mut all = candidates.to_vec();
-    all.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+    all.sort_unstable_by_key(|candidate| std::cmp::Reverse(candidate.id));
     all.dedup_by_key(|candidate| candidate.id);
     let mut reasons: Reasons = BTreeMap::new();
     let protected = protect(&mut reasons, now, &all, holds);

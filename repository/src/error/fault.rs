@@ -73,3 +73,20 @@ impl StoreFault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> StoreFault {
+        StoreFault::of(&object_store::Error::Generic { store: "S3", source: text.into() })
+    }
+
+    #[test]
+    fn an_object_that_is_kept_is_told_from_a_store_that_fails() {
+        let kept = "DeleteObjects request failed for key a: Access Denied. (code: AccessDenied)";
+        assert_eq!(said(kept), StoreFault::Denied);
+        assert_eq!(said("Object is WORM protected and cannot be overwritten"), StoreFault::Denied);
+        assert_eq!(said("DeleteObjects failed: (code: InternalError)"), StoreFault::Unavailable);
+    }
+}
