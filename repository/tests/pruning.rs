@@ -66,6 +66,14 @@ impl Ground {
         }
     }
 
+    /// Makes an object three days old, where that can be done.
+    fn age(&self, key: &str) {
+        let Self::Directory(root) = self else { return };
+        let file = std::fs::File::options().append(true).open(root.join(key)).unwrap();
+        let written = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(written - std::time::Duration::from_secs(3 * 86_400)).unwrap();
+    }
+
     async fn get(&self, key: &str) -> Vec<u8> {
         match self {
             Self::Memory(store) => {
@@ -155,6 +163,10 @@ async fn a_deleted_snapshot_can_be_brought_back_until_the_grace_has_passed() {
             save(&repository, hour, &text(20_000), options(&keys), Some(&signer)).await.unwrap();
         }
         let whole = ground.keys().await;
+        // The images are old; what counts is when the manifest went.
+        for hour in [0, 1] {
+            of(&id(hour), true).iter().for_each(|key| ground.age(key));
+        }
         for hour in [0, 1] {
             let outcome = repository.delete_snapshot(&cluster(), &id(hour), time(9), false).await;
             assert_eq!(outcome.unwrap(), PruneOutcome::Deleted);
@@ -225,6 +237,16 @@ async fn what_crashes_left_is_swept_and_nothing_else() {
         let stock = repository.stock(&cluster()).await.unwrap();
         let swept = repository.sweep(&cluster(), &stock, grace(Duration::hours(1))).await.unwrap();
         assert_eq!((swept.gone.0, swept.waiting.0), (0, 2));
+        if let Ground::Directory(_) = ground {
+            for key in rubbish.iter().chain(&kept) {
+                ground.age(key);
+            }
+            let stock = repository.stock(&cluster()).await.unwrap();
+            let old = Grace { dry_run: true, ..grace(Duration::days(2)) };
+            assert_eq!(repository.sweep(&cluster(), &stock, old).await.unwrap().gone, (6, 6));
+            let young = Grace { dry_run: true, ..grace(Duration::days(4)) };
+            assert_eq!(repository.sweep(&cluster(), &stock, young).await.unwrap().gone, (0, 0));
+        }
         let dry = Grace { dry_run: true, ..grace(NONE) };
         assert_eq!(repository.sweep(&cluster(), &stock, dry).await.unwrap().gone, (6, 6));
         assert_eq!(ground.keys().await, before, "a dry run changes nothing");

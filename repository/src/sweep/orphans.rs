@@ -201,6 +201,3 @@ impl Repository {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
