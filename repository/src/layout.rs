@@ -129,16 +129,17 @@ pub fn all_claims(cluster: &ClusterName) -> Path {
     Path::from(format!("{cluster}/claims"))
 }
 
-/// Prefix of the claims of one tick of a schedule.
+/// Prefix of the claims of one tick of a schedule. The schedule's name is one harmless segment.
 #[must_use]
 pub fn claims(cluster: &ClusterName, schedule: &str, tick: DateTime<Utc>) -> Path {
-    Path::from(format!("{cluster}/claims/{schedule}/{}", tick.format(TICK)))
+    Path::from(format!("{cluster}/claims/{schedule}/{}", tick.format("%Y%m%dT%H%M%SZ")))
 }
 
-/// Key of a claim of a tick: the first one, or a later one that takes over.
+/// Key of one claim, by its number from 0.
 #[must_use]
-pub fn claim(cluster: &ClusterName, schedule: &str, tick: DateTime<Utc>, n: u32) -> Path {
-    Path::from(format!("{cluster}/claims/{schedule}/{}/{n:04}.json", tick.format(TICK)))
+pub fn claim(cluster: &ClusterName, schedule: &str, tick: DateTime<Utc>, number: u32) -> Path {
+    let claims = claims(cluster, schedule, tick);
+    Path::from(format!("{claims}/{number:04}.json"))
 }
 
 /// How the time of a tick is written in a key.
@@ -151,7 +152,7 @@ pub fn parse_claim<'a>(cluster: &ClusterName, key: &'a Path) -> Option<(&'a str,
     let mut parts = rest.split('/');
     let (schedule, tick, name) = (parts.next()?, parts.next()?, parts.next()?);
     let number = name.strip_suffix(".json")?;
-    let numbered = number.len() >= 4 && number.bytes().all(|byte| byte.is_ascii_digit());
+    let numbered = number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit());
     if parts.next().is_some() || schedule.is_empty() || !numbered {
         return None;
     }

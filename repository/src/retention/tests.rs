@@ -94,19 +94,27 @@ fn within_counts_back_from_the_newest_that_is_not_in_the_future() {
 
 #[test]
 fn suspect_and_damaged_ones_take_no_place_from_sound_ones() {
-    let last = Retention { keep_last: Some(1), ..Retention::default() };
+    let last = Retention { keep_last: Some(2), ..Retention::default() };
     let bad = |time: &str, proof| candidate(at(time), 0, proof);
     let all = [
+        good("2026-11-20T00:00:00Z"),
         good("2026-11-20T01:00:00Z"),
         good("2026-11-20T02:00:00Z"),
         bad("2026-11-20T03:00:00Z", Proof::Suspect),
         bad("2026-11-20T04:00:00Z", Proof::Damaged),
+        bad("2026-11-20T04:30:00Z", Proof::Damaged),
     ];
-    let stay = ["2026-11-20T02:00:00Z", "2026-11-20T04:00:00Z"];
-    check(last.clone(), "2026-11-20T05:00:00Z", &all, &stay);
+    let stay = [
+        "2026-11-20T01:00:00Z",
+        "2026-11-20T02:00:00Z",
+        "2026-11-20T04:00:00Z",
+        "2026-11-20T04:30:00Z",
+    ];
+    check(last, "2026-11-20T05:00:00Z", &all, &stay);
     // With nothing sound the newest that is not damaged is better than nothing.
-    let stay = ["2026-11-20T03:00:00Z", "2026-11-20T04:00:00Z"];
-    check(last, "2026-11-20T05:00:00Z", &all[2..], &stay);
+    let one = Retention { keep_last: Some(1), ..Retention::default() };
+    let stay = ["2026-11-20T03:00:00Z", "2026-11-20T04:30:00Z"];
+    check(one, "2026-11-20T05:00:00Z", &all[3..], &stay);
 }
 
 #[test]
