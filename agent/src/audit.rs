@@ -11,12 +11,16 @@
 //! is still to do. Reports are written on the way and each stands alone, so that an audit that was killed goes
 //! on from the last one: progress lives where the snapshots are, and needs no disk of the auditor's.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::Duration;
-use etcdr_repository::{Identities, ReportName, Repository, layout};
+use chrono::{DateTime, Duration, Utc};
+use etcdr_repository::retention::Proof;
+use etcdr_repository::{
+    Error as RepositoryError, Identities, ReportName, Repository, StoreFault, Survey, layout,
+};
 use etcdr_schemas::report::{AuditReport, AuditState, AuditVerdict, Finding};
-use etcdr_schemas::{ClusterName, Progress};
+use etcdr_schemas::{ClusterName, Progress, SnapshotId};
 use tokio::sync::watch;
 
 pub use choose::{Budget, Wanted};
@@ -180,6 +184,26 @@ pub async fn last(
         }
     }
     Err(Error::NoReport { cluster: cluster.clone() })
+}
+
+/// What earlier audits say of these snapshots: good at level `object` or deeper, or damaged, by the last one that
+/// looked. Of those that are not there, nothing is known.
+///
+/// # Errors
+/// When reports cannot be read now. Where they may not be read, nothing is known.
+pub(crate) async fn proofs(
+    repository: &Repository,
+    cluster: &ClusterName,
+    survey: &Survey,
+    now: DateTime<Utc>,
+) -> Result<BTreeMap<SnapshotId, Proof>, RepositoryError> {
+    let search = history::Search { ids: &survey.ids, wanted: None, now };
+    let names = survey.reports.iter().rev().copied();
+    match history::read(repository, cluster, names, search).await {
+        Ok(history) => Ok(history.proofs()),
+        Err(error) if error.store_fault() == Some(StoreFault::Denied) => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Adds a finding to a report that is built already.

@@ -23,6 +23,7 @@ mod pour;
 pub mod run;
 pub mod schedule;
 pub mod settings;
+pub mod prune;
 mod source;
 mod turn;
 pub mod verify;

@@ -8,6 +8,7 @@ mod demo;
 mod init;
 mod inspect;
 mod keygen;
+mod prune;
 mod restore;
 mod snapshot;
 mod verify;
@@ -39,7 +40,7 @@ enum Command {
     Init(init::Args),
     /// Make an age identity and a minisign key pair
     Keygen(keygen::Args),
-    /// Save, list, show, export and import snapshots
+    /// Save, list, show, export, import, hold and delete snapshots
     #[command(subcommand)]
     Snapshot(snapshot::Command),
     /// Check a snapshot, as deep as the level says
@@ -48,6 +49,8 @@ enum Command {
     Inspect(inspect::Args),
     // Its own text is longer; one here would take its place.
     Audit(audit::Args),
+    // Its own text is longer, too.
+    Prune(prune::Args),
     /// Rebuild data directories of a new cluster from a snapshot
     Restore(restore::Args),
     // Its own text is longer.
@@ -99,6 +102,7 @@ impl Cli {
             Command::Verify(args) => args.run(&global, stop).await,
             Command::Inspect(args) => args.run(&global).await,
             Command::Audit(args) => args.run(&global, stop).await,
+            Command::Prune(args) => args.run(&global).await,
             Command::Restore(args) => args.run(&global, stop).await,
             Command::Demo(args) => args.run(&global).await,
             Command::Completions(args) => args.run(),

@@ -124,6 +124,7 @@ fn diagnosed<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a dyn
         .or_else(|| of::<etcdr_agent::Error>(cause))
         .or_else(|| of::<etcdr_agent::verify::Error>(cause))
         .or_else(|| of::<etcdr_agent::audit::Error>(cause))
+        .or_else(|| of::<etcdr_agent::prune::Error>(cause))
         .or_else(|| of::<etcdr_repository::Error>(cause))
         .or_else(|| of::<etcdr_restore_engine::Error>(cause))
         .or_else(|| of::<etcdr_node::Error>(cause))

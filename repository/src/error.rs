@@ -1,11 +1,14 @@
 //! The one error type of this crate: what happened, and whose fault it is.
 
 mod advice;
+mod fault;
 
 use std::io;
 
 use etcdr_schemas::manifest::ManifestError;
 use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
+
+pub use fault::StoreFault;
 
 /// Error of a caller's own stage (a [`crate::Tap`]), carried through unchanged.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -111,6 +114,13 @@ pub enum Error {
     Claimed {
         /// Key of the object.
         key: String,
+    },
+
+    /// A retention that cannot be followed.
+    #[error("the retention cannot be followed: {what}")]
+    BadPolicy {
+        /// What is wrong with it.
+        what: String,
     },
 
     /// An encrypted image and no identity at all.
@@ -252,69 +262,6 @@ pub enum Error {
     /// A worker thread died.
     #[error("a worker failed: {0}")]
     Worker(String),
-}
-
-/// Whose fault a store's error is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StoreFault {
-    /// The bucket, container or object is not there.
-    Missing,
-    /// The credentials do not allow it.
-    Denied,
-    /// It exists already.
-    Exists,
-    /// The disk or quota is full.
-    Full,
-    /// The store cannot do this.
-    Unsupported,
-    /// Unreachable, overloaded, broken off: worth another try.
-    Unavailable,
-}
-
-impl std::fmt::Display for StoreFault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Missing => "not found",
-            Self::Denied => "permission denied",
-            Self::Exists => "exists already",
-            Self::Full => "no space left",
-            Self::Unsupported => "not supported by the store",
-            Self::Unavailable => "the store failed",
-        })
-    }
-}
-
-impl StoreFault {
-    /// Sorts a store's error.
-    #[must_use]
-    pub fn of(error: &object_store::Error) -> Self {
-        use object_store::Error as E;
-        match error {
-            E::NotFound { .. } => Self::Missing,
-            E::AlreadyExists { .. } | E::Precondition { .. } => Self::Exists,
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => Self::Denied,
-            E::NotSupported { .. } | E::NotImplemented { .. } => Self::Unsupported,
-            other => Self::of_io(other),
-        }
-    }
-
-    /// Local disks report through an `io::Error` somewhere down the chain.
-    fn of_io(error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            match error.downcast_ref::<io::Error>().map(io::Error::kind) {
-                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-                    return Self::Full;
-                }
-                Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
-                    return Self::Denied;
-                }
-                _ => cause = error.source(),
-            }
-        }
-        Self::Unavailable
-    }
 }
 
 impl Error {

@@ -3,7 +3,7 @@
 //! Keys are relative to the repository's root. A cluster's name is one harmless path segment and an id
 //! is fixed text, so that no key can leave the root.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use etcdr_schemas::manifest::Codec;
 use etcdr_schemas::{AuditId, ClusterName, SnapshotId};
 use object_store::path::Path;
@@ -99,6 +99,36 @@ pub fn audit_signature(cluster: &ClusterName, report: ReportName) -> Path {
     Path::from(format!("{cluster}/reports/audits/{report}.json.minisig"))
 }
 
+/// Prefix of the holds of a cluster.
+#[must_use]
+pub fn holds(cluster: &ClusterName) -> Path {
+    Path::from(format!("{cluster}/holds"))
+}
+
+/// Key of the hold of a snapshot.
+#[must_use]
+pub fn hold(cluster: &ClusterName, id: &SnapshotId) -> Path {
+    Path::from(format!("{cluster}/holds/{id}.json"))
+}
+
+/// Key of what is noted of a snapshot when it is deleted: its manifest, until its image is gone too.
+#[must_use]
+pub fn tombstone(cluster: &ClusterName, id: &SnapshotId) -> Path {
+    Path::from(format!("{cluster}/deleted/{id}.json"))
+}
+
+/// Key of the signature of a manifest that was deleted.
+#[must_use]
+pub fn tombstone_signature(cluster: &ClusterName, id: &SnapshotId) -> Path {
+    Path::from(format!("{cluster}/deleted/{id}.json.minisig"))
+}
+
+/// Prefix of all claims of a cluster.
+#[must_use]
+pub fn all_claims(cluster: &ClusterName) -> Path {
+    Path::from(format!("{cluster}/claims"))
+}
+
 /// Prefix of the claims of one tick of a schedule. The schedule's name is one harmless segment.
 #[must_use]
 pub fn claims(cluster: &ClusterName, schedule: &str, tick: DateTime<Utc>) -> Path {
@@ -118,6 +148,31 @@ pub fn claim_number(key: &Path) -> Option<u32> {
     let digits = key.filename()?.strip_suffix(".json")?;
     let plain = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok()).flatten()
+}
+
+/// How the time of a tick is written in a key.
+const TICK: &str = "%Y%m%dT%H%M%SZ";
+
+/// Schedule and tick in the key of a claim.
+#[must_use]
+pub fn parse_claim<'a>(cluster: &ClusterName, key: &'a Path) -> Option<(&'a str, DateTime<Utc>)> {
+    let rest = key.as_ref().strip_prefix(cluster.as_str())?.strip_prefix("/claims/")?;
+    let mut parts = rest.split('/');
+    let (schedule, tick, name) = (parts.next()?, parts.next()?, parts.next()?);
+    let number = name.strip_suffix(".json")?;
+    let numbered = number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit());
+    if parts.next().is_some() || schedule.is_empty() || !numbered {
+        return None;
+    }
+    let time = NaiveDateTime::parse_from_str(tick, TICK).ok()?.and_utc();
+    Some((schedule, time))
+}
+
+/// The id in the key of a hold.
+#[must_use]
+pub fn parse_hold(cluster: &ClusterName, key: &Path) -> Option<SnapshotId> {
+    let rest = key.as_ref().strip_prefix(cluster.as_str())?;
+    rest.strip_prefix("/holds/")?.strip_suffix(".json")?.parse().ok()
 }
 
 /// Whether an image is in flight by its key: what [`staging`] builds.
@@ -177,6 +232,14 @@ pub enum Place {
     AuditReport(ReportName),
     /// The signature of one.
     AuditSignature(ReportName),
+    /// The hold of a snapshot.
+    Hold(SnapshotId),
+    /// A claim of a tick.
+    Claim,
+    /// What is noted of a snapshot that was deleted.
+    Tombstone(SnapshotId),
+    /// The signature of a manifest that was deleted.
+    TombstoneSignature(SnapshotId),
     /// What other parts of the format keep there.
     Reserved,
     /// Nothing of this format.
@@ -211,6 +274,20 @@ pub fn place(cluster: &ClusterName, key: &Path) -> Place {
             .map(Place::AuditReport)
             .or(signature.map(Place::AuditSignature))
             .unwrap_or(Place::Unknown);
+    }
+    if let Some(name) = rest.strip_prefix("deleted/") {
+        let manifest = name.strip_suffix(".json").and_then(|name| name.parse().ok());
+        let signature = name.strip_suffix(".json.minisig").and_then(|name| name.parse().ok());
+        return manifest
+            .map(Place::Tombstone)
+            .or(signature.map(Place::TombstoneSignature))
+            .unwrap_or(Place::Unknown);
+    }
+    if let Some(id) = parse_hold(cluster, key) {
+        return Place::Hold(id);
+    }
+    if parse_claim(cluster, key).is_some() {
+        return Place::Claim;
     }
     match RESERVED.iter().any(|folder| rest.starts_with(folder)) {
         true => Place::Reserved,
@@ -260,6 +337,23 @@ mod tests {
     }
 
     #[test]
+    fn claims_are_parsed_as_they_are_built() {
+        let (cluster, tick) = (ClusterName::default(), id().time());
+        let key = claim(&cluster, "hourly", tick, 12);
+        assert_eq!(key.as_ref(), "default/claims/hourly/20261122T070000Z/0012.json");
+        assert!(key.prefix_matches(&claims(&cluster, "hourly", tick)));
+        assert_eq!(parse_claim(&cluster, &key), Some(("hourly", tick)));
+        for stranger in [
+            "default/claims/hourly/20261122T070000Z/x.json",
+            "default/claims/hourly/20261122/0001.json",
+            "default/claims/a/b/20261122T070000Z/0001.json",
+            "other/claims/hourly/20261122T070000Z/0001.json",
+        ] {
+            assert_eq!(parse_claim(&cluster, &Path::from(stranger)), None, "{stranger}");
+        }
+    }
+
+    #[test]
     fn manifests_round_trip_and_strangers_do_not_parse() {
         let cluster: ClusterName = "prod-eu".parse().unwrap();
         let id = SnapshotId::new(id().time(), Revision(9), 1);
@@ -300,7 +394,12 @@ mod tests {
             (staging(&cluster, id().time(), 7), Place::Image),
             (audit_report(&cluster, report), Place::AuditReport(report)),
             (audit_signature(&cluster, report), Place::AuditSignature(report)),
+            (hold(&cluster, &id()), Place::Hold(id())),
+            (claim(&cluster, "hourly", id().time(), 1), Place::Claim),
+            (tombstone(&cluster, &id()), Place::Tombstone(id())),
+            (tombstone_signature(&cluster, &id()), Place::TombstoneSignature(id())),
             (Path::from("prod-eu/holds/x"), Place::Reserved),
+            (Path::from("prod-eu/claims/hourly/20261122T070000Z/1.json"), Place::Reserved),
         ];
         for (key, expected) in built {
             assert_eq!(place(&cluster, &key), expected, "{key}");
@@ -315,6 +414,7 @@ mod tests {
             "prod-eu/reports/audits/20261122T070000Z-00000007-0000.json",
             "prod-eu/reports/audits/x.json",
             "prod-eu/reports/other/x",
+            "prod-eu/deleted/x.json",
             "prod-eux/holds/x",
         ];
         for key in strangers {

@@ -46,6 +46,10 @@ pub mod names;
 pub mod reports;
 pub mod survey;
 
+pub mod holds;
+pub mod retention;
+pub mod sweep;
+
 pub mod keys;
 pub mod sign;
 
@@ -55,6 +59,7 @@ mod files;
 pub use catalog::{Chain, Listing, Loaded};
 pub use claims::{Claim, Slot};
 pub use error::{BoxError, Error, Result, StoreFault};
+pub use holds::HoldState;
 pub use image::{ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
 pub use keys::{Identities, Recipients};
 pub use layout::ReportName;
@@ -67,4 +72,5 @@ pub use repository::Repository;
 pub use seal::Tap;
 pub use sign::{PublicKey, SigningKey};
 pub use survey::{Examined, Stored, Survey};
+pub use sweep::{Stock, Swept};
 pub use unseal::{PlainChunks, SealedImage};

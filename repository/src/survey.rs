@@ -44,6 +44,10 @@ pub struct Survey {
     pub signatures: BTreeMap<SnapshotId, Stored>,
     /// Images by key, staged ones included.
     pub images: BTreeMap<Box<str>, Stored>,
+    /// What is noted of snapshots that were deleted, until their images are gone too.
+    pub tombstones: BTreeMap<SnapshotId, Stored>,
+    /// Signatures of manifests that were deleted.
+    pub tombstone_signatures: BTreeMap<SnapshotId, Stored>,
     /// Reports of audits.
     pub reports: BTreeSet<ReportName>,
     /// Keys that belong to nothing: at most [`MAX_STRANGERS`] of them.
@@ -54,6 +58,8 @@ pub struct Survey {
     pub objects: u64,
     /// Bytes of all objects.
     pub bytes: u64,
+    /// When the newest object was written, by the store's clock.
+    pub newest: Option<DateTime<Utc>>,
 }
 
 /// A manifest as it is, usable or not.
@@ -158,7 +164,13 @@ async fn survey(store: &dyn ObjectStore, cluster: &ClusterName) -> Result<Survey
     while let Some(entry) = entries.next().await {
         let entry = entry.map_err(|source| Error::store("list", &prefix, source))?;
         note(&mut survey, cluster, &entry);
-        let most = [survey.ids.len(), survey.signatures.len(), survey.images.len()];
+        let most = [
+            survey.ids.len(),
+            survey.signatures.len(),
+            survey.images.len(),
+            survey.tombstones.len(),
+            survey.tombstone_signatures.len(),
+        ];
         if most.iter().any(|&count| count > MAX_OBJECTS) || survey.reports.len() > MAX_OBJECTS {
             let cluster = cluster.clone();
             return Err(Error::TooManySnapshots { cluster, limit: MAX_OBJECTS });
@@ -172,12 +184,15 @@ fn note(survey: &mut Survey, cluster: &ClusterName, entry: &ObjectMeta) {
     let object = stored(entry);
     survey.objects = survey.objects.saturating_add(1);
     survey.bytes = survey.bytes.saturating_add(object.size);
+    survey.newest = survey.newest.max(Some(object.modified));
     match layout::place(cluster, &entry.location) {
         Place::Manifest(id) => survey.ids.push(id),
         Place::Signature(id) => drop(survey.signatures.insert(id, object)),
         Place::Image => drop(survey.images.insert(entry.location.as_ref().into(), object)),
         Place::AuditReport(name) => drop(survey.reports.insert(name)),
-        Place::AuditSignature(_) | Place::Reserved => {}
+        Place::Tombstone(id) => drop(survey.tombstones.insert(id, object)),
+        Place::TombstoneSignature(id) => drop(survey.tombstone_signatures.insert(id, object)),
+        Place::AuditSignature(_) | Place::Hold(_) | Place::Claim | Place::Reserved => {}
         Place::Unknown => {
             survey.strangers_count = survey.strangers_count.saturating_add(1);
             if survey.strangers.len() < MAX_STRANGERS {

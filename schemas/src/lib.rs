@@ -11,6 +11,7 @@ pub mod version;
 
 pub mod claim;
 pub mod config;
+pub mod hold;
 pub mod manifest;
 pub mod report;
 pub mod repository;
@@ -24,6 +25,7 @@ pub mod pb;
 
 pub use diagnose::{Diagnose, ExitCode};
 pub use digest::{RunningSha256, Sha256Digest};
+pub use hold::Hold;
 pub use ids::{AuditId, ClusterId, ClusterName, MemberId, RaftIndex, SnapshotId, Term};
 pub use progress::{Hidden, Progress};
 pub use read_at::ReadAt;

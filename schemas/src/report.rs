@@ -10,6 +10,7 @@ mod contents;
 mod demo;
 mod finding;
 pub mod inspect;
+mod prune;
 mod restore;
 mod snapshot;
 mod status;
@@ -26,6 +27,10 @@ pub use contents::{
 pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
 pub use inspect::InspectReport;
+pub use prune::{
+    DeleteReport, HoldReport, PruneAction, PruneOutcome, PruneReason, PruneReport, PruneRule,
+    PruneTotals, PrunedSnapshot, SweptKind, SweptObject,
+};
 pub use restore::{
     CheckStep, DanglingLeases, DropReason, DroppedKeys, History, KubernetesFacts, MovedAside,
     OfflineHash, PlannedBump, PlannedExpiry, PlannedMember, PlannedRebuild, Rebuilt, RestorePlan,
@@ -84,6 +89,9 @@ named! {
     AuditSet => "audit-set",
     ConfigCheckReport => "config-check",
     StatusReport => "status",
+    PruneReport => "prune",
+    DeleteReport => "delete",
+    HoldReport => "hold",
     ErrorReport => "error",
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use etcdr_schemas::claim::ClaimRecord;
 use etcdr_schemas::config::Config;
+use etcdr_schemas::hold::Hold;
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{self, Named, Report};
 use etcdr_schemas::repository::RepositoryInfo;
@@ -72,6 +73,7 @@ fn json_schemas_match_their_types() {
     schema::<Config>("json/config.v1.json");
     schema::<ClaimRecord>("json/claim.v1.json");
     schema::<RepositoryInfo>("json/repository.v1.json");
+    schema::<Hold>("json/snapshot-hold.v1.json");
     report_schema::<report::InitReport>();
     report_schema::<report::KeygenReport>();
     report_schema::<report::SnapshotReport>();
@@ -86,5 +88,8 @@ fn json_schemas_match_their_types() {
     report_schema::<report::AuditSet>();
     report_schema::<report::ConfigCheckReport>();
     report_schema::<report::StatusReport>();
+    report_schema::<report::PruneReport>();
+    report_schema::<report::DeleteReport>();
+    report_schema::<report::HoldReport>();
     report_schema::<report::ErrorReport>();
 }

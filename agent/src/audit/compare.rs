@@ -82,6 +82,11 @@ pub(super) fn orphans(
     let mut found = Vec::new();
     for (key, stored) in unnamed {
         let id = layout::image_of(key);
+        // Its manifest was deleted by a prune, and it waits for the grace to pass.
+        let buried = id.and_then(|id| survey.tombstones.get(&id));
+        if buried.is_some_and(|note| now.signed_duration_since(note.modified) <= grace) {
+            continue;
+        }
         if blind || id.is_some_and(|id| facts.get(&id).is_some_and(|fact| fact.details().is_none()))
         {
             continue;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use etcdr_repository::retention::Proof;
 use etcdr_repository::{Error as RepositoryError, ReportName, Repository, StoredReport, layout};
 use etcdr_schemas::report::{
-    AuditOutcome, AuditReport, AuditState, Finding, Level, Named as _, SignatureState,
+    AuditOutcome, AuditReport, AuditResult, AuditState, Finding, Level, Named as _, SignatureState,
 };
 use etcdr_schemas::{AuditId, ClusterName, SnapshotId};
 use serde::Deserialize;
@@ -24,6 +25,8 @@ const LEAST_READ: usize = 8;
 pub(super) struct History {
     /// When each snapshot was last found good at level `object` or deeper.
     pub(super) verified: BTreeMap<SnapshotId, DateTime<Utc>>,
+    /// When each snapshot was last found damaged.
+    damaged: BTreeMap<SnapshotId, DateTime<Utc>>,
     /// The newest audit of the kind that was asked for, if it was not finished.
     pub(super) unfinished: Option<AuditReport>,
     /// Reports that are not what they should be.
@@ -66,7 +69,8 @@ pub(super) async fn read(
             }
         };
         done = Some(name.audit);
-        note(&mut history.verified, &report, search.now);
+        note(&mut history.verified, &report, search.now, is_good);
+        note(&mut history.damaged, &report, search.now, is_damaged);
         if !settled && search.wanted.is_some_and(|wanted| wanted.fits(&report.settings)) {
             settled = true;
             history.unfinished = (report.state != AuditState::Complete).then_some(report);
@@ -86,21 +90,39 @@ pub(super) struct Search<'a> {
     pub(super) now: DateTime<Utc>,
 }
 
-/// Adds what a report found good. The latest time counts.
+impl History {
+    /// What the last audit that looked at each snapshot says of it.
+    pub(super) fn proofs(&self) -> BTreeMap<SnapshotId, Proof> {
+        let good = self.verified.keys().map(|id| (*id, Proof::Audited));
+        let damaged = self.damaged.iter().filter(|(id, at)| {
+            // In doubt it is damaged.
+            self.verified.get(id).is_none_or(|good| good <= *at)
+        });
+        good.chain(damaged.map(|(id, _)| (*id, Proof::Damaged))).collect()
+    }
+}
+
+/// Adds the results of a report that fit. The latest time counts.
 fn note(
-    verified: &mut BTreeMap<SnapshotId, DateTime<Utc>>,
+    noted: &mut BTreeMap<SnapshotId, DateTime<Utc>>,
     report: &AuditReport,
     now: DateTime<Utc>,
+    fits: fn(&AuditResult) -> bool,
 ) {
-    let good = report.results.iter().filter(|result| {
-        result.outcome == AuditOutcome::Good
-            && result.passed.is_some_and(|level| level >= Level::Object)
-    });
-    for result in good {
+    for result in report.results.iter().filter(|result| fits(result)) {
         let at = result.at.min(now);
-        let entry = verified.entry(result.id).or_insert(at);
+        let entry = noted.entry(result.id).or_insert(at);
         *entry = (*entry).max(at);
     }
+}
+
+fn is_good(result: &AuditResult) -> bool {
+    result.outcome == AuditOutcome::Good
+        && result.passed.is_some_and(|level| level >= Level::Object)
+}
+
+fn is_damaged(result: &AuditResult) -> bool {
+    result.outcome == AuditOutcome::Damaged
 }
 
 /// Why a report is not believed.

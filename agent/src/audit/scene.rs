@@ -51,7 +51,7 @@ pub(super) async fn prepare(
     let wanted = request.resume.then_some(&request.wanted);
     let search = history::Search { ids: &ids, wanted, now };
     let names = survey.reports.iter().rev().copied();
-    let History { verified, unfinished, findings: doubts } =
+    let History { verified, unfinished, findings: doubts, .. } =
         history::read(repository, cluster, names, search).await?;
     findings.extend(doubts);
     let sequence = unfinished.as_ref().map_or(0, |report| report.sequence);

@@ -1,6 +1,8 @@
 //! `etcdr snapshot …`.
 
+mod delete;
 mod export;
+mod hold;
 mod import;
 mod list;
 mod save;
@@ -24,6 +26,10 @@ pub(super) enum Command {
     Export(export::Args),
     /// Store a snapshot file, or a copy of member/snap/db
     Import(import::Args),
+    /// Keep a snapshot from being pruned, or let it go again
+    Hold(hold::Args),
+    // Its own text is longer; one here would take its place.
+    Delete(delete::Args),
 }
 
 impl Command {
@@ -34,6 +40,8 @@ impl Command {
             Self::Show(args) => args.run(global).await,
             Self::Export(args) => args.run(global, stop).await,
             Self::Import(args) => args.run(global, stop).await,
+            Self::Hold(args) => args.run(global).await,
+            Self::Delete(args) => args.run(global).await,
         }
     }
 }

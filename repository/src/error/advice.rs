@@ -21,7 +21,8 @@ impl Diagnose for Error {
             Self::BadLocation { .. }
             | Self::NoRecipients
             | Self::BadRecipient { .. }
-            | Self::BadName { .. } => ExitCode::Usage,
+            | Self::BadName { .. }
+            | Self::BadPolicy { .. } => ExitCode::Usage,
             Self::RepositoryMissing { .. } => ExitCode::RepositoryMissing,
             Self::UnknownSnapshot { .. } | Self::AmbiguousSnapshot { .. } => ExitCode::NotCovered,
             Self::Claimed { .. } => ExitCode::Claimed,
@@ -80,6 +81,7 @@ impl Diagnose for Error {
             Self::UnknownSnapshot { .. } | Self::AmbiguousSnapshot { .. } => {
                 "Run etcdr snapshot list, and give more of the id."
             }
+            Self::BadPolicy { .. } => "Correct it; docs/cli.md tells the rules.",
             Self::TooManySnapshots { .. } => "Use one cluster name per cluster, and prune.",
             Self::Claimed { .. } => "Look at what the other process wrote before trying again.",
             Self::NoIdentity { .. } | Self::WrongIdentity { .. } => {

@@ -92,6 +92,11 @@ impl S3Server {
         }
     }
 
+    /// The directory of the bucket: one file an object.
+    pub(crate) fn bucket(&self) -> PathBuf {
+        self.root.path().join("bucket")
+    }
+
     /// Files of multipart uploads that are neither completed nor aborted.
     pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.root.path()).unwrap();

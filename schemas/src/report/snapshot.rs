@@ -18,6 +18,9 @@ pub struct SnapshotReport {
     pub signature: SignatureState,
     /// Things that need a look.
     pub warnings: Vec<String>,
+    /// Why it is held; absent when it is not, or when that was not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
 }
 
 /// What is known of a manifest's signature.
@@ -62,10 +65,13 @@ pub struct SnapshotSummary {
     pub encrypted: bool,
     /// Whether there are reasons not to trust it.
     pub suspect: bool,
+    /// Why it is held; absent when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
 }
 
 /// A manifest that is there but cannot be used.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unusable {
     /// Key of the manifest.
     pub key: String,

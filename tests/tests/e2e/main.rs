@@ -17,6 +17,7 @@ mod inspect;
 mod interruptions;
 mod official_tools;
 mod outputs;
+mod pruning;
 mod rebuilding;
 mod restore_refusals;
 mod round_trip;

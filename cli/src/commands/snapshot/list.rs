@@ -1,9 +1,13 @@
 //! `etcdr snapshot list`.
 
-use etcdr_schemas::ExitCode;
+use std::collections::BTreeMap;
+
+use etcdr_repository::{HoldState, Repository};
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{SnapshotList, SnapshotSummary, Unusable};
+use etcdr_schemas::{ExitCode, SnapshotId};
 
+use crate::context;
 use crate::options::Global;
 use crate::output;
 
@@ -22,9 +26,10 @@ impl Args {
                 reason: "its name is not that of a manifest".to_owned(),
             }),
         );
+        let holds = held(&repository, global).await;
         let report = SnapshotList {
             cluster: global.cluster.clone(),
-            snapshots: loaded.iter().map(|loaded| summary(&loaded.manifest)).collect(),
+            snapshots: loaded.iter().map(|loaded| summary(&loaded.manifest, &holds)).collect(),
             unusable,
         };
         for unusable in &report.unusable {
@@ -43,7 +48,18 @@ impl Args {
     }
 }
 
-fn summary(manifest: &Manifest) -> SnapshotSummary {
+/// What is held and why. A list without it is better than none.
+async fn held(repository: &Repository, global: &Global) -> BTreeMap<SnapshotId, HoldState> {
+    match repository.holds(&global.cluster, context::now()).await {
+        Ok(holds) => holds,
+        Err(error) => {
+            output::say(format!("note: what is held cannot be read: {error}"));
+            BTreeMap::new()
+        }
+    }
+}
+
+fn summary(manifest: &Manifest, holds: &BTreeMap<SnapshotId, HoldState>) -> SnapshotSummary {
     SnapshotSummary {
         id: manifest.id,
         time: manifest.id.time(),
@@ -53,6 +69,7 @@ fn summary(manifest: &Manifest) -> SnapshotSummary {
         server_version: manifest.source.server_version.clone(),
         encrypted: manifest.image.codec.encryption.is_some(),
         suspect: !manifest.suspect.is_empty(),
+        held: holds.get(&manifest.id).and_then(HoldState::holding),
     }
 }
 
@@ -78,6 +95,9 @@ fn remarks(snapshot: &SnapshotSummary) -> String {
     }
     if !snapshot.encrypted {
         remarks.push("not encrypted");
+    }
+    if snapshot.held.is_some() {
+        remarks.push("held");
     }
     remarks.join(", ")
 }

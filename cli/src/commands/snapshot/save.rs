@@ -111,7 +111,8 @@ pub(super) fn finish(global: &Global, saved: Saved, signed: bool) -> anyhow::Res
     let code = if saved.warnings.is_empty() { ExitCode::Done } else { ExitCode::Warnings };
     // We hold the secret key only: that the signature is good is for the public key to say.
     let signature = if signed { SignatureState::NotChecked } else { SignatureState::Unsigned };
-    let report = SnapshotReport { manifest: saved.manifest, signature, warnings: saved.warnings };
+    let (manifest, warnings) = (saved.manifest, saved.warnings);
+    let report = SnapshotReport { manifest, signature, warnings, held: None };
     output::print(global.output, report, |report| report.manifest.id.to_string())?;
     Ok(code)
 }

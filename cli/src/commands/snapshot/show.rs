@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
-use etcdr_repository::{Loaded, SnapshotName};
+use etcdr_repository::{HoldState, Loaded, SnapshotName};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::manifest::{Encryption, Manifest};
 use etcdr_schemas::report::{SignatureState, SnapshotReport};
 
+use crate::context;
 use crate::options::Global;
 use crate::output;
 
@@ -25,7 +26,10 @@ impl Args {
         let id = repository.resolve(&global.cluster, &self.name).await?;
         let Loaded { manifest, signature, .. } = repository.manifest(&global.cluster, &id).await?;
         let warnings = manifest.suspect.clone();
-        output::print(global.output, SnapshotReport { manifest, signature, warnings }, human)?;
+        let hold = repository.hold_of(&global.cluster, &id, context::now()).await?;
+        let held = hold.as_ref().and_then(HoldState::holding);
+        let report = SnapshotReport { manifest, signature, warnings, held };
+        output::print(global.output, report, human)?;
         Ok(ExitCode::Done)
     }
 }
@@ -54,6 +58,9 @@ fn human(report: &SnapshotReport) -> String {
     row("encrypted to", encryption(manifest));
     row("signature", signature(report.signature).into());
     row("HashKV", hash_kv(manifest));
+    if let Some(held) = &report.held {
+        row("hold", held.clone());
+    }
     for member in &manifest.members {
         let role = if member.learner { " (learner)" } else { "" };
         row(
