@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 
 use crate::Error;
 use crate::agreement::{self, Answer, MemberHash, Verdict};
+use crate::pace::Pace;
 use crate::pour::{self, Poured, Target};
 use crate::source::{self, Source};
 
@@ -32,6 +33,8 @@ pub struct SaveRequest {
     pub nonce: u32,
     /// Version recorded in the manifest.
     pub tool_version: String,
+    /// How fast and for how long etcd may be asked; `None` as fast as it goes.
+    pub pace: Option<Arc<Pace>>,
 }
 
 /// A snapshot that exists.
@@ -62,7 +65,12 @@ pub async fn save(
     let started_at = clock();
     let source = source::choose(request.endpoints).await?;
     let health = examine(&source).await?;
+    let pace = request.pace.as_deref();
+    let _watching =
+        request.pace.as_ref().and_then(|pace| pace.watch(&source.client, &source.options));
+    pace.inspect(|pace| pace.opening());
     let stream = source.client.snapshot(request.stall_timeout).await?;
+    pace.inspect(|pace| pace.opened(stream.total()));
     progress.begin("saving", Some(stream.total()));
     let target = Target {
         repository,
@@ -70,6 +78,7 @@ pub async fn save(
         seal: request.seal,
         started_at,
         nonce: request.nonce,
+        pace,
     };
     // HashKV is asked at a revision that was fixed before the stream began, so asking it alongside gives
     // the same answer as asking before, without holding up the capture.

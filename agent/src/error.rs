@@ -1,6 +1,8 @@
 //! Why no snapshot was made.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
 
 use etcdr_schemas::{Diagnose, ExitCode};
 
@@ -25,6 +27,19 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// etcd's read transaction was open for as long as it may be, and the stream was not over.
+    #[error(
+        "etcd's stream was open for {} s, the longest that it may be, and {taken} of {} had come",
+        limit.as_secs_f32(), Bytes(*total)
+    )]
+    HeldTooLong {
+        /// The longest time.
+        limit: Duration,
+        /// Bytes that had come.
+        taken: u64,
+        /// Bytes of the whole stream.
+        total: u64,
+    },
     /// No endpoint was given.
     #[error("no etcd endpoint was given")]
     NoEndpoint,
@@ -36,14 +51,15 @@ impl Error {
             Self::Node(error) => Some(error),
             Self::Engine(error) => Some(error),
             Self::Repository(error) => Some(error),
-            Self::Read { .. } | Self::NoEndpoint => None,
+            Self::Read { .. } | Self::HeldTooLong { .. } | Self::NoEndpoint => None,
         }
     }
 }
 
 impl Diagnose for Error {
     fn is_permanent(&self) -> bool {
-        self.inner().is_none_or(Diagnose::is_permanent)
+        let trying_helps = matches!(self, Self::HeldTooLong { .. });
+        !trying_helps && self.inner().is_none_or(Diagnose::is_permanent)
     }
 
     fn exit_code(&self) -> ExitCode {
@@ -60,8 +76,25 @@ impl Diagnose for Error {
     fn next(&self) -> Cow<'static, str> {
         match self {
             Self::Read { .. } => "Check that the file exists and can be read.".into(),
+            Self::HeldTooLong { .. } => {
+                "Give sealed bytes a place to wait (capture.spool), raise capture.rate_limit or \
+                 capture.max_hold, or use a store that takes bytes faster."
+                    .into()
+            }
             Self::NoEndpoint => "Name one with --endpoints or ETCDCTL_ENDPOINTS.".into(),
             _ => self.inner().map_or(Cow::Borrowed("Try again."), Diagnose::next),
+        }
+    }
+}
+
+/// A number of bytes that a stream may not have told.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            u64::MAX => f.write_str("unknown bytes"),
+            bytes => write!(f, "{bytes} bytes"),
         }
     }
 }

@@ -141,6 +141,7 @@ async fn save(repository: &Repository, endpoint: &str) -> anyhow::Result<(Manife
         signing_key: None,
         nonce: u32::from_le_bytes(context::random()?),
         tool_version: context::VERSION.to_owned(),
+        pace: None,
     };
     let saved = capture::save(repository, request, &context::now, &hidden()).await?;
     let image = &saved.manifest.image;
