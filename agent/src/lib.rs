@@ -13,6 +13,7 @@ mod error;
 pub mod event;
 pub mod import;
 pub mod inspect;
+pub mod maintenance;
 pub mod pace;
 mod pour;
 pub mod schedule;

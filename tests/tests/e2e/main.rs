@@ -11,6 +11,7 @@ mod demo;
 mod etcd_failures;
 mod files_as_sources;
 mod full_disk;
+mod harmless;
 mod inspect;
 mod interruptions;
 mod official_tools;
