@@ -269,7 +269,7 @@ mod tests {
     const TOTAL: usize = 9 << 20;
 
     fn pattern(length: usize) -> Vec<u8> {
-        (0..length).map(|at| (at.wrapping_mul(2_654_435_761) >> 11) as u8).collect()
+        (0..length).map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect()
     }
 
     /// Sends `TOTAL` bytes through a spool of that size to a store that takes so long for each part. Gives the time
@@ -279,7 +279,7 @@ mod tests {
         let (writer, mut reader) = parts();
         let (mut spool, rest) = ends(file, size);
         let pump = thread::spawn(move || rest.drain(writer));
-        let (told, writing) = mpsc::channel();
+        let (told, writing) = mpsc::sync_channel(1);
         thread::spawn(move || {
             let began = Instant::now();
             // Odd lengths, so that pieces cross the end of the ring.

@@ -114,6 +114,7 @@ async fn every_question_has_etcds_answer() {
     }
 }
 
+#[expect(clippy::unwrap_used, reason = "a part of a test")]
 /// Defragmentation, a compaction that only is agreed on, and what the metrics say of both.
 async fn looked_after(client: &Client, cluster: &LocalCluster) {
     let options = cluster.connect_options(0).unwrap();

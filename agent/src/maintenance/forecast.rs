@@ -129,7 +129,8 @@ mod tests {
     fn growth_is_followed_to_the_quota() {
         // 100 MiB an hour, in steps of 16 MiB as bbolt allocates.
         for step in [1, 16 << 20] {
-            let size = |second: i64| (second as u64 * (100 << 20) / 3600) / step * step + GIB;
+            let size =
+                |second: i64| (second.unsigned_abs() * (100 << 20) / 3600) / step * step + GIB;
             let left = hours(&seen(86_400, 15, size), 8 * GIB).unwrap();
             let wanted = (7.0 * 1024.0 - 2400.0) / 100.0;
             assert!((left - wanted).abs() < 1.0, "{step}: {left} of {wanted}");
@@ -138,7 +139,7 @@ mod tests {
 
     #[test]
     fn too_little_says_nothing_and_full_is_full() {
-        let grows = |second: i64| GIB + second as u64 * 1000;
+        let grows = |second: i64| GIB + second.unsigned_abs() * 1000;
         assert_eq!(seen(500, 15, grows).left(8 * GIB), None);
         assert_eq!(seen(86_400, 43_000, grows).left(8 * GIB), None);
         assert_eq!(Forecast::default().left(1), None);
@@ -149,7 +150,7 @@ mod tests {
     fn noise_and_a_flat_line_are_no_growth() {
         assert_eq!(seen(86_400, 15, |_| GIB).left(8 * GIB), None);
         let noise = |second: i64| {
-            let digest = (second as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44;
+            let digest = second.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44;
             GIB + digest
         };
         for offset in 0..20 {
@@ -157,14 +158,17 @@ mod tests {
             // Twice the standard error is passed by chance, then with a quota that is far away.
             assert!(hours(&found, 8 * GIB).is_none_or(|left| left > 1000.0), "{offset}");
         }
-        assert_eq!(seen(86_400, 15, |second| GIB - second as u64 * 100).left(8 * GIB), None);
+        assert_eq!(
+            seen(86_400, 15, |second| GIB - second.unsigned_abs() * 100).left(8 * GIB),
+            None
+        );
     }
 
     #[test]
     fn a_defragmentation_begins_a_new_line() {
         let size = |second: i64| match second {
-            0..43_200 => 4 * GIB + second as u64 * 10_000,
-            _ => GIB + (second as u64 - 43_200) * 1000,
+            0..43_200 => 4 * GIB + second.unsigned_abs() * 10_000,
+            _ => GIB + (second.unsigned_abs() - 43_200) * 1000,
         };
         assert_eq!(seen(43_300, 15, size).left(8 * GIB), None);
         let left = hours(&seen(86_400, 15, size), 8 * GIB).unwrap();
@@ -174,7 +178,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_a_clock_that_jumps_does_no_harm() {
-        let mut forecast = seen(30 * 86_400, 15, |second| GIB + second as u64);
+        let mut forecast = seen(30 * 86_400, 15, |second| GIB + second.unsigned_abs());
         assert!(forecast.samples.len() < MAX_SAMPLES && forecast.samples.len() >= MAX_SAMPLES / 2);
         assert!(forecast.seconds() > 29 * 86_400);
         forecast.observe(at(0), GIB + 5);

@@ -32,6 +32,7 @@ fn bulky(place: &mut Backup, mebibytes: usize) -> Cluster {
     cluster
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test is at the edge, as cli is")]
 async fn save(
     place: &Backup,
     store: StoreOptions,

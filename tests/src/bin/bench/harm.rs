@@ -96,16 +96,16 @@ struct Round {
 }
 
 impl Round {
-    fn quantile(&self, share: f64) -> f64 {
-        let last = self.millis.len().saturating_sub(1);
-        let at = (share * last as f64).round() as usize;
+    /// The time that so many of a thousand puts did not exceed.
+    fn quantile(&self, permille: usize) -> f64 {
+        let at = self.millis.len().saturating_sub(1) * permille / 1000;
         self.millis.get(at).copied().unwrap_or(f64::NAN)
     }
 }
 
 impl std::fmt::Display for Round {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [p50, p99, most] = [0.5, 0.99, 1.0].map(|share| self.quantile(share));
+        let [p50, p99, most] = [500, 990, 1000].map(|permille| self.quantile(permille));
         write!(
             f,
             "p50 {p50:>7.2} ms  p99 {p99:>8.2} ms  max {most:>8.2} ms  {} puts, {} failed, {:.1} s",
@@ -123,9 +123,9 @@ fn json(rounds: &[Round]) -> Value {
         all.get(all.len() / 2).copied()
     };
     json!({
-        "p50_ms": median(&|round| round.quantile(0.5)),
-        "p99_ms": median(&|round| round.quantile(0.99)),
-        "max_ms": median(&|round| round.quantile(1.0)),
+        "p50_ms": median(&|round| round.quantile(500)),
+        "p99_ms": median(&|round| round.quantile(990)),
+        "max_ms": median(&|round| round.quantile(1000)),
         "seconds": median(&|round| round.seconds),
         "puts": rounds.iter().map(|round| round.millis.len()).sum::<usize>(),
         "failed": rounds.iter().map(|round| round.failed).sum::<u64>(),
