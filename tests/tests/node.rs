@@ -119,7 +119,7 @@ async fn every_question_has_etcds_answer() {
 async fn looked_after(client: &Client, cluster: &LocalCluster) {
     let options = cluster.connect_options(0).unwrap();
     let before = Metrics::read(&options, None).await.unwrap();
-    assert_eq!(before.quota, Some(2 << 30), "etcd's default");
+    assert_eq!(before.quota, Some(8 << 30), "as it was started");
     assert!(before.wal_fsync.count() > 0 && before.backend_commit.count() > 0, "{before:?}");
     let last = fill(client, 300, 100).await;
     client.maintenance().compact(last, false).await.unwrap();
