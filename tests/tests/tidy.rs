@@ -331,7 +331,7 @@ fn each_concern_has_one_crate() {
     assert_none(confined_findings(&crates()));
     for (name, dependency) in [
         ("etcdr-node", "zstd"),
-        ("etcdr-agent", "tonic"),
+        ("etcdr-repository", "tonic"),
         ("etcdr-node", "anyhow"),
         ("etcdr-schemas", "tokio"),
     ] {
