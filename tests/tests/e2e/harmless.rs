@@ -101,11 +101,11 @@ fn a_read_transaction_that_is_open_too_long_is_given_up_with_nothing_recorded() 
     assert!(pace.held() > Duration::ZERO && pace.held() < Duration::from_secs(30));
 }
 
-/// Each part takes the store 0.4 s.
+/// Each part takes the store 0.35 s.
 fn slow_store() -> S3 {
     let slow = |method: &Method, path: &str| -> Option<StatusCode> {
         if *method == Method::PUT && path.contains("/images/") {
-            std::thread::sleep(Duration::from_millis(400));
+            std::thread::sleep(Duration::from_millis(350));
         }
         None
     };
@@ -117,7 +117,7 @@ fn a_spool_ends_etcds_read_transaction_before_a_slow_store_is_done() {
     let s3 = slow_store();
     let env = s3.env(&s3.address);
     let mut place = Backup::at(&s3.url(), &env);
-    let cluster = bulky(&mut place, 64);
+    let cluster = bulky(&mut place, 56);
     let store = || {
         let pairs = env.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         StoreOptions::from_variables(pairs)
@@ -129,11 +129,11 @@ fn a_spool_ends_etcds_read_transaction_before_a_slow_store_is_done() {
         let spool = spool.map(|max_size| Spool { directory: directory.clone(), max_size });
         let pace = Pace::new(&config(), None);
         runtime.block_on(save(&place, store(), &cluster, &pace, spool)).unwrap();
-        place.run(&["verify", "latest", "--level", "content"]).ok();
         pace.held()
     };
     let straight = held(None);
     let spooled = held(Some(256 << 20));
+    place.run(&["verify", "latest", "--level", "content"]).ok();
     assert!(spooled * 2 < straight, "{spooled:?} with a spool, {straight:?} without");
     // Far too small: it waits for the store, and what is stored is whole.
     let tiny = held(Some(1 << 20));
@@ -197,7 +197,9 @@ fn members_are_defragmented_one_by_one_the_leader_last_and_not_when_one_is_down(
     cluster.kill_member(2);
     let (told, events) = defragment(&members, forced);
     assert!(matches!(events[..], [Event::DefragmentSkipped { .. }]), "{told:?} {events:?}");
-    assert!(told[0].contains("does not answer") || told[0].contains("reports"), "{told:?}");
+    // The third: it led, and there is no new leader yet.
+    let reasons = ["does not answer", "reports", "cannot be asked"];
+    assert!(reasons.iter().any(|reason| told[0].contains(reason)), "{told:?}");
 }
 
 #[test]
