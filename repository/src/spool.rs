@@ -44,6 +44,9 @@ struct Ring {
     size: u64,
     state: Mutex<State>,
     changed: Condvar,
+    /// Bytes that the disk takes before it is full.
+    #[cfg(test)]
+    room: std::sync::atomic::AtomicU64,
 }
 
 #[derive(Default)]
@@ -79,7 +82,14 @@ impl Spool {
 
 fn ends(file: File, size: u64) -> (SpoolWriter, SpoolReader) {
     let size = size.max(PIECE as u64);
-    let ring = Ring { file, size, state: Mutex::default(), changed: Condvar::new() };
+    let ring = Ring {
+        file,
+        size,
+        state: Mutex::default(),
+        changed: Condvar::new(),
+        #[cfg(test)]
+        room: u64::MAX.into(),
+    };
     let ring = Arc::new(ring);
     (SpoolWriter(Arc::clone(&ring)), SpoolReader(ring))
 }
@@ -104,6 +114,14 @@ fn unnamed(directory: &Path) -> io::Result<File> {
 }
 
 impl Ring {
+    fn write(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        #[cfg(test)]
+        if self.room.fetch_sub(data.len() as u64, Ordering::Relaxed) < data.len() as u64 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.write_all_at(data, offset)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,7 +155,7 @@ impl SpoolWriter {
         drop(state);
         let (offset, length) = ring.place(written, free.min(data.len() as u64));
         let (now, _) = data.split_at(length.min(data.len()));
-        if let Err(error) = ring.file.write_all_at(now, offset) {
+        if let Err(error) = ring.write(now, offset) {
             return Ok(Err(error));
         }
         ring.change(|state| state.written += now.len() as u64);
@@ -275,9 +293,14 @@ mod tests {
     /// Sends `TOTAL` bytes through a spool of that size to a store that takes so long for each part. Gives the time
     /// that the writer took and what arrived.
     fn send(file: File, size: u64, slow: Duration) -> (Duration, Vec<u8>) {
+        send_with(file, size, slow, u64::MAX)
+    }
+
+    fn send_with(file: File, size: u64, slow: Duration, room: u64) -> (Duration, Vec<u8>) {
         let runtime = Runtime::new().unwrap();
         let (writer, mut reader) = parts();
         let (mut spool, rest) = ends(file, size);
+        spool.0.room.store(room, Ordering::Relaxed);
         let pump = thread::spawn(move || rest.drain(writer));
         let (told, writing) = mpsc::sync_channel(1);
         thread::spawn(move || {
@@ -327,6 +350,11 @@ mod tests {
         let full = OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
         let (_, arrived) = send(full, 64 << 20, Duration::ZERO);
         assert!(arrived == pattern(TOTAL));
+        // It fills up on the way, while bytes wait in it.
+        for room in [1, 300_000, 7 << 20] {
+            let (_, arrived) = send_with(file(), 64 << 20, Duration::from_millis(300), room);
+            assert!(arrived == pattern(TOTAL), "{room}");
+        }
     }
 
     #[test]

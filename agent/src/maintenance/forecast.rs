@@ -153,11 +153,13 @@ mod tests {
             let digest = second.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44;
             GIB + digest
         };
-        for offset in 0..20 {
-            let found = seen(7200, 15, |second| noise(second + offset * 1_000_003));
-            // Twice the standard error is passed by chance, then with a quota that is far away.
-            assert!(hours(&found, 8 * GIB).is_none_or(|left| left > 1000.0), "{offset}");
-        }
+        let told = (0..40).filter(|run| {
+            let found = seen(7200, 15, |second| noise(second + run * 1_000_003));
+            found.left(8 * GIB).is_some()
+        });
+        // Twice the standard error is passed by chance once in forty times.
+        let told = told.count();
+        assert!(told <= 4, "{told} of 40");
         assert_eq!(
             seen(86_400, 15, |second| GIB - second.unsigned_abs() * 100).left(8 * GIB),
             None
