@@ -17,6 +17,7 @@ use crate::Error;
 use crate::agreement::Verdict;
 use crate::event::Stages;
 use crate::health::{self, Health};
+use crate::pace::Pace;
 use crate::pour::{self, Poured, Target};
 use crate::source::{self, Source};
 
@@ -38,6 +39,8 @@ pub struct SaveRequest {
     pub tool_version: String,
     /// What the snapshot is taken for, where it is not taken by hand.
     pub trigger: Option<Trigger>,
+    /// How fast and for how long etcd may be asked; `None` as fast as it goes.
+    pub pace: Option<Arc<Pace>>,
 }
 
 /// A snapshot that exists.
@@ -192,7 +195,12 @@ impl Run<'_> {
     /// Stores the bytes of one member. `turn` tells the snapshots of one run apart.
     async fn pour(&self, source: &Source, turn: usize) -> Result<Image, Error> {
         let started_at = (self.clock)();
+        let pace = self.request.pace.as_deref();
+        let watched = self.request.pace.as_ref();
+        let _watching = watched.and_then(|pace| pace.watch(&source.client, &source.options));
+        pace.inspect(|pace| pace.opening());
         let stream = source.client.snapshot(self.request.stall_timeout).await?;
+        pace.inspect(|pace| pace.opened(stream.total()));
         self.progress.begin("saving", Some(stream.total()));
         let turn = u32::try_from(turn).unwrap_or(u32::MAX);
         let target = Target {
@@ -201,6 +209,7 @@ impl Run<'_> {
             seal: self.request.seal.clone(),
             started_at,
             nonce: self.request.nonce.wrapping_add(turn),
+            pace,
         };
         let poured = pour::pour(target, stream, self.progress).await?;
         Ok(Image { poured, started_at })

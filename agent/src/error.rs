@@ -1,6 +1,7 @@
 //! Why no snapshot was made.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -27,6 +28,19 @@ pub enum Error {
         file: String,
         /// Why.
         source: std::io::Error,
+    },
+    /// etcd's read transaction was open for as long as it may be, and the stream was not over.
+    #[error(
+        "etcd's stream was open for {} s, the longest that it may be, and {taken} of {} had come",
+        limit.as_secs_f32(), Bytes(*total)
+    )]
+    HeldTooLong {
+        /// The longest time.
+        limit: Duration,
+        /// Bytes that had come.
+        taken: u64,
+        /// Bytes of the whole stream.
+        total: u64,
     },
     /// No endpoint was given.
     #[error("no etcd endpoint was given")]
@@ -83,7 +97,9 @@ impl Error {
 impl Diagnose for Error {
     fn is_permanent(&self) -> bool {
         match self {
-            Self::ClaimUnsure { .. } | Self::CommitUnsure { .. } => false,
+            Self::HeldTooLong { .. } | Self::ClaimUnsure { .. } | Self::CommitUnsure { .. } => {
+                false
+            }
             _ => self.inner().is_none_or(Diagnose::is_permanent),
         }
     }
@@ -111,6 +127,11 @@ impl Diagnose for Error {
     fn next(&self) -> Cow<'static, str> {
         match self {
             Self::Read { .. } => "Check that the file exists and can be read.".into(),
+            Self::HeldTooLong { .. } => {
+                "Give sealed bytes a place to wait (capture.spool), raise capture.rate_limit or \
+                 capture.max_hold, or use a store that takes bytes faster."
+                    .into()
+            }
             Self::NoEndpoint => "Name one with --endpoints or ETCDCTL_ENDPOINTS.".into(),
             Self::ClaimLost { .. } => "Nothing: the other agent takes the snapshot.".into(),
             Self::ClaimUnsure { .. } => {
@@ -123,6 +144,18 @@ impl Diagnose for Error {
                 "Mend the keys that are named; `etcdr config check` says more.".into()
             }
             _ => self.inner().map_or(Cow::Borrowed("Try again."), Diagnose::next),
+        }
+    }
+}
+
+/// A number of bytes that a stream may not have told.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            u64::MAX => f.write_str("unknown bytes"),
+            bytes => write!(f, "{bytes} bytes"),
         }
     }
 }

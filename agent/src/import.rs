@@ -62,6 +62,7 @@ pub async fn import(
         seal: request.seal,
         started_at,
         nonce: request.nonce,
+        pace: None,
     };
     let Poured { id, proven, scanned, .. } = pour::pour(target, stream, progress).await?;
     let form = reader.await.ok().flatten();

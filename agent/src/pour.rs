@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::Error;
 use crate::event::Stages;
+use crate::pace::Pace;
 
 /// Where and how an image is stored.
 pub(crate) struct Target<'a> {
@@ -24,6 +25,7 @@ pub(crate) struct Target<'a> {
     pub(crate) seal: SealOptions,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) nonce: u32,
+    pub(crate) pace: Option<&'a Pace>,
 }
 
 /// An image that a manifest may be written for.
@@ -59,11 +61,16 @@ pub(crate) async fn pour<E: Into<Error>>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     progress: &Arc<dyn Progress>,
 ) -> Result<Poured, Error> {
-    let Target { repository, cluster, seal, started_at, nonce } = target;
+    let Target { repository, cluster, seal, started_at, nonce, pace } = target;
     let tap = ScanTap::Scanning(SnapshotScanner::new());
     let began = Instant::now();
     let mut upload = repository.begin_image(cluster, seal, started_at, nonce, tap).await?;
-    if let Err(error) = fill(&mut upload, stream, progress).await {
+    let filling = fill(&mut upload, stream, progress, pace);
+    let filled = match pace {
+        Some(pace) => pace.bound(filling).await,
+        None => filling.await,
+    };
+    if let Err(error) = filled {
         upload.abort().await;
         return Err(error);
     }
@@ -95,11 +102,17 @@ async fn fill<E: Into<Error>>(
     upload: &mut ImageUpload<ScanTap>,
     stream: impl Stream<Item = Result<Bytes, E>>,
     progress: &Arc<dyn Progress>,
+    pace: Option<&Pace>,
 ) -> Result<(), Error> {
     pin_mut!(stream);
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(Into::into)?;
-        progress.advance(chunk.len() as u64);
+        let bytes = chunk.len() as u64;
+        progress.advance(bytes);
+        if let Some(pace) = pace {
+            // Before it is written: with the last bytes etcd is done, however slow the store is.
+            pace.taken(bytes).await;
+        }
         upload.write(chunk).await.map_err(engine_first)?;
     }
     Ok(())

@@ -48,7 +48,8 @@ impl Metrics {
                 WAL_FSYNC => metrics.wal_fsync.add(bucket(line).ok_or_else(wrong)?)?,
                 BACKEND_COMMIT => metrics.backend_commit.add(bucket(line).ok_or_else(wrong)?)?,
                 QUOTA => {
-                    metrics.quota = whole(value(line).ok_or_else(wrong)?).filter(|quota| *quota > 0)
+                    let quota = whole(value(line).ok_or_else(wrong)?);
+                    metrics.quota = quota.filter(|quota| *quota > 0);
                 }
                 _ => {}
             }
@@ -136,6 +137,7 @@ fn value(line: &str) -> Option<f64> {
 }
 
 /// Counts are printed as floating point numbers.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
 fn whole(value: f64) -> Option<u64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     (0.0..=EXACT).contains(&value).then_some(value as u64)

@@ -1,7 +1,7 @@
 //! Asks a member for its metrics: one HTTP/1.1 request, with the TLS files of its clients.
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Collected, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper::header::HOST;
 use hyper::{Request, StatusCode};
@@ -84,7 +84,7 @@ async fn get(dialer: Dialer, target: &Target, path: &str) -> Result<Bytes, Error
             return Err(nonsense(format!("it answers {}", answer.status())));
         }
         let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
-        body.map(|body| body.to_bytes()).map_err(|error| nonsense(error.to_string()))
+        body.map(Collected::to_bytes).map_err(|error| nonsense(error.to_string()))
     };
     // The connection must be driven while we wait, and ends with us.
     let drive = async {

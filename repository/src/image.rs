@@ -10,11 +10,12 @@ use object_store::path::Path;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::bridge::{self, joined};
+use crate::bridge::{self, Blocking, joined};
 use crate::error::{Error, Result};
 use crate::keys::Recipients;
 use crate::seal::{self, Input, Pipeline, Recipe, Sealed, Spare, Tap};
 use crate::seek_table::FRAME_SIZE;
+use crate::spool::{Spool, Way};
 use crate::store::Store;
 use crate::upload;
 
@@ -33,6 +34,8 @@ pub struct SealOptions {
     pub recipients: Option<Recipients>,
     /// Compression threads, 1 to 16.
     pub workers: usize,
+    /// Where sealed bytes may wait for a store that is slower than the source.
+    pub spool: Option<Spool>,
 }
 
 impl SealOptions {
@@ -40,7 +43,7 @@ impl SealOptions {
     #[must_use]
     pub fn new(recipients: Option<Recipients>) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { level: DEFAULT_LEVEL, recipients, workers: cores.clamp(2, 4) }
+        Self { level: DEFAULT_LEVEL, recipients, workers: cores.clamp(2, 4), spool: None }
     }
 
     fn codec(&self) -> Codec {
@@ -66,6 +69,8 @@ pub struct ImageUpload<T> {
 
 struct Stages<T> {
     pipeline: Pipeline<T>,
+    /// From the spool to the upload, where there is one.
+    spooling: Option<Blocking<()>>,
     upload: JoinHandle<Result<()>>,
 }
 
@@ -93,9 +98,19 @@ impl<T: Tap> ImageUpload<T> {
             encryptor: encryptor.join().await?,
         };
         let (writer, parts) = upload::parts();
-        let pipeline = seal::start(&handle, recipe, tap, writer);
+        let spool = options.spool;
+        let spool = bridge::blocking(&handle, move || Ok(spool.and_then(|spool| spool.open())));
+        let (way, spooling) = match spool.join().await? {
+            None => (Way::Straight(writer), None),
+            Some((spool, rest)) => {
+                let drain = bridge::blocking(&handle, move || rest.drain(writer));
+                (Way::Spooled(spool), Some(drain))
+            }
+        };
+        let pipeline = seal::start(&handle, recipe, tap, way);
         let upload = handle.spawn(upload::run(store, key.clone(), parts));
-        Ok(Self { stages: Some(Stages { pipeline, upload }), cluster, key, codec })
+        let stages = Stages { pipeline, spooling, upload };
+        Ok(Self { stages: Some(stages), cluster, key, codec })
     }
 
     /// Takes the next bytes; waits while the pipeline is full.
@@ -150,15 +165,19 @@ async fn stop<T>(stages: Option<Stages<T>>) -> Result<()> {
 
 /// Waits for all stages. One failure ends the others with [`Error::Stopped`]; the cause is reported.
 async fn join<T>(stages: Stages<T>) -> Result<(T, u64, Sealed)> {
-    let Stages { pipeline: Pipeline { input, framing, sealing }, upload } = stages;
+    let Stages { pipeline: Pipeline { input, framing, sealing }, spooling, upload } = stages;
     drop(input);
     let framed = framing.join().await;
     let sealed = sealing.join().await;
+    let spooled = match spooling {
+        Some(spooling) => spooling.join().await,
+        None => Ok(()),
+    };
     let uploaded = joined(upload.await);
-    match (uploaded, sealed, framed) {
-        (Ok(()), Ok(sealed), Ok((tap, size))) => Ok((tap, size, sealed)),
-        (uploaded, sealed, framed) => {
-            let errors = [uploaded.err(), sealed.err(), framed.err()];
+    match (uploaded, spooled, sealed, framed) {
+        (Ok(()), Ok(()), Ok(sealed), Ok((tap, size))) => Ok((tap, size, sealed)),
+        (uploaded, spooled, sealed, framed) => {
+            let errors = [uploaded.err(), spooled.err(), sealed.err(), framed.err()];
             let cause = errors.into_iter().flatten().find(|error| !matches!(error, Error::Stopped));
             Err(cause.unwrap_or(Error::Stopped))
         }

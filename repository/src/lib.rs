@@ -31,6 +31,7 @@ mod pool;
 mod publish;
 mod seal;
 mod seek_table;
+mod spool;
 mod upload;
 
 mod fetch;
@@ -71,6 +72,7 @@ pub use reports::StoredReport;
 pub use repository::Repository;
 pub use seal::Tap;
 pub use sign::{PublicKey, SigningKey};
+pub use spool::Spool;
 pub use survey::{Examined, Stored, Survey};
 pub use sweep::{Stock, Swept};
 pub use unseal::{PlainChunks, SealedImage};

@@ -76,6 +76,19 @@ pub(crate) fn parts() -> (PartWriter, PartReader) {
     (writer, PartReader { parts: incoming, permits: release })
 }
 
+#[cfg(test)]
+impl PartReader {
+    /// The next part, for tests that are the store.
+    pub(crate) async fn next(&mut self) -> Option<Part> {
+        self.parts.recv().await
+    }
+
+    /// A part is done.
+    pub(crate) fn release(&self) {
+        let _ = self.permits.try_send(());
+    }
+}
+
 /// Size of the next part after `sent` bytes.
 fn part_size(sent: u64) -> usize {
     let size = (sent / GROWTH).next_multiple_of(1 << 20).clamp(PART_SIZE, 5 << 30);

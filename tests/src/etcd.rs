@@ -303,6 +303,11 @@ impl Cluster {
         self.processes.iter_mut().for_each(Running::kill);
     }
 
+    /// SIGKILL for one member.
+    pub fn kill_member(&mut self, number: usize) {
+        self.processes[number].kill();
+    }
+
     /// Process id of the first member.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcdr_node::{
-    Client, ClusterOptions, ConnectOptions, Error, EtcdBinary, LocalCluster, MemberSpec, ServerTls,
-    TlsFault, Tool, free_urls,
+    Client, ClusterOptions, ConnectOptions, Error, EtcdBinary, LocalCluster, MemberSpec, Metrics,
+    ServerTls, TlsFault, Tool, free_urls,
 };
 use etcdr_schemas::{Diagnose, Revision, Sha256Digest};
 use etcdr_tests::certs::Certs;
@@ -109,9 +109,33 @@ async fn every_question_has_etcds_answer() {
         assert!(matches!(early, Error::Revision { .. }), "{early}");
         let late = client.hash_kv(Some(Revision(now.0 + 9))).await.unwrap_err();
         assert!(matches!(late, Error::Revision { .. }), "{late}");
-        client.writer().defragment().await.unwrap();
+        looked_after(&client, &cluster).await;
         cluster.stop().await.unwrap();
     }
+}
+
+#[expect(clippy::unwrap_used, reason = "a part of a test")]
+/// Defragmentation, a compaction that only is agreed on, and what the metrics say of both.
+async fn looked_after(client: &Client, cluster: &LocalCluster) {
+    let options = cluster.connect_options(0).unwrap();
+    let before = Metrics::read(&options, None).await.unwrap();
+    assert_eq!(before.quota, Some(8 << 30), "as it was started");
+    assert!(before.wal_fsync.count() > 0 && before.backend_commit.count() > 0, "{before:?}");
+    let last = fill(client, 300, 100).await;
+    client.maintenance().compact(last, false).await.unwrap();
+    let again = client.maintenance().compact(last, false).await.unwrap_err();
+    assert!(matches!(again, Error::Revision { .. }), "{again}");
+    client.maintenance().defragment().await.unwrap();
+    assert_eq!(client.current_revision().await.unwrap(), last);
+    let url = format!("{}/metrics", options.endpoint);
+    let after = Metrics::read(&options, Some(&url)).await.unwrap();
+    let since = after.backend_commit.since(&before.backend_commit).unwrap();
+    assert!(since.count() > 0 && since.quantile(0.99).unwrap() < LIMIT, "{since:?}");
+    assert!(after.wal_fsync.since(&before.wal_fsync).unwrap().count() > 0);
+    let wrong = Metrics::read(&options, Some(&format!("{}/nothing", options.endpoint))).await;
+    assert!(matches!(wrong, Err(Error::Nonsense { .. })), "{wrong:?}");
+    let nobody = Metrics::read(&options, Some("http://127.0.0.1:1/metrics")).await;
+    assert!(matches!(nobody, Err(Error::Lost { .. })), "{nobody:?}");
 }
 
 async fn hashes_agree(etcd: &EtcdBinary, client: &Client, at: Revision) {
@@ -301,7 +325,9 @@ async fn mutual_tls_wants_a_good_client_certificate() {
         let good = cluster.connect_options(0).unwrap();
         assert_own_digest(&capture(&cluster.client(0).await.unwrap()).await.unwrap());
 
+        assert!(Metrics::read(&good, None).await.unwrap().wal_fsync.count() > 0);
         let none = ConnectOptions { cert: None, key: None, ..good.clone() };
+        assert!(Metrics::read(&none, None).await.is_err());
         assert_eq!(tls_fault(&none).await, TlsFault::ClientCertificateMissing);
         let expired = ConnectOptions {
             cert: Some(certs.expired.cert.clone()),

@@ -16,6 +16,7 @@ use crate::Error;
 use crate::candidates;
 use crate::capture::{self, Always, Gate, SaveRequest, Saved};
 use crate::event::{Captured, ClaimOutcome, Event};
+use crate::pace::Pace;
 use crate::schedule::Schedule;
 use crate::turn::{self, Held, Terms, Turn};
 use crate::verify;
@@ -219,6 +220,7 @@ pub(super) async fn once(
         nonce: (shared.dice)(),
         tool_version: shared.tool_version.clone(),
         trigger: Some(trigger),
+        pace: Some(Pace::new(&settings.config.capture, settings.config.etcd.metrics_url.clone())),
     };
     let saved = capture::save(repository, request, &*shared.clock, progress, gate).await?;
     for one in &saved {

@@ -75,7 +75,7 @@ fn fits(name: &str, field: &str, names: bool) -> Result<(), String> {
         return Err(format!("{field:?} as {name}: write * for any"));
     }
     let known = |c: char| c.is_ascii_digit() || matches!(c, '*' | ',' | '-' | '/');
-    if let Some(bad) = field.chars().find(|c| !known(*c) && !(names && c.is_ascii_alphabetic())) {
+    if let Some(bad) = field.chars().find(|c| !(known(*c) || names && c.is_ascii_alphabetic())) {
         return Err(format!("{field:?} as {name}: {bad:?} cannot be in it"));
     }
     Ok(())

@@ -13,6 +13,7 @@ mod etcd_failures;
 mod examples;
 mod files_as_sources;
 mod full_disk;
+mod harmless;
 mod inspect;
 mod interruptions;
 mod official_tools;

@@ -142,6 +142,7 @@ async fn save(repository: &Repository, endpoint: &str) -> anyhow::Result<(Manife
         nonce: u32::from_le_bytes(context::random()?),
         tool_version: context::VERSION.to_owned(),
         trigger: None,
+        pace: None,
     };
     let saved = capture::save(repository, request, &context::now, &hidden(), &Always).await?;
     let saved = saved.into_iter().next().context("the save made no snapshot")?;

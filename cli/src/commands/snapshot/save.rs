@@ -1,12 +1,16 @@
 //! `etcdr snapshot save`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use etcdr_agent::capture::{self, Always, SaveRequest, Saved};
+use etcdr_agent::pace::Pace;
 use etcdr_repository::{Recipients, Repository, SealOptions, SigningKey};
 use etcdr_schemas::ExitCode;
+use etcdr_schemas::config::{BackOff, CaptureConfig};
 use etcdr_schemas::report::{SignatureState, SnapshotReport};
+use etcdr_schemas::units::{Size, Span};
 
 use crate::context;
 use crate::options::{EtcdFlags, Global};
@@ -23,6 +27,10 @@ pub(in crate::commands) struct Args {
 
     #[command(flatten)]
     storing: StoringFlags,
+
+    /// Most bytes a second that are taken from etcd, e.g. 50MiB [default: as fast as it goes]
+    #[arg(long, value_name = "SIZE", help_heading = "Do no harm", value_parser = rate)]
+    rate_limit: Option<Size>,
 }
 
 /// How an image is stored: shared by `save` and `import`.
@@ -71,6 +79,7 @@ impl Args {
             nonce: u32::from_le_bytes(context::random()?),
             tool_version: context::VERSION.to_owned(),
             trigger: None,
+            pace: self.rate_limit.map(pace),
         };
         let progress = progress::for_stderr(global.quiet);
         let saved = capture::save(&repository, request, &context::now, &progress, &Always).await?;
@@ -91,6 +100,24 @@ fn finish_all(global: &Global, saved: Vec<Saved>, signed: bool) -> anyhow::Resul
         )
     }));
     finish(global, first, signed)
+}
+
+fn rate(text: &str) -> Result<Size, String> {
+    match text.parse()? {
+        Size(0) => Err("nothing would ever come".to_owned()),
+        size => Ok(size),
+    }
+}
+
+/// A limit that was typed, and no other: nobody who watches a terminal wants to be given up on.
+fn pace(rate_limit: Size) -> Arc<Pace> {
+    let config = CaptureConfig {
+        rate_limit: Some(rate_limit),
+        max_hold: Span::days(7),
+        back_off: BackOff { enabled: false, ..BackOff::default() },
+        ..CaptureConfig::default()
+    };
+    Pace::new(&config, None)
 }
 
 /// Prints the id on stdout and the talk on stderr.

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod checking;
+mod harm;
 mod measure;
 mod pods;
 mod rebuilding;
@@ -33,10 +34,16 @@ async fn main() -> anyhow::Result<()> {
     let settings = Settings::from_env()?;
     // `checking` and `rebuilding` need no etcd that is filled first.
     let only = std::env::var("ETCDR_BENCH_ONLY").ok();
-    let (mut sizes, mut rebuilding) = (Vec::new(), Vec::new());
+    let (mut sizes, mut rebuilding, mut harm) = (Vec::new(), Vec::new(), Vec::new());
+    if matches!(only.as_deref(), None | Some("harm")) {
+        // One size: larger than what etcd sends before anybody notices, and soon filled.
+        let megabytes = std::env::var("ETCDR_BENCH_HARM_MB").unwrap_or("500".to_owned());
+        harm.push(harm::run(&settings, megabytes.parse()?).await?);
+    }
     for megabytes in &settings.megabytes {
         match only.as_deref() {
             Some("checking") => sizes.push(checking::standalone(&settings, *megabytes)?),
+            Some("harm") => {}
             Some("rebuilding") => rebuilding.push(rebuilding::run(&settings, *megabytes)?),
             _ => {
                 sizes.push(run(&settings, *megabytes).await?);
@@ -48,7 +55,9 @@ async fn main() -> anyhow::Result<()> {
     std::fs::create_dir_all(&settings.results)?;
     std::fs::write(
         &path,
-        serde_json::to_vec_pretty(&json!({ "sizes": sizes, "rebuilding": rebuilding }))?,
+        serde_json::to_vec_pretty(
+            &json!({ "sizes": sizes, "rebuilding": rebuilding, "harm": harm }),
+        )?,
     )?;
     println!("\nfigures: {}", path.display());
     Ok(())

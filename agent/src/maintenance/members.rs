@@ -1,0 +1,103 @@
+//! Looks at all members of a cluster, and reaches one of them.
+
+use std::time::Duration;
+
+use etcdr_node::{Client, ConnectOptions, Error as NodeError, Status};
+use etcdr_schemas::MemberId;
+use etcdr_schemas::manifest::{Alarm, Member};
+use futures_util::future::join_all;
+
+use crate::event::{MemberSeen, MemberState};
+
+/// Longest wait for a member other than our own.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Most members that are asked; etcd advises against more than seven.
+const MAX_MEMBERS: usize = 32;
+
+/// The members of a cluster, as the one beside us knows them.
+#[derive(Debug, Clone)]
+pub struct Members {
+    options: ConnectOptions,
+}
+
+impl Members {
+    /// Through the member that these options lead to.
+    #[must_use]
+    pub const fn through(options: ConnectOptions) -> Self {
+        Self { options }
+    }
+
+    /// Asks every member how it is, at the client URLs that it advertises, and our own at its endpoint.
+    ///
+    /// # Errors
+    /// Those of asking our own member; what others do is in their state.
+    pub async fn look(&self) -> Result<(Vec<MemberSeen>, Vec<Alarm>), NodeError> {
+        let client = Client::connect(&self.options).await?;
+        let own = client.status().await?;
+        let alarms = client.alarms().await?;
+        let members = client.member_list(own.leader.is_some()).await?;
+        let asked = members.into_iter().take(MAX_MEMBERS).map(|member| self.ask(member, &own));
+        Ok((join_all(asked).await, alarms))
+    }
+
+    async fn ask(&self, member: Member, own: &Status) -> MemberSeen {
+        let is_own = member.id == own.member_id;
+        let state = match is_own {
+            true => Ok(state(own.clone())),
+            false => self.status_of(&member).await.map(state),
+        };
+        MemberSeen { id: member.id, name: member.name, own: is_own, state }
+    }
+
+    async fn status_of(&self, member: &Member) -> Result<Status, String> {
+        let client = self.connect(member).await?;
+        let status = client.status().await.map_err(|error| error.to_string())?;
+        match status.member_id == member.id {
+            true => Ok(status),
+            false => Err(format!("{} is member {}", client.endpoint(), status.member_id)),
+        }
+    }
+
+    async fn connect(&self, member: &Member) -> Result<Client, String> {
+        let mut reason = "it advertises no client URL".to_owned();
+        for url in member.client_urls.iter().take(8) {
+            let mut options = self.options.at(url);
+            options.dial_timeout = options.dial_timeout.min(PATIENCE);
+            match Client::connect(&options).await {
+                Ok(client) => return Ok(client),
+                Err(error) => reason = error.to_string(),
+            }
+        }
+        Err(reason)
+    }
+
+    /// A connection to one member.
+    ///
+    /// # Errors
+    /// Why there is none, as a sentence.
+    pub async fn reach(&self, member: MemberId) -> Result<Client, String> {
+        let told = |error: NodeError| error.to_string();
+        let client = Client::connect(&self.options).await.map_err(told)?;
+        if client.status().await.map_err(told)?.member_id == member {
+            return Ok(client);
+        }
+        let members = client.member_list(true).await.map_err(told)?;
+        match members.iter().find(|one| one.id == member) {
+            Some(member) => self.connect(member).await,
+            None => Err("it is no longer a member".to_owned()),
+        }
+    }
+}
+
+fn state(status: Status) -> MemberState {
+    MemberState {
+        leader: status.is_leader(),
+        version: status.version,
+        learner: status.learner,
+        db_size: status.db_size,
+        db_size_in_use: status.db_size_in_use,
+        revision: status.revision,
+        errors: status.errors,
+    }
+}
