@@ -15,6 +15,7 @@ pub mod event;
 pub mod import;
 pub mod inspect;
 pub mod metrics;
+pub mod pages;
 mod pour;
 mod source;
 pub mod verify;
