@@ -5,6 +5,7 @@
 //! snapshot and the audit of all. Order matters here
 //! more than anywhere: nothing is named a snapshot before its bytes were scanned, stored, and read back.
 
+pub mod admin;
 mod agreement;
 pub mod audit;
 pub mod board;

@@ -119,6 +119,12 @@ impl Counters {
                 drop(self.verifications.get_or_create(&verification(level, ok)));
             }
         }
+        for stage in ["examine", "agreement", "stream", "upload", "read_back", "commit"] {
+            drop(self.stage_seconds.get_or_create(&ByStage { stage }));
+        }
+        for stage in ["stream", "upload", "read_back"] {
+            drop(self.stage_bytes.get_or_create(&ByStage { stage }));
+        }
         self.begin_schedule(ON_DEMAND.to_owned());
     }
 

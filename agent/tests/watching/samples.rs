@@ -116,6 +116,8 @@ pub fn schedule(name: &str, cron: &str, in_minutes: i64, paused: bool) -> Schedu
 
 pub fn healthy() -> Board {
     let board = board("etcd-1");
+    let pruned = PruneSeen { kept: 96, deleted: 3, swept: 0, bytes: 354 << 20, withheld: 0 };
+    board.apply(&Event::Pruned(pruned), before(95));
     let hours = (1..30).map(|hour| seen(before(hour * 60 + 12), false));
     board.apply(&catalog(hours.collect(), 96), before(30));
     let schedules = vec![
@@ -126,8 +128,6 @@ pub fn healthy() -> Board {
     board.apply(&captured(Some("hourly"), before(12), &[]), before(11));
     let verified = Event::Verified { id: id(before(12)), level: Level::Object, failure: None };
     board.apply(&verified, before(11));
-    let pruned = PruneSeen { kept: 96, deleted: 3, swept: 0, bytes: 354 << 20, withheld: 0 };
-    board.apply(&Event::Pruned(pruned), before(95));
     board.apply(&Event::Alarms(Vec::new()), before(0));
     let left = Some(Duration::from_secs(41 * 86_400));
     board.apply(&Event::Quota { quota: 2 << 30, size: 512 << 20, left }, before(0));
