@@ -8,6 +8,7 @@ mod inspect;
 mod keygen;
 mod restore;
 mod snapshot;
+mod status;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -48,6 +49,8 @@ enum Command {
     Audit(audit::Args),
     /// Rebuild data directories of a new cluster from a snapshot
     Restore(restore::Args),
+    /// Show how a running agent and its cluster are
+    Status(status::Args),
     /// Show the whole way on this machine: save, verify, lose everything, restore, compare
     Demo(demo::Args),
     /// Print a completion script for a shell
@@ -66,6 +69,7 @@ impl Cli {
             Command::Inspect(args) => args.run(&global).await,
             Command::Audit(args) => args.run(&global, stop).await,
             Command::Restore(args) => args.run(&global, stop).await,
+            Command::Status(args) => args.run(&global, stop).await,
             Command::Demo(args) => args.run(&global).await,
             Command::Completions(args) => args.run(),
         }

@@ -107,7 +107,7 @@ fn member(html: &mut Html, one: &MemberStatus) {
     let name = if one.name.is_empty() { "(not started)" } else { &one.name };
     html.put("<tr><td>", name, "");
     if one.own {
-        html.raw(" <span class=\"soft\">(beside)</span>");
+        html.raw(" <span class=\"soft\">(this one)</span>");
     }
     html.put("<br><span class=\"mono soft\">", one.id, "</span></td><td>");
     state(html, one);

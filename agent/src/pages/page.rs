@@ -133,12 +133,27 @@ fn warnings(html: &mut Html, report: &StatusReport) {
 fn warning(html: &mut Html, one: &StatusWarning, report: &StatusReport) {
     let (tone, word) = if one.urgent { ("bad", "Urgent") } else { ("near", "Note") };
     html.put("<li class=\"", tone, "\"><span class=\"pill\">").put("", word, "</span><strong>");
-    html.put("", &one.text, "</strong> <span class=\"soft\">since ");
-    html.text(span((report.at - one.since).num_seconds().max(0).unsigned_abs()));
+    html.put("", &one.text, "</strong> <span class=\"soft\">");
+    match (report.at - one.since).num_seconds().max(0).unsigned_abs() {
+        0..5 => html.raw("just now"),
+        seconds => html.put("since ", span(seconds), ""),
+    };
     if one.count > 1 {
         html.put(", seen ", one.count, " times");
     }
-    html.put("</span><p>", &one.next, "</p></li>");
+    html.raw("</span><p>");
+    prose(html, &one.next);
+    html.raw("</p></li>");
+}
+
+/// Text in which backquotes stand around commands.
+fn prose(html: &mut Html, text: &str) {
+    for (number, part) in text.split('`').enumerate() {
+        match number % 2 {
+            0 => html.text(part),
+            _ => html.put("<code>", part, "</code>"),
+        };
+    }
 }
 
 fn timeline(html: &mut Html, report: &StatusReport) {

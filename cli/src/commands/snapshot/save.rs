@@ -7,6 +7,7 @@ use etcdr_repository::{Recipients, Repository, SealOptions, SigningKey};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::report::{SignatureState, SnapshotReport};
 
+use crate::commands::status::AgentFiles;
 use crate::context;
 use crate::options::{EtcdFlags, Global};
 use crate::{output, progress};
@@ -15,6 +16,8 @@ use crate::{output, progress};
 ///
 /// Streams from one healthy member; digest, compression, encryption and upload happen on the way, nothing is
 /// written to etcd's disk. The stored image is read back before the snapshot is recorded. Prints the id.
+///
+/// With --agent, a running agent does it, with its own configuration; the snapshot is taken even if this command ends.
 #[derive(Debug, clap::Args)]
 pub(in crate::commands) struct Args {
     #[command(flatten)]
@@ -22,6 +25,14 @@ pub(in crate::commands) struct Args {
 
     #[command(flatten)]
     storing: StoringFlags,
+
+    /// Let a running agent do it: unix:///path/to/agent.sock, or https://HOST:PORT. etcd, repository and keys are
+    /// those of its configuration
+    #[arg(long, value_name = "URL")]
+    agent: Option<String>,
+
+    #[command(flatten)]
+    agent_files: AgentFiles,
 }
 
 /// How an image is stored: shared by `save` and `import`.
@@ -58,6 +69,9 @@ impl StoringFlags {
 
 impl Args {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+        if let Some(address) = &self.agent {
+            return by_agent(address, &self.agent_files, global).await;
+        }
         let repository = global.open().await?;
         let endpoints = self.etcd.endpoints.iter().map(|endpoint| self.etcd.connect(endpoint));
         let signing_key = self.storing.signing_key()?;
@@ -75,6 +89,21 @@ impl Args {
         let saved = capture::save(&repository, request, &context::now, &progress).await?;
         finish(global, saved, signed)
     }
+}
+
+/// Asks a running agent for a snapshot.
+async fn by_agent(address: &str, files: &AgentFiles, global: &Global) -> anyhow::Result<ExitCode> {
+    let client = files.connect(Some(address)).await?;
+    let progress = progress::for_stderr(global.quiet);
+    let saved = client.save(progress.as_ref()).await?;
+    let mut warnings = Some(saved.warnings);
+    let mut code = ExitCode::Done;
+    for (manifest, signed) in saved.snapshots {
+        let warnings = warnings.take().unwrap_or_default();
+        let one = finish(global, Saved { manifest, warnings }, signed)?;
+        code = if code == ExitCode::Done { one } else { code };
+    }
+    Ok(code)
 }
 
 /// Prints the id on stdout and the talk on stderr.
