@@ -5,6 +5,8 @@
 mod admin;
 #[path = "watching/board.rs"]
 mod board;
+#[path = "watching/examples.rs"]
+mod examples;
 #[path = "watching/metrics.rs"]
 mod metrics;
 #[path = "watching/pages.rs"]

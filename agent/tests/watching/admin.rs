@@ -173,3 +173,73 @@ async fn tcp_without_certificates_is_refused() {
     let error = Client::connect("http://127.0.0.1:1", &Credentials::default()).await.unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Usage);
 }
+
+/// A CA of a name, and files of a certificate that it signed.
+fn certificate(dir: &Path, name: &str) -> Credentials {
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let mut ca = rcgen::CertificateParams::default();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(rcgen::DnType::CommonName, name);
+    let ca_cert = ca.self_signed(&ca_key).unwrap();
+    let issuer = rcgen::Issuer::new(ca, ca_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let cert = params.signed_by(&key, &issuer).unwrap();
+    let file = |kind: &str, text: String| {
+        let path = dir.join(format!("{name}-{kind}.pem"));
+        std::fs::write(&path, text).unwrap();
+        Some(path)
+    };
+    Credentials {
+        cacert: file("ca", ca_cert.pem()),
+        cert: file("cert", cert.pem()),
+        key: file("key", key.serialize_pem()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tcp_takes_only_who_shows_a_certificate_of_its_authority() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = certificate(dir.path(), "good");
+    let other = certificate(dir.path(), "other");
+    let text =
+        |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let config = AdminConfig {
+        listen: "127.0.0.1:0".into(),
+        cacert: text(&good.cacert),
+        cert: text(&good.cert),
+        key: text(&good.key),
+    };
+    let running = start(&config);
+    let address = format!("https://{}", running.address);
+    let client = Client::connect(&address, &good).await.unwrap();
+    assert!(client.status().await.unwrap().ready);
+    // It trusts the agent, and is not trusted by it.
+    let stranger = Credentials { cacert: good.cacert.clone(), ..other.clone() };
+    // The agent is not the one that it was to be.
+    let deceived = Credentials { cacert: other.cacert.clone(), ..good.clone() };
+    for wrong in [stranger, deceived] {
+        let refused = match Client::connect(&address, &wrong).await {
+            Ok(client) => client.status().await.map(drop),
+            Err(error) => Err(error),
+        };
+        let error = refused.expect_err("it must be refused");
+        assert!(matches!(error, Error::Unreachable { .. } | Error::Lost { .. }), "{error:?}");
+    }
+    // Without one at all: spoken to by a client of the library's own, since ours refuses to try.
+    let pem = std::fs::read(good.cacert.as_ref().unwrap()).unwrap();
+    let tls = tonic::transport::ClientTlsConfig::new()
+        .ca_certificate(tonic::transport::Certificate::from_pem(pem));
+    let endpoint =
+        tonic::transport::Endpoint::from_shared(address).unwrap().tls_config(tls).unwrap();
+    let answer = match endpoint.connect().await {
+        Ok(channel) => {
+            let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+            let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
+            health.check(request).await.map(drop).map_err(|status| status.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    assert!(answer.is_err(), "a caller without a certificate was answered");
+    running.stop().await;
+}
