@@ -15,7 +15,7 @@ use crate::options::Global;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Take a snapshot of a live cluster and store it
-    Save(save::Args),
+    Save(Box<save::Args>),
     /// List the snapshots of the cluster, newest first
     List(list::Args),
     /// Show all that is recorded of one snapshot
