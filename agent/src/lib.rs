@@ -5,6 +5,7 @@
 //! snapshot and the audit of all. Order matters here
 //! more than anywhere: nothing is named a snapshot before its bytes were scanned, stored, and read back.
 
+pub mod admin;
 mod agreement;
 pub mod audit;
 pub mod board;
@@ -21,6 +22,7 @@ pub mod log;
 pub mod maintenance;
 pub mod metrics;
 pub mod pace;
+pub mod pages;
 mod pour;
 pub mod prune;
 pub mod run;

@@ -58,7 +58,8 @@ impl Metrics {
         let mut text = String::new();
         // Writing to a `String` does not fail; what was written by then is shown all the same.
         let _ = text::encode(&mut text, &self.registry);
-        text
+        // As the format writes it; a value is what ends a line, and no label holds the end of one.
+        text.replace(" inf\n", " +Inf\n")
     }
 }
 

@@ -176,15 +176,20 @@ async fn carry_out(
     snapshots: &mut [PrunedSnapshot],
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let doomed = snapshots.iter_mut().rev().filter(|row| row.action == PruneAction::Delete);
+    let rows = snapshots.iter().enumerate().rev();
+    let doomed = rows.filter(|(_, row)| row.action == PruneAction::Delete);
+    // Owned, so that the future can be sent between threads.
+    let doomed: Vec<_> = doomed.map(|(at, row)| (at, row.id)).collect();
     let mut deleted = stream::iter(doomed)
-        .map(|row| async move {
-            row.outcome = Some(repository.delete_snapshot(cluster, &row.id, now, false).await?);
-            Ok::<_, Error>(())
+        .map(|(at, id)| async move {
+            Ok::<_, Error>((at, repository.delete_snapshot(cluster, &id, now, false).await?))
         })
         .buffered(AT_ONCE);
     while let Some(done) = deleted.next().await {
-        done?;
+        let (at, outcome) = done?;
+        if let Some(row) = snapshots.get_mut(at) {
+            row.outcome = Some(outcome);
+        }
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ pub struct Start {
     /// Version recorded in manifests.
     pub tool_version: String,
     /// Asks for the time.
-    pub clock: Box<Clock>,
+    pub clock: Arc<Clock>,
     /// Random numbers for the ids of snapshots.
     pub dice: Box<dyn Fn() -> u32 + Send + Sync>,
     /// Hears everything that happens.
@@ -63,7 +63,7 @@ struct Shared {
     settings: channel::Sender<Arc<Settings>>,
     identity: Identity,
     tool_version: String,
-    clock: Box<Clock>,
+    clock: Arc<Clock>,
     dice: Box<dyn Fn() -> u32 + Send + Sync>,
     tell: Arc<dyn Fn(&Event) + Send + Sync>,
     /// Held by whoever captures, or must not be captured beside.

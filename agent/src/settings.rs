@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use etcdr_node::ConnectOptions;
 use etcdr_repository::{
-    Identities, Location, PublicKey, Recipients, Repository, SealOptions, SigningKey, StoreOptions,
+    Identities, Location, PublicKey, Recipients, Repository, SealOptions, SigningKey, Spool,
+    StoreOptions,
 };
 use etcdr_schemas::config::{Config, Problem, ScheduleConfig};
 
@@ -115,7 +116,12 @@ impl Settings {
             [] => repository.default_recipients()?,
             texts => Some(Recipients::gather(texts)?),
         };
-        Ok(SealOptions { level: config.compression_level, ..SealOptions::new(recipients) })
+        let spool = self.config.capture.spool.as_ref().map(|spool| Spool {
+            directory: PathBuf::from(&spool.directory),
+            max_size: spool.max_size.0,
+        });
+        let options = SealOptions::new(recipients);
+        Ok(SealOptions { level: config.compression_level, spool, ..options })
     }
 
     /// The key that signs manifests, where there is one.

@@ -11,6 +11,7 @@ mod keygen;
 mod prune;
 mod restore;
 mod snapshot;
+mod status;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -58,6 +59,8 @@ enum Command {
     /// Check the configuration, or show what it may hold
     #[command(subcommand)]
     Config(config::Command),
+    /// Show how a running agent and its cluster are
+    Status(status::Args),
     /// Show the whole way on this machine: save, verify, lose everything, restore, compare
     Demo(demo::Args),
     /// Print a completion script for a shell
@@ -104,6 +107,7 @@ impl Cli {
             Command::Audit(args) => args.run(&global, stop).await,
             Command::Prune(args) => args.run(&global).await,
             Command::Restore(args) => args.run(&global, stop).await,
+            Command::Status(args) => args.run(&global, stop).await,
             Command::Demo(args) => args.run(&global).await,
             Command::Completions(args) => args.run(),
         }

@@ -122,6 +122,7 @@ fn diagnosed<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a dyn
     }
     of::<CliError>(cause)
         .or_else(|| of::<etcdr_agent::Error>(cause))
+        .or_else(|| of::<etcdr_agent::admin::Error>(cause))
         .or_else(|| of::<etcdr_agent::verify::Error>(cause))
         .or_else(|| of::<etcdr_agent::audit::Error>(cause))
         .or_else(|| of::<etcdr_agent::prune::Error>(cause))

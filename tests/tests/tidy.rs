@@ -19,7 +19,7 @@ const EDGES: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only one of ours may name, so that each concern has one place.
-const CONFINED: [(&str, &[&str]); 14] = [
+const CONFINED: [(&str, &[&str]); 18] = [
     ("object_store", &["etcdr-repository"]),
     ("zstd", &["etcdr-repository"]),
     ("age", &["etcdr-repository"]),
@@ -28,6 +28,10 @@ const CONFINED: [(&str, &[&str]); 14] = [
     ("tar", &["etcdr-repository"]),
     ("tonic", &["etcdr-node", "etcdr-agent"]),
     ("tonic-prost", &["etcdr-node", "etcdr-agent"]),
+    ("tonic-health", &["etcdr-agent"]),
+    ("tonic-reflection", &["etcdr-agent"]),
+    ("axum", &["etcdr-agent"]),
+    ("prometheus-client", &["etcdr-agent"]),
     ("tower", &["etcdr-node", "etcdr-agent"]),
     ("clap", &["etcdr"]),
     ("indicatif", &["etcdr"]),

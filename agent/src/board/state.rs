@@ -204,7 +204,9 @@ impl State {
         let raised: BTreeSet<String> = self.alarms.iter().map(subject).collect();
         self.conditions.retain(&kinds::ALARM, |one| raised.contains(one));
         for alarm in &self.alarms {
-            let text = format!("Member {} has raised alarm {}.", alarm.member_id, alarm.kind);
+            let seen = self.members.iter().find(|one| one.id == alarm.member_id);
+            let name = seen.map_or_else(|| alarm.member_id.to_string(), called);
+            let text = format!("Member {name} has raised alarm {}.", alarm.kind);
             self.conditions.raise(&kinds::ALARM, subject(alarm), text, now);
         }
     }
@@ -282,7 +284,9 @@ impl State {
         let still = |one: &str| dissenting.iter().any(|id| id.to_string() == one);
         self.conditions.retain(&kinds::DISSENT, still);
         for id in dissenting {
-            let text = format!("Member {id} held other data than the majority {when}.");
+            let seen = self.members.iter().find(|one| one.id == *id);
+            let name = seen.map_or_else(|| id.to_string(), called);
+            let text = format!("Member {name} held other data than the majority {when}.");
             self.conditions.raise(&kinds::DISSENT, id, text, now);
         }
     }
@@ -335,7 +339,7 @@ impl State {
 }
 
 /// A member's name, or its id before it has one.
-pub(super) fn called(member: &MemberSeen) -> String {
+fn called(member: &MemberSeen) -> String {
     if member.name.is_empty() { member.id.to_string() } else { member.name.clone() }
 }
 

@@ -47,7 +47,32 @@ impl Members {
             true => Ok(state(own.clone())),
             false => self.status_of(&member).await.map(state),
         };
-        MemberSeen { id: member.id, name: member.name, own: is_own, state }
+        MemberSeen {
+            id: member.id,
+            name: member.name,
+            own: is_own,
+            client_urls: member.client_urls,
+            state,
+        }
+    }
+
+    /// Asks members that were seen before, without the one beside us, which is silent for the reason that is given.
+    pub async fn look_beside(&self, before: Vec<MemberSeen>, silence: &str) -> Vec<MemberSeen> {
+        let asked = before.into_iter().take(MAX_MEMBERS).map(|before| async move {
+            if before.own {
+                return MemberSeen { state: Err(silence.to_owned()), ..before };
+            }
+            let member = Member {
+                id: before.id,
+                name: before.name.clone(),
+                peer_urls: Vec::new(),
+                client_urls: before.client_urls.clone(),
+                learner: false,
+            };
+            let state = self.status_of(&member).await.map(state);
+            MemberSeen { state, ..before }
+        });
+        join_all(asked).await
     }
 
     async fn status_of(&self, member: &Member) -> Result<Status, String> {

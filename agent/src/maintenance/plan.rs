@@ -158,7 +158,13 @@ mod tests {
             revision: Revision(50_000),
             errors: Vec::new(),
         };
-        MemberSeen { id: MemberId(id), name: format!("m{id}"), own: id == 1, state: Ok(state) }
+        MemberSeen {
+            id: MemberId(id),
+            name: format!("m{id}"),
+            own: id == 1,
+            client_urls: Vec::new(),
+            state: Ok(state),
+        }
     }
 
     fn three() -> Vec<MemberSeen> {

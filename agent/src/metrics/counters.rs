@@ -111,24 +111,31 @@ impl Counters {
         ];
         for (family, outcomes) in sets {
             for outcome in outcomes {
-                family.get_or_create(&ByOutcome { outcome });
+                drop(family.get_or_create(&ByOutcome { outcome }));
             }
         }
         for level in Level::ALL {
             for ok in [true, false] {
-                self.verifications.get_or_create(&verification(level, ok));
+                drop(self.verifications.get_or_create(&verification(level, ok)));
             }
+        }
+        for stage in ["examine", "agreement", "stream", "upload", "read_back", "commit"] {
+            drop(self.stage_seconds.get_or_create(&ByStage { stage }));
+        }
+        for stage in ["stream", "upload", "read_back"] {
+            drop(self.stage_bytes.get_or_create(&ByStage { stage }));
         }
         self.begin_schedule(ON_DEMAND.to_owned());
     }
 
     fn begin_schedule(&self, schedule: String) {
         for outcome in ["ok", "suspect", "failed", "retried"] {
-            self.snapshots
-                .get_or_create(&ByScheduleOutcome { schedule: schedule.clone(), outcome });
+            let label = ByScheduleOutcome { schedule: schedule.clone(), outcome };
+            drop(self.snapshots.get_or_create(&label));
         }
         for outcome in CLAIMS.map(labels::claim) {
-            self.claims.get_or_create(&ByScheduleOutcome { schedule: schedule.clone(), outcome });
+            let label = ByScheduleOutcome { schedule: schedule.clone(), outcome };
+            drop(self.claims.get_or_create(&label));
         }
     }
 

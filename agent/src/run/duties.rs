@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use etcdr_node::Client;
-use etcdr_schemas::Revision;
 use etcdr_schemas::config::{Config, OnStart};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -14,7 +13,9 @@ use super::ticks::{Next, Ticks};
 use super::{Shared, watch as members};
 use crate::Error;
 use crate::candidates;
-use crate::event::Event;
+use crate::event::{Event, PruneSeen};
+use crate::maintenance::{self, Members, Situation};
+use crate::prune;
 use crate::schedule::Schedule;
 use crate::turn::{self, Terms, Turn};
 
@@ -126,31 +127,60 @@ async fn contend(shared: &Arc<Shared>, duty: Duty, tick: DateTime<Utc>) -> Resul
 /// Does it; what comes of it is told.
 async fn perform(shared: &Shared, duty: Duty) {
     match duty {
-        Duty::Prune => {}
-        Duty::Defragment => {}
-        Duty::Compact => {
-            let result = compact(shared).await;
-            shared.tell(&Event::Compacted { result: result.map_err(|error| error.to_string()) });
+        Duty::Prune => prune(shared).await,
+        Duty::Defragment => {
+            if let Err(error) = defragment(shared, false).await {
+                shared.tell(&Event::DefragmentSkipped { reason: error.to_string() });
+            }
         }
+        Duty::Compact => compact(shared).await,
     }
 }
 
-/// A round of defragmentation. One sentence a member.
-pub(super) async fn defragment(shared: &Shared, force: bool) -> Result<Vec<String>, Error> {
-    let _ = (shared, force);
-    Ok(Vec::new())
-}
-
-/// Keeps the newest revisions. The revision that all members have is asked of the one beside us.
-async fn compact(shared: &Shared) -> Result<Revision, Error> {
+async fn prune(shared: &Shared) {
     let settings = shared.settings();
-    let Some(config) = &settings.config.maintenance.compact else { return Ok(Revision(0)) };
-    let client = Client::connect(&settings.own_member()?).await?;
-    let current = client.current_revision().await?;
-    let keep = i64::try_from(config.keep_revisions).unwrap_or(i64::MAX);
-    let at = Revision(current.0.saturating_sub(keep));
-    if at.0 > 1 {
-        client.maintenance().compact(at, false).await?;
+    let Config { cluster, retention, prune, .. } = &settings.config;
+    let pruned = async {
+        let repository = settings.open().await.map_err(|error| error.to_string())?;
+        let now = (shared.clock)();
+        let run = prune::run(&repository, cluster, retention, prune.grace, now, false);
+        run.await.map_err(|error| error.to_string())
+    };
+    match pruned.await {
+        Ok(report) => {
+            for warning in &report.warnings {
+                tracing::warn!(warning, "about the retention");
+            }
+            shared.tell(&Event::Pruned(PruneSeen::from(&report)));
+            shared.stored.notify_one();
+        }
+        Err(error) => shared.tell(&Event::PruneFailed { error }),
     }
-    Ok(at)
+}
+
+/// A round of defragmentation. One sentence a member. No snapshot is taken meanwhile: one that is due waits.
+pub(super) async fn defragment(shared: &Shared, force: bool) -> Result<Vec<String>, Error> {
+    let settings = shared.settings();
+    let config = settings.config.maintenance.defragment.clone().unwrap_or_default();
+    let members = Members::through(settings.own_member()?);
+    // Whoever captures has it; a round does not wait for them.
+    let free = shared.busy.try_lock();
+    let capturing = free.is_err();
+    let situation = move || Situation { is_mine: true, capturing, force };
+    let mut tell = |event: Event| shared.tell(&event);
+    Ok(maintenance::defragment(&members, &config, &situation, &mut tell).await)
+}
+
+async fn compact(shared: &Shared) {
+    let settings = shared.settings();
+    let Some(config) = &settings.config.maintenance.compact else { return };
+    let asked = async {
+        let client = Client::connect(&settings.own_member()?).await?;
+        Ok::<_, Error>(maintenance::compact(&client, config).await)
+    };
+    match asked.await {
+        Ok(Some(event)) => shared.tell(&event),
+        Ok(None) => {}
+        Err(error) => shared.tell(&Event::Compacted { result: Err(error.to_string()) }),
+    }
 }

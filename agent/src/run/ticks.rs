@@ -115,7 +115,7 @@ mod tests {
         let schedule =
             Schedule::parse(&ScheduleConfig::default(), &ClusterName::default()).unwrap();
         let mut ticks = Ticks::default();
-        let mut next = |ticks: &mut Ticks, now| ticks.next(&schedule, OnStart::Overdue, at(now));
+        let next = |ticks: &mut Ticks, now| ticks.next(&schedule, OnStart::Overdue, at(now));
         assert_eq!(next(&mut ticks, "07:30:00"), Next::Now(at("07:00:00")), "overdue at start");
         assert_eq!(next(&mut ticks, "07:31:00"), Next::Now(at("07:00:00")), "until it is handled");
         ticks.handled(at("07:00:00"));

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcdr_node::{Client, ConnectOptions, Status};
-use etcdr_schemas::manifest::Member;
-use futures_util::future::join_all;
+use etcdr_node::{ConnectOptions, Metrics};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::Shared;
 use crate::Error;
-use crate::event::ScheduleSeen;
-use crate::event::{CatalogSeen, Event, MemberSeen, MemberState, SnapshotSeen};
+use crate::event::{CatalogSeen, Event, MemberSeen, ScheduleSeen, SnapshotSeen};
+use crate::maintenance::forecast::Forecast;
+use crate::maintenance::{self, Members};
 use crate::schedule::Schedule;
 use crate::settings::Settings;
 
@@ -24,17 +23,17 @@ const LIST_AGAIN: Duration = Duration::from_secs(15);
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Snapshots whose manifests are read for the timeline.
 const NEWEST: usize = 50;
-/// Longest wait for one member.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for all members, who are asked at once.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Looks as long as the agent runs.
 pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let (mut look_at, mut list_at) = (Instant::now(), Instant::now());
-    let mut schedules = Vec::new();
+    let (mut schedules, mut forecast) = (Vec::new(), Forecast::default());
     while !*stop.borrow() {
         if Instant::now() >= look_at {
-            look(&shared).await;
-            alarms(&shared).await;
+            let seen = look(&shared).await;
+            quota(&shared, &seen, &mut forecast).await;
             look_at = Instant::now() + shared.settings().config.maintenance.every.0;
         }
         if Instant::now() >= list_at {
@@ -53,124 +52,46 @@ pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>)
     }
 }
 
-/// Asks all members how they are, and tells.
+/// Asks all members how they are and which alarms are raised, and tells.
 pub(super) async fn look(shared: &Shared) -> Vec<MemberSeen> {
-    let own = match shared.settings().own_member() {
-        Ok(options) => options,
-        Err(error) => return forget(shared, &error.to_string()),
+    let members = match shared.settings().own_member() {
+        Ok(own) => Members::through(own),
+        Err(error) => return unknown(shared, error.to_string()),
     };
-    let own_status = status(&own).await;
-    let others = match &own_status {
-        Ok((client, _)) => client.member_list(false).await.map_err(|error| error.to_string()),
-        Err(error) => Err(error.clone()),
-    };
-    let seen = match others {
-        Ok(members) => {
-            let own_id = own_status.as_ref().ok().map(|(_, status)| status.member_id);
-            let asked = members.iter().map(|member| async {
-                match &own_status {
-                    Ok((_, status)) if Some(member.id) == own_id => seen(member, true, Ok(status)),
-                    _ => {
-                        let asked = peer_status(member, &own).await;
-                        seen(member, false, asked.as_ref().map_err(Clone::clone))
-                    }
-                }
-            });
-            join_all(asked).await
+    let seen = match tokio::time::timeout(PATIENCE, members.look()).await {
+        Ok(Ok((seen, alarms))) => {
+            shared.tell(&Event::Alarms(alarms));
+            seen
         }
-        // The member beside us is silent: the others are known from before.
-        Err(error) => return elsewhere(shared, &own, error).await,
-    };
-    shared.members.send_replace(seen.clone());
-    shared.tell(&Event::Members(seen.clone()));
-    seen
-}
-
-/// Asks the members that were known before the own one fell silent.
-async fn elsewhere(shared: &Shared, own: &ConnectOptions, error: String) -> Vec<MemberSeen> {
-    let known = shared.members.borrow().clone();
-    let asked = known.into_iter().map(|before| {
-        let error = error.clone();
-        async move {
-            if before.own {
-                return MemberSeen { state: Err(error), ..before };
+        silent => {
+            let reason = match silent {
+                Ok(Err(error)) => error.to_string(),
+                _ => format!("it did not answer within {} s", PATIENCE.as_secs()),
+            };
+            // The others are known from before.
+            let before = shared.members.borrow().clone();
+            if before.is_empty() {
+                return unknown(shared, reason);
             }
-            let asked = reach_any(&before.client_urls, own).await;
-            let state = asked.map(|status| state(&status));
-            MemberSeen { state, ..before }
+            members.look_beside(before, &reason).await
         }
-    });
-    let seen: Vec<_> = join_all(asked).await;
-    if seen.is_empty() {
-        return forget(shared, &error);
-    }
+    };
     shared.members.send_replace(seen.clone());
     shared.tell(&Event::Members(seen.clone()));
     seen
 }
 
-fn forget(shared: &Shared, error: &str) -> Vec<MemberSeen> {
-    let unknown = MemberSeen {
+/// Tells that the member beside us is silent, and that nobody else is known.
+fn unknown(shared: &Shared, reason: String) -> Vec<MemberSeen> {
+    let own = MemberSeen {
         id: etcdr_schemas::MemberId(0),
         name: "unknown".to_owned(),
         own: true,
         client_urls: Vec::new(),
-        state: Err(error.to_owned()),
+        state: Err(reason),
     };
-    shared.tell(&Event::Members(vec![unknown]));
+    shared.tell(&Event::Members(vec![own]));
     Vec::new()
-}
-
-async fn status(options: &ConnectOptions) -> Result<(Client, Status), String> {
-    let asked = async {
-        let client = Client::connect(options).await?;
-        let status = client.status().await?;
-        Ok::<_, etcdr_node::Error>((client, status))
-    };
-    match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("it did not answer within {} s", PATIENCE.as_secs())),
-    }
-}
-
-async fn peer_status(member: &Member, own: &ConnectOptions) -> Result<Status, String> {
-    if member.client_urls.is_empty() {
-        return Err("it has not started yet".to_owned());
-    }
-    reach_any(&member.client_urls, own).await
-}
-
-async fn reach_any(urls: &[String], own: &ConnectOptions) -> Result<Status, String> {
-    let mut reason = "it advertises no client URL".to_owned();
-    for url in urls {
-        match status(&own.at(url)).await {
-            Ok((_, status)) => return Ok(status),
-            Err(error) => reason = error,
-        }
-    }
-    Err(reason)
-}
-
-fn seen(member: &Member, own: bool, status: Result<&Status, String>) -> MemberSeen {
-    MemberSeen {
-        id: member.id,
-        name: member.name.clone(),
-        own,
-        client_urls: member.client_urls.clone(),
-        state: status.map(state),
-    }
-}
-
-fn state(status: &Status) -> MemberState {
-    MemberState {
-        version: status.version.clone(),
-        leader: status.is_leader(),
-        learner: status.learner,
-        db_size: status.db_size,
-        db_size_in_use: status.db_size_in_use,
-        revision: status.revision,
-        errors: status.errors.clone(),
-    }
 }
 
 /// Whom a capture may ask: the member beside this agent; while it is silent, the others.
@@ -189,12 +110,24 @@ pub(super) fn endpoints(
     Ok(urls.map(|url| own.at(url)).chain([own.clone()]).collect())
 }
 
-async fn alarms(shared: &Shared) {
-    let Ok(own) = shared.settings().own_member() else { return };
-    if let Ok((client, _)) = status(&own).await
-        && let Ok(alarms) = client.alarms().await
-    {
-        shared.tell(&Event::Alarms(alarms));
+/// How the size of the largest member's file grows, against the quota.
+async fn quota(shared: &Shared, seen: &[MemberSeen], forecast: &mut Forecast) {
+    let sizes = seen.iter().filter_map(|member| Some(member.state.as_ref().ok()?.db_size));
+    let Some(size) = sizes.max() else { return };
+    forecast.observe((shared.clock)(), size);
+    let settings = shared.settings();
+    let configured = settings.config.maintenance.quota.map(|quota| quota.0);
+    let told = match (configured, settings.own_member()) {
+        (None, Ok(own)) => {
+            let url = settings.config.etcd.metrics_url.as_deref();
+            let asked = Metrics::read(&own, url);
+            let asked = tokio::time::timeout(PATIENCE, asked).await;
+            asked.ok().and_then(Result::ok).and_then(|metrics| metrics.quota)
+        }
+        (configured, _) => configured,
+    };
+    if let Some(event) = maintenance::quota(forecast, told) {
+        shared.tell(&event);
     }
 }
 

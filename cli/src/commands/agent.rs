@@ -4,17 +4,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcdr_agent::admin::{self, Admin, AnyFailure, Listener, Shelf};
 use etcdr_agent::board::{About, Board, Limits};
 use etcdr_agent::command::Command;
 use etcdr_agent::event::Event;
 use etcdr_agent::log;
 use etcdr_agent::metrics::Metrics;
+use etcdr_agent::pages::{self, Pages};
+use etcdr_agent::prune;
 use etcdr_agent::run::{self, Start};
 use etcdr_agent::settings::Settings;
-use etcdr_schemas::ExitCode;
 use etcdr_schemas::config::Config;
+use etcdr_schemas::report::Named as _;
+use etcdr_schemas::{Diagnose, ExitCode, SnapshotId};
+use futures_util::future::{BoxFuture, JoinAll, join_all};
 use sd_notify::NotifyState;
-use tokio::sync::mpsc;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::config;
 use crate::context::{self, StopFlag};
@@ -62,7 +69,7 @@ impl Args {
             name,
             instance: context::random_hex::<8>()?,
             tool_version: context::VERSION.to_owned(),
-            clock: Box::new(context::now),
+            clock: Arc::new(context::now),
             dice: Box::new(|| context::random().map_or(0, u32::from_le_bytes)),
             tell: Arc::new(move |event: &Event| {
                 log::line(event);
@@ -72,13 +79,86 @@ impl Args {
             turned: Arc::new(move || turning.tick()),
             settings,
         };
+        let (end, ended) = watch::channel(false);
+        let serving = serve(&start.settings, &orders, &board, &metrics, &ended).await?;
         let result = run::run(start, commands, stopping).await;
+        // Status is served until the last capture is over.
+        end.send_replace(true);
+        let _ = tokio::time::timeout(Duration::from_secs(4), serving).await;
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         drop(orders);
         result?;
         tracing::info!("stopped");
         Ok(ExitCode::Done)
     }
+}
+
+/// Pages and admin interface, served until `ended`. What cannot be bound ends the agent at once: it would be blind.
+async fn serve(
+    settings: &Settings,
+    orders: &mpsc::Sender<Command>,
+    board: &Arc<Board>,
+    metrics: &Arc<Metrics>,
+    ended: &watch::Receiver<bool>,
+) -> anyhow::Result<JoinAll<JoinHandle<()>>> {
+    let config = &settings.config.agent;
+    let over = |mut ended: watch::Receiver<bool>| async move {
+        let _ = ended.wait_for(|ended| *ended).await;
+    };
+    let mut tasks = Vec::new();
+    if !config.http.is_empty() {
+        let listener = TcpListener::bind(&config.http).await.map_err(|source| {
+            etcdr_agent::Error::Local { what: format!("cannot listen on {}", config.http), source }
+        })?;
+        let (board, metrics) = (Arc::clone(board), Arc::clone(metrics));
+        let pages = Pages { board, metrics, clock: Arc::new(context::now) };
+        tasks.push(tokio::spawn(pages::serve(listener, pages, over(ended.clone()))));
+    }
+    if let Some(listener) = Listener::bind(&config.admin)? {
+        let admin = Admin {
+            commands: orders.clone(),
+            board: Arc::clone(board),
+            clock: Arc::new(context::now),
+            shelf: Arc::new(Shelved(settings.clone())),
+            signs: settings.config.repository.signing_key.is_some(),
+        };
+        let over = over(ended.clone());
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = admin::serve(listener, admin, over).await {
+                tracing::error!(%error, "the admin interface is gone");
+            }
+        }));
+    }
+    Ok(join_all(tasks))
+}
+
+/// The repository, as the admin interface asks it.
+struct Shelved(Settings);
+
+impl Shelf for Shelved {
+    fn list(&self) -> BoxFuture<'_, Result<Vec<SnapshotId>, AnyFailure>> {
+        Box::pin(async {
+            let repository = self.0.open().await.map_err(failure)?;
+            let listing = repository.list(&self.0.config.cluster).await.map_err(failure)?;
+            Ok(listing.ids)
+        })
+    }
+
+    fn plan_prune(&self) -> BoxFuture<'_, Result<String, AnyFailure>> {
+        Box::pin(async {
+            let config = &self.0.config;
+            let repository = self.0.open().await.map_err(failure)?;
+            let (now, grace) = (context::now(), config.prune.grace);
+            let plan =
+                prune::run(&repository, &config.cluster, &config.retention, grace, now, true);
+            let report = plan.await.map_err(failure)?;
+            Ok(serde_json::to_string(&report.report()).unwrap_or_default())
+        })
+    }
+}
+
+fn failure<E: Diagnose + Send + Sync + 'static>(error: E) -> AnyFailure {
+    Box::new(error)
 }
 
 fn load(path: &Path) -> Result<Settings, Vec<etcdr_schemas::config::Problem>> {

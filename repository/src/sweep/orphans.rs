@@ -175,10 +175,11 @@ impl Repository {
             return Ok(buried);
         }
         let unread = tombstones.iter().filter(|(id, _)| !found.contains(id));
+        let unread: Vec<_> = unread.map(|(id, stored)| (*id, stored.modified)).collect();
         let mut read = stream::iter(unread)
-            .map(|(id, stored)| async move {
-                let key = self.noted(cluster, id).await?;
-                Ok::<_, Error>(key.map(|key| (key, (*id, stored.modified))))
+            .map(|(id, modified)| async move {
+                let key = self.noted(cluster, &id).await?;
+                Ok::<_, Error>(key.map(|key| (key, (id, modified))))
             })
             .buffer_unordered(AT_ONCE);
         while let Some(result) = read.next().await {

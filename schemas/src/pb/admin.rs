@@ -52,6 +52,9 @@ pub struct SavedSnapshot {
     /// etcdr manifest, format 1.
     #[prost(string, tag = "2")]
     pub manifest_json: ::prost::alloc::string::String,
+    /// Whether the agent signed it.
+    #[prost(bool, tag = "3")]
+    pub signed: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListSnapshotsRequest {

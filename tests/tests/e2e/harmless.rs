@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use etcdr_agent::capture::{self, SaveRequest, Saved};
+use etcdr_agent::capture::{self, Always, SaveRequest, Saved};
 use etcdr_agent::event::Event;
 use etcdr_agent::maintenance::{self, Members, Situation};
 use etcdr_agent::pace::Pace;
@@ -52,10 +52,12 @@ async fn save(
         signing_key: None,
         nonce: NEXT.fetch_add(1, Ordering::Relaxed),
         tool_version: "test".to_owned(),
+        trigger: None,
         pace: Some(Arc::clone(pace)),
     };
     let progress: Arc<dyn Progress> = Arc::new(Hidden);
-    capture::save(&repository, request, &Utc::now, &progress).await
+    let saved = capture::save(&repository, request, &Utc::now, &progress, &Always).await?;
+    Ok(saved.into_iter().next().unwrap())
 }
 
 fn config() -> CaptureConfig {

@@ -28,12 +28,12 @@ pub(in crate::commands) struct Args {
 impl Args {
     pub(super) async fn run(self, global: &Global, stop: StopFlag) -> anyhow::Result<ExitCode> {
         let repository = global.open().await?;
-        let signing_key = self.storing.signing_key()?;
+        let signing_key = self.storing.signing_key(global)?;
         let signed = signing_key.is_some();
         let request = ImportRequest {
             cluster: global.cluster.clone(),
             label: self.file.display().to_string(),
-            seal: self.storing.seal_options(&repository)?,
+            seal: self.storing.seal_options(&repository, global)?,
             signing_key,
             nonce: u32::from_le_bytes(context::random()?),
             tool_version: context::VERSION.to_owned(),

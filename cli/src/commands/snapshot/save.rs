@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use etcdr_agent::capture::{self, Always, SaveRequest, Saved};
+use etcdr_agent::event::Stages;
 use etcdr_agent::pace::Pace;
 use etcdr_repository::{Recipients, Repository, SealOptions, SigningKey};
 use etcdr_schemas::ExitCode;
@@ -12,6 +13,7 @@ use etcdr_schemas::config::{BackOff, CaptureConfig};
 use etcdr_schemas::report::{SignatureState, SnapshotReport};
 use etcdr_schemas::units::{Size, Span};
 
+use crate::commands::status::AgentFiles;
 use crate::context;
 use crate::options::{EtcdFlags, Global};
 use crate::{output, progress};
@@ -20,6 +22,8 @@ use crate::{output, progress};
 ///
 /// Streams from one healthy member; digest, compression, encryption and upload happen on the way, nothing is
 /// written to etcd's disk. The stored image is read back before the snapshot is recorded. Prints the id.
+///
+/// With --agent, a running agent does it, with its own configuration; the snapshot is taken even if this command ends.
 #[derive(Debug, clap::Args)]
 pub(in crate::commands) struct Args {
     #[command(flatten)]
@@ -31,6 +35,14 @@ pub(in crate::commands) struct Args {
     /// Most bytes a second that are taken from etcd, e.g. 50MiB [default: as fast as it goes]
     #[arg(long, value_name = "SIZE", help_heading = "Do no harm", value_parser = rate)]
     rate_limit: Option<Size>,
+
+    /// Let a running agent do it: unix:///path/to/agent.sock, or https://HOST:PORT. etcd, repository and keys are
+    /// those of its configuration
+    #[arg(long, value_name = "URL")]
+    agent: Option<String>,
+
+    #[command(flatten)]
+    agent_files: AgentFiles,
 }
 
 /// How an image is stored: shared by `save` and `import`.
@@ -45,36 +57,54 @@ pub(super) struct StoringFlags {
     #[arg(long, value_name = "FILE", env = "ETCDR_SIGNING_KEY")]
     signing_key: Option<PathBuf>,
 
-    /// zstd level
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
-    compression_level: i32,
+    /// zstd level [default: that of the configuration, else 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=19))]
+    compression_level: Option<i32>,
 }
 
 impl StoringFlags {
-    pub(super) fn signing_key(&self) -> anyhow::Result<Option<SigningKey>> {
-        Ok(self.signing_key.as_deref().map(SigningKey::read).transpose()?)
+    /// The one that was typed, else that of the configuration.
+    pub(super) fn signing_key(&self, global: &Global) -> anyhow::Result<Option<SigningKey>> {
+        let configured =
+            || global.file.as_ref()?.repository.signing_key.as_ref().map(PathBuf::from);
+        let path = self.signing_key.clone().or_else(configured);
+        Ok(path.as_deref().map(SigningKey::read).transpose()?)
     }
 
-    /// Recipients that were typed, else those of the repository; none only where `init --no-encryption` was said.
-    pub(super) fn seal_options(&self, repository: &Repository) -> anyhow::Result<SealOptions> {
-        let recipients = match context::recipients(&self.recipient)?.as_slice() {
-            [] => repository.default_recipients()?,
-            typed => Some(Recipients::parse(typed)?),
+    /// Recipients that were typed, else those of the configuration, else those of the repository; none only where
+    /// `init --no-encryption` was said.
+    pub(super) fn seal_options(
+        &self,
+        repository: &Repository,
+        global: &Global,
+    ) -> anyhow::Result<SealOptions> {
+        let configured = global.file.as_ref().map(|file| &file.repository);
+        let recipients = match (self.recipient.as_slice(), configured) {
+            ([], Some(config)) if !config.recipients.is_empty() => {
+                Some(Recipients::gather(&config.recipients)?)
+            }
+            ([], _) => repository.default_recipients()?,
+            (typed, _) => Some(Recipients::parse(&context::recipients(typed)?)?),
         };
-        Ok(SealOptions { level: self.compression_level, ..SealOptions::new(recipients) })
+        let level = self.compression_level.or(configured.map(|config| config.compression_level));
+        let options = SealOptions::new(recipients);
+        Ok(SealOptions { level: level.unwrap_or(options.level), ..options })
     }
 }
 
 impl Args {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+        if let Some(address) = &self.agent {
+            return by_agent(address, &self.agent_files, global).await;
+        }
         let repository = global.open().await?;
-        let signing_key = self.storing.signing_key()?;
+        let signing_key = self.storing.signing_key(global)?;
         let signed = signing_key.is_some();
         let request = SaveRequest {
             cluster: global.cluster.clone(),
             endpoints: self.etcd.connect(global.file.as_deref())?,
             stall_timeout: self.etcd.stall_timeout,
-            seal: self.storing.seal_options(&repository)?,
+            seal: self.storing.seal_options(&repository, global)?,
             signing_key,
             nonce: u32::from_le_bytes(context::random()?),
             tool_version: context::VERSION.to_owned(),
@@ -118,6 +148,21 @@ fn pace(rate_limit: Size) -> Arc<Pace> {
         ..CaptureConfig::default()
     };
     Pace::new(&config, None)
+}
+
+/// Asks a running agent for a snapshot.
+async fn by_agent(address: &str, files: &AgentFiles, global: &Global) -> anyhow::Result<ExitCode> {
+    let client = files.connect(Some(address)).await?;
+    let progress = progress::for_stderr(global.quiet);
+    let saved = client.save(progress.as_ref()).await?;
+    let mut warnings = Some(saved.warnings);
+    let mut code = ExitCode::Done;
+    for (manifest, signed) in saved.snapshots {
+        let warnings = warnings.take().unwrap_or_default();
+        let one = finish(global, Saved { manifest, warnings, stages: Stages::default() }, signed)?;
+        code = if code == ExitCode::Done { one } else { code };
+    }
+    Ok(code)
 }
 
 /// Prints the id on stdout and the talk on stderr.

@@ -127,7 +127,7 @@ fn a_member_that_is_down_is_saved_from_elsewhere_and_a_single_agent_goes_on_alon
 
 #[test]
 fn sigterm_during_an_upload_ends_within_the_grace_and_leaves_nothing_half_made() {
-    let mut place = Backup::new();
+    let place = Backup::new();
     let cluster = Cluster::new(versions::newest(), 1, &PathBuf::from(place.path("live")));
     write_bulk(&cluster, 44, 24);
     let proxy =

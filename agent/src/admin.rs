@@ -1,0 +1,119 @@
+//! The admin interface of a running agent: gRPC on a Unix socket that only its user can open, or on TCP for
+//! those who show a certificate of the configured authority. There is no third way in.
+//!
+//! Calls become [`Command`]s to the agent's loop, which answers when it has done them; status is read off the
+//! [`Board`]. Health and reflection are served beside it, so that any gRPC tool can be used.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcdr_schemas::pb::ADMIN_DESCRIPTOR;
+use etcdr_schemas::{Diagnose, SnapshotId};
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
+use tonic::transport::Server;
+
+use crate::board::Board;
+use crate::capture::Clock;
+use crate::command::Command;
+
+mod calls;
+mod client;
+mod error;
+mod incoming;
+mod listen;
+mod relay;
+mod service;
+mod tls;
+
+pub use client::{Client, Credentials, RemoteSaved};
+pub use error::Error;
+pub use listen::Listener;
+
+use service::{AdminService, NAME};
+
+/// An error of any of our crates.
+pub type AnyFailure = Box<dyn Diagnose + Send + Sync>;
+
+/// What is asked of the repository without the loop.
+pub trait Shelf: Send + Sync {
+    /// The cluster's snapshots, newest first.
+    fn list(&self) -> BoxFuture<'_, Result<Vec<SnapshotId>, AnyFailure>>;
+
+    /// What a prune would do now, as JSON of its report.
+    fn plan_prune(&self) -> BoxFuture<'_, Result<String, AnyFailure>>;
+}
+
+/// What the calls are answered with.
+#[derive(Clone)]
+pub struct Admin {
+    /// The agent's loop.
+    pub commands: mpsc::Sender<Command>,
+    /// The state of the agent.
+    pub board: Arc<Board>,
+    /// The time.
+    pub clock: Arc<Clock>,
+    /// The repository.
+    pub shelf: Arc<dyn Shelf>,
+    /// Whether the agent signs what it saves.
+    pub signs: bool,
+}
+
+/// Requests of one connection at one time.
+const STREAMS: u32 = 16;
+/// Time without a sign of life after which a connection is asked for one, and in which it must give it.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+/// Time that calls have to end after `shutdown`.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Serves until `shutdown`. A socket is removed then.
+///
+/// # Errors
+/// [`Error::Listen`] when the certificates cannot be used, or the listener breaks.
+pub async fn serve(
+    listener: Listener,
+    admin: Admin,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    let broken = |error: &dyn std::error::Error| Error::Listen {
+        address: listener.address().to_owned(),
+        reason: error::chain(error),
+    };
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status(NAME, tonic_health::ServingStatus::Serving).await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(ADMIN_DESCRIPTOR)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| broken(&error))?;
+    let mut server = Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .concurrency_limit_per_connection(STREAMS as usize)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .http2_max_header_list_size(16 << 10);
+    if let Some(tls) = listener.tls() {
+        server = server.tls_config(tls).map_err(|error| broken(&error))?;
+    }
+    let router = server
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(AdminService(Arc::new(admin)));
+    let (end, mut ended) = watch::channel(false);
+    let wait = async move {
+        let _ = ended.wait_for(|ended| *ended).await;
+    };
+    let serving = router.serve_with_incoming_shutdown(incoming::connections(&listener), wait);
+    tokio::pin!(serving);
+    tokio::select! {
+        result = serving.as_mut() => return result.map_err(|error| broken(&error)),
+        () = shutdown => {}
+    }
+    end.send_replace(true);
+    // Calls that take longer end with the process; what they asked for is the loop's to finish.
+    match tokio::time::timeout(GRACE, serving).await {
+        Ok(Err(error)) => Err(broken(&error)),
+        Ok(Ok(())) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,191 @@
+//! What each call does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcdr_schemas::manifest::Manifest;
+use etcdr_schemas::pb::admin as pb;
+use etcdr_schemas::report::{Level, Named as _};
+use etcdr_schemas::{Progress, SnapshotId};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::relay::Relay;
+use super::{Admin, error};
+use crate::command::{Command, Reply};
+
+/// Snapshots of one answer.
+const MAX_LISTED: u32 = 1000;
+/// Time in which the loop must take a command.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two messages of progress.
+const EVERY: Duration = Duration::from_millis(250);
+
+type Answer<T> = Result<T, Status>;
+
+pub(super) async fn status(
+    admin: Arc<Admin>,
+    _: pb::GetStatusRequest,
+) -> Answer<pb::GetStatusResponse> {
+    let report = admin.board.report((admin.clock)()).report();
+    Ok(pb::GetStatusResponse { report_json: json(&report)? })
+}
+
+pub(super) async fn list(
+    admin: Arc<Admin>,
+    request: pb::ListSnapshotsRequest,
+) -> Answer<pb::ListSnapshotsResponse> {
+    let ids = admin.shelf.list().await.map_err(|failure| error::to_status(failure.as_ref()))?;
+    let limit = if request.limit == 0 { MAX_LISTED } else { request.limit.min(MAX_LISTED) };
+    let snapshots = ids.iter().take(limit as usize).map(|id| pb::Snapshot {
+        id: id.to_string(),
+        time_unix_seconds: id.time().timestamp(),
+        revision: id.revision().0,
+    });
+    Ok(pb::ListSnapshotsResponse { snapshots: snapshots.collect(), total: ids.len() as u64 })
+}
+
+pub(super) async fn verify(
+    admin: Arc<Admin>,
+    request: pb::VerifySnapshotRequest,
+) -> Answer<pb::VerifySnapshotResponse> {
+    let id: SnapshotId = request
+        .id
+        .parse()
+        .map_err(|_| Status::invalid_argument("id must be a whole snapshot id"))?;
+    let named = Level::ALL.into_iter().find(|level| level.name() == request.level);
+    let level = match named {
+        Some(level) => level,
+        None if request.level.is_empty() => Level::Object,
+        None => return Err(Status::invalid_argument("level is not one of those that there are")),
+    };
+    let findings = ask(&admin, |reply| Command::Verify { id, level, reply }).await?;
+    Ok(pb::VerifySnapshotResponse { findings })
+}
+
+pub(super) async fn plan_prune(
+    admin: Arc<Admin>,
+    _: pb::PlanPruneRequest,
+) -> Answer<pb::PlanPruneResponse> {
+    let plan = admin.shelf.plan_prune().await;
+    let report_json = plan.map_err(|failure| error::to_status(failure.as_ref()))?;
+    Ok(pb::PlanPruneResponse { report_json })
+}
+
+pub(super) async fn pause(
+    admin: Arc<Admin>,
+    request: pb::PauseSchedulesRequest,
+) -> Answer<pb::PauseSchedulesResponse> {
+    let changed = set_paused(&admin, request.schedule, true).await?;
+    Ok(pb::PauseSchedulesResponse { changed })
+}
+
+pub(super) async fn resume(
+    admin: Arc<Admin>,
+    request: pb::ResumeSchedulesRequest,
+) -> Answer<pb::ResumeSchedulesResponse> {
+    let changed = set_paused(&admin, request.schedule, false).await?;
+    Ok(pb::ResumeSchedulesResponse { changed })
+}
+
+async fn set_paused(admin: &Admin, schedule: String, pause: bool) -> Answer<Vec<String>> {
+    let schedule = Some(schedule).filter(|name| !name.is_empty());
+    ask(admin, |reply| Command::Pause { schedule, pause, reply }).await
+}
+
+pub(super) async fn defragment(
+    admin: Arc<Admin>,
+    request: pb::DefragmentRequest,
+) -> Answer<pb::DefragmentResponse> {
+    let force = request.force;
+    let members = ask(&admin, |reply| Command::Defragment { force, reply }).await?;
+    Ok(pb::DefragmentResponse { members })
+}
+
+/// The stream of a save. The caller may go away: the capture goes on, it is the loop's.
+pub(super) async fn save(
+    admin: Arc<Admin>,
+) -> Answer<ReceiverStream<Answer<pb::SaveSnapshotResponse>>> {
+    let (relay, state) = Relay::new();
+    let progress: Arc<dyn Progress> = Arc::new(relay);
+    let answer = send(&admin, |reply| Command::Save { progress, reply }).await?;
+    // One message is on its way, the next waits for it.
+    let (sender, receiver) = mpsc::channel(2);
+    tokio::spawn(tell(sender, state, answer, admin.signs));
+    Ok(ReceiverStream::new(receiver))
+}
+
+type Told = mpsc::Sender<Answer<pb::SaveSnapshotResponse>>;
+type Saved = Result<(Vec<Manifest>, Vec<String>), crate::Error>;
+
+async fn tell(
+    sender: Told,
+    state: watch::Receiver<pb::SaveProgress>,
+    mut answer: oneshot::Receiver<Saved>,
+    signed: bool,
+) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = pb::SaveProgress::default();
+    let end = loop {
+        tokio::select! {
+            biased;
+            saved = &mut answer => break result(saved, signed),
+            () = sender.closed() => return,
+            _ = ticks.tick() => {
+                let now = state.borrow().clone();
+                if now != last {
+                    last.clone_from(&now);
+                    let step = Some(pb::save_snapshot_response::Step::Progress(now));
+                    let _ = sender.send(Ok(pb::SaveSnapshotResponse { step })).await;
+                }
+            }
+        }
+    };
+    let _ = sender.send(end).await;
+}
+
+fn result(
+    saved: Result<Saved, oneshot::error::RecvError>,
+    signed: bool,
+) -> Answer<pb::SaveSnapshotResponse> {
+    let (manifests, warnings) = done(saved)?;
+    let snapshots = manifests.iter().map(|manifest| {
+        let id = manifest.id.to_string();
+        Ok(pb::SavedSnapshot { id, manifest_json: json(manifest)?, signed })
+    });
+    let snapshots = snapshots.collect::<Answer<_>>()?;
+    let result = pb::SaveResult { snapshots, warnings };
+    Ok(pb::SaveSnapshotResponse { step: Some(pb::save_snapshot_response::Step::Result(result)) })
+}
+
+/// Gives the loop a command and waits until it is done.
+async fn ask<T>(admin: &Admin, command: impl FnOnce(Reply<T>) -> Command) -> Answer<T> {
+    let answer = send(admin, command).await?;
+    done(answer.await)
+}
+
+async fn send<T>(
+    admin: &Admin,
+    command: impl FnOnce(Reply<T>) -> Command,
+) -> Answer<oneshot::Receiver<Result<T, crate::Error>>> {
+    let (reply, answer) = oneshot::channel();
+    match timeout(PATIENCE, admin.commands.send(command(reply))).await {
+        Ok(Ok(())) => Ok(answer),
+        Ok(Err(_)) => Err(Status::unavailable("the agent is stopping")),
+        Err(_) => Err(Status::resource_exhausted("the agent is busy and takes no command now")),
+    }
+}
+
+fn done<T>(answer: Result<Result<T, crate::Error>, oneshot::error::RecvError>) -> Answer<T> {
+    match answer {
+        Ok(result) => result.map_err(|error| error::to_status(&error)),
+        Err(_) => Err(Status::unavailable("the agent stopped before it was done")),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Answer<String> {
+    serde_json::to_string(value).map_err(|error| Status::internal(error.to_string()))
+}

@@ -1,0 +1,15 @@
+//! What a running agent shows, from events to answers over real sockets. The clock is fixed; the sockets are not.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "a test, its helpers too")]
+
+#[path = "watching/admin.rs"]
+mod admin;
+#[path = "watching/board.rs"]
+mod board;
+#[path = "watching/examples.rs"]
+mod examples;
+#[path = "watching/metrics.rs"]
+mod metrics;
+#[path = "watching/pages.rs"]
+mod pages;
+#[path = "watching/samples.rs"]
+mod samples;
