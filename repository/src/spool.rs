@@ -162,10 +162,10 @@ impl SpoolWriter {
         Ok(Ok(now.len()))
     }
 
-    /// Gives a piece to the reader, when it has taken all that came before.
+    /// Gives a piece to the reader, which first takes what is in the file.
     fn by_hand(&self, data: &[u8]) -> Result<usize> {
         let (now, _) = data.split_at(data.len().min(PIECE));
-        let mut state = self.0.wait(|state| state.hand.is_some() || state.read < state.written)?;
+        let mut state = self.0.wait(|state| state.hand.is_some())?;
         state.hand = Some(now.to_vec());
         drop(state);
         self.0.changed.notify_all();

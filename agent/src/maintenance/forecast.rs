@@ -150,12 +150,14 @@ mod tests {
     fn noise_and_a_flat_line_are_no_growth() {
         assert_eq!(seen(86_400, 15, |_| GIB).left(8 * GIB), None);
         let noise = |second: i64| {
-            let digest = second.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44;
+            let mixed = second.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let digest = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 44;
             GIB + digest
         };
         let told = (0..40).filter(|run| {
             let found = seen(7200, 15, |second| noise(second + run * 1_000_003));
-            found.left(8 * GIB).is_some()
+            found.left(GIB + (8 << 20)).is_some()
         });
         // Twice the standard error is passed by chance once in forty times.
         let told = told.count();

@@ -98,7 +98,13 @@ pub fn member(id: u64, name: &str, leader: bool, own: bool) -> MemberSeen {
         revision: Revision(8_412_377),
         errors: Vec::new(),
     };
-    MemberSeen { id: MemberId(id), name: name.into(), own, state: Ok(state) }
+    MemberSeen {
+        id: MemberId(id),
+        name: name.into(),
+        own,
+        client_urls: Vec::new(),
+        state: Ok(state),
+    }
 }
 
 pub fn members() -> Vec<MemberSeen> {
