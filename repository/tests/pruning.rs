@@ -56,7 +56,7 @@ impl Ground {
     async fn put(&self, key: &str, bytes: &[u8]) {
         match self {
             Self::Memory(store) => {
-                drop(store.put(&Path::from(key), bytes.to_vec().into()).await.unwrap())
+                drop(store.put(&Path::from(key), bytes.to_vec().into()).await.unwrap());
             }
             Self::Directory(root) => {
                 let path = root.join(key);
@@ -346,7 +346,8 @@ async fn an_image_that_kept_its_first_key_waits_for_the_grace_too() {
     let swept = Grace { now: time(0) - Duration::days(9999), ..grace(NONE) };
     let swept = repository.sweep(&cluster(), &stock, swept).await.unwrap();
     assert_eq!(swept.gone.0, 2, "{swept:?}");
-    let left = [all[1].image.key.as_str(), &layout::manifest(&cluster(), &id(1)).to_string()];
+    let manifest = layout::manifest(&cluster(), &id(1));
+    let left = [all[1].image.key.as_str(), manifest.as_ref()];
     assert_eq!(ground.keys().await, with(&[], &left));
 }
 
