@@ -5,6 +5,9 @@ use tracing::{debug, error, info, warn};
 
 use crate::event::{Captured, ClaimOutcome, Event, PruneSeen};
 
+/// Clocks that are so many seconds apart are told.
+const MAX_SKEW: i64 = 10;
+
 /// Writes the line of an event. What is seen again and again without change is for `debug`.
 pub fn line(event: &Event) {
     match event {
@@ -37,7 +40,7 @@ pub fn line(event: &Event) {
         Event::NameTwice { name } => {
             warn!(name, "another agent of the same name is alive; give each its own agent.name");
         }
-        Event::ClockSkew { seconds } => {
+        Event::ClockSkew { seconds } if seconds.abs() >= MAX_SKEW => {
             warn!(seconds, "this machine's clock and the store's are apart");
         }
         Event::Alarms(alarms) => {
@@ -49,6 +52,7 @@ pub fn line(event: &Event) {
         | Event::Schedules(_)
         | Event::Catalog(_)
         | Event::Verified { .. }
+        | Event::ClockSkew { .. }
         | Event::Dissent { .. }
         | Event::Quota { .. }
         | Event::Heartbeat { failure: None } => debug!(?event, "seen"),

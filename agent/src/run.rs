@@ -48,6 +48,8 @@ pub struct Start {
     pub tell: Arc<dyn Fn(&Event) + Send + Sync>,
     /// Hears that the loop turns.
     pub turned: Arc<dyn Fn() + Send + Sync>,
+    /// Hears which configuration is in use from now on.
+    pub configured: Box<dyn Fn(&Config) + Send + Sync>,
 }
 
 /// Reads the configuration again.
@@ -132,13 +134,14 @@ pub async fn run(
     tasks.spawn(&shared, &stop);
     let mut requests = JoinSet::new();
     let mut looked = Instant::now();
-    let mut refused = Vec::new();
+    let mut reloading =
+        Reloading { load: start.load, configured: start.configured, refused: Vec::new() };
     let mut beat = tokio::time::interval(Duration::from_secs(1));
     while !*stop.borrow() {
         tokio::select! {
             _ = stop.changed() => {}
             command = commands.recv() => match command {
-                Some(Command::Reload) => reload(&shared, &*start.load, &mut refused, true),
+                Some(Command::Reload) => reload(&shared, &mut reloading, true),
                 Some(command) => requests::spawn(&mut requests, &shared, command),
                 // The admin interface is gone; schedules go on.
                 None => sleep(Duration::from_secs(1)).await,
@@ -147,7 +150,7 @@ pub async fn run(
                 (start.turned)();
                 if looked.elapsed() >= RELOAD_EVERY {
                     looked = Instant::now();
-                    reload(&shared, &*start.load, &mut refused, false);
+                    reload(&shared, &mut reloading, false);
                 }
                 tasks.spawn(&shared, &stop);
             }
@@ -192,14 +195,22 @@ impl Tasks {
     }
 }
 
+/// What reading the configuration again needs, and what was wrong with it the last time.
+struct Reloading {
+    load: Box<Load>,
+    configured: Box<dyn Fn(&Config) + Send + Sync>,
+    refused: Vec<Problem>,
+}
+
 /// Reads the configuration again; a bad one is told once, and the old one stays. Unasked, only a change counts.
-fn reload(shared: &Shared, load: &Load, refused: &mut Vec<Problem>, asked: bool) {
+fn reload(shared: &Shared, Reloading { load, configured, refused }: &mut Reloading, asked: bool) {
     match load() {
         Ok(new) => {
             let same = new.config == shared.settings().config && refused.is_empty();
             refused.clear();
             if asked || !same {
                 tell_what_needs_a_restart(&shared.settings().config, &new.config);
+                configured(&new.config);
                 shared.settings.send_replace(Arc::new(new));
                 shared.tell(&Event::Reloaded);
             }

@@ -85,7 +85,7 @@ impl Cli {
     /// The priority of this process where a configuration sets one: 0 is as others, 19 the lowest.
     pub(crate) fn nice(&self) -> Option<u8> {
         match &self.command {
-            Command::Agent(_) => Some(agent::nice(&self.global)),
+            Command::Agent(args) if args.runs() => Some(agent::nice(&self.global)),
             _ => None,
         }
     }

@@ -23,8 +23,6 @@ use crate::verify;
 
 /// Longest pause between two tries of one tick.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
-/// Clocks that are further apart than this are told.
-const MAX_SKEW: i64 = 60;
 /// Time for the dead man's switch to answer.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -122,9 +120,7 @@ async fn superseded(shared: &Shared, schedule: &Schedule, tick: DateTime<Utc>) {
 async fn tell_skew(shared: &Shared, repository: &Repository, slot: &Slot) {
     if let Ok(Some(claim)) = repository.newest_claim(slot).await {
         let seconds = (claim.record.written_at - claim.stored_at).num_seconds();
-        if seconds.abs() > MAX_SKEW {
-            shared.tell(&Event::ClockSkew { seconds });
-        }
+        shared.tell(&Event::ClockSkew { seconds });
     }
 }
 

@@ -23,9 +23,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::config;
+use crate::commands::status::AgentFiles;
 use crate::context::{self, StopFlag};
 use crate::options::{Global, LogFormat};
+use crate::{config, output};
 
 /// Run beside an etcd member: take snapshots on schedule, for years
 ///
@@ -33,7 +34,73 @@ use crate::options::{Global, LogFormat};
 /// Everything is in the configuration (`--config`). SIGHUP, and a change of the file, read it again; SIGTERM finishes
 /// or gives up what is under way within `agent.grace`.
 #[derive(Debug, clap::Args)]
-pub(in crate::commands) struct Args {}
+#[command(args_conflicts_with_subcommands = true)]
+pub(in crate::commands) struct Args {
+    #[command(subcommand)]
+    ask: Option<Ask>,
+}
+
+/// What a running agent can be asked to do.
+#[derive(Debug, clap::Subcommand)]
+enum Ask {
+    /// Let schedules rest: one, or all
+    Pause(Asked),
+    /// Let schedules go on; a tick that was missed is caught up
+    Resume(Asked),
+    /// Defragment the members now, one after the other, the leader last
+    Defragment {
+        /// Also members below the configured bounds
+        #[arg(long)]
+        force: bool,
+
+        #[command(flatten)]
+        agent: AgentAddress,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Asked {
+    /// Name of the schedule [default: all]
+    schedule: Option<String>,
+
+    #[command(flatten)]
+    agent: AgentAddress,
+}
+
+/// Which agent.
+#[derive(Debug, clap::Args)]
+struct AgentAddress {
+    /// Address of the agent: unix:///path/to/agent.sock, or https://HOST:PORT [default: unix:///run/etcdr/agent.sock]
+    #[arg(long, value_name = "URL", env = "ETCDR_AGENT")]
+    agent: Option<String>,
+
+    #[command(flatten)]
+    files: AgentFiles,
+}
+
+impl Ask {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let (done, nothing) = match self {
+            Self::Pause(Asked { schedule, agent }) => {
+                let client = agent.files.connect(agent.agent.as_deref()).await?;
+                (client.pause(schedule).await?, "no schedule that runs has that name")
+            }
+            Self::Resume(Asked { schedule, agent }) => {
+                let client = agent.files.connect(agent.agent.as_deref()).await?;
+                (client.resume(schedule).await?, "no schedule that rests has that name")
+            }
+            Self::Defragment { force, agent } => {
+                let client = agent.files.connect(agent.agent.as_deref()).await?;
+                (client.defragment(force).await?, "there was nothing to do")
+            }
+        };
+        match done.as_slice() {
+            [] => output::say(nothing),
+            done => output::line(&done.join("\n"))?,
+        }
+        Ok(ExitCode::Done)
+    }
+}
 
 /// Requests that wait for the agent's loop.
 const QUEUE: usize = 16;
@@ -45,7 +112,15 @@ pub(in crate::commands) fn nice(global: &Global) -> u8 {
 }
 
 impl Args {
+    /// Whether this process is the agent, and not one that asks it.
+    pub(super) const fn runs(&self) -> bool {
+        self.ask.is_none()
+    }
+
     pub(super) async fn run(self, global: &Global, stop: StopFlag) -> anyhow::Result<ExitCode> {
+        if let Some(ask) = self.ask {
+            return ask.run().await;
+        }
         let path = global.config_path().ok_or_else(config::missing)?;
         let settings = load(&path).map_err(|problems| config::invalid(&path, &problems))?;
         let agent = settings.config.agent.clone();
@@ -62,7 +137,7 @@ impl Args {
         hang_ups(&stop, orders.clone());
         notify(&board);
         tracing::info!(agent = name, config = %path.display(), version = context::VERSION, "starting");
-        let (told, turning) = (Arc::clone(&board), Arc::clone(&board));
+        let (told, turning, limited) = (Arc::clone(&board), Arc::clone(&board), Arc::clone(&board));
         let counted = Arc::clone(&metrics);
         let start = Start {
             load: Box::new(move || load(&path)),
@@ -77,6 +152,7 @@ impl Args {
                 told.apply(event, context::now());
             }),
             turned: Arc::new(move || turning.tick()),
+            configured: Box::new(move |config| limited.set_limits(limits(config))),
             settings,
         };
         let (end, ended) = watch::channel(false);
