@@ -5,7 +5,7 @@ use std::sync::Arc;
 use etcdr_schemas::claim::Trigger;
 use tokio::task::JoinSet;
 
-use super::{Shared, capturing, duties};
+use super::{Shared, capturing, duties, watch};
 use crate::Error;
 use crate::capture::Always;
 use crate::command::Command;
@@ -50,7 +50,9 @@ async fn serve(shared: &Arc<Shared>, command: Command) {
             drop(reply.send(verified.await));
         }
         Command::Pause { schedule, pause, reply } => {
-            drop(reply.send(Ok(set_paused(shared, schedule.as_deref(), pause))));
+            let changed = set_paused(shared, schedule.as_deref(), pause);
+            shared.tell(&Event::Schedules(watch::next_ticks(shared)));
+            drop(reply.send(Ok(changed)));
         }
         Command::Defragment { force, reply } => {
             drop(reply.send(duties::defragment(shared, force).await));

@@ -163,7 +163,7 @@ async fn list(shared: &Shared) -> bool {
 }
 
 /// The schedules and when they fire next.
-fn next_ticks(shared: &Shared) -> Vec<ScheduleSeen> {
+pub(super) fn next_ticks(shared: &Shared) -> Vec<ScheduleSeen> {
     let (settings, now) = (shared.settings(), (shared.clock)());
     let schedules = settings.config.schedules.iter().map(|config| {
         let paused = shared.is_paused(&config.name);

@@ -1,6 +1,8 @@
 //! Agents that share the work, and what happens to them over the years: killed, cut off, stopped, misconfigured,
 //! while etcd and the store come and go. Each tick yields one snapshot, and every snapshot is whole.
 
+mod care;
+mod clock;
 mod contest;
 mod etcd_events;
 mod settings;

@@ -40,7 +40,58 @@ fn a_member_that_holds_other_data_is_named_and_the_snapshot_is_suspect() {
         assert!(!report["manifest"]["suspect"].as_array().unwrap().is_empty(), "{report}");
         let list = place.run(&["snapshot", "list"]).ok().stdout_text();
         assert!(list.contains("SUSPECT"), "{list}");
+
+        // Asked of the dissenter alone: the majority's data is saved all the same.
+        let dissenter = &cluster.endpoints[2];
+        let save = ["snapshot", "save", "--output", "json", "--endpoints", dissenter];
+        let report = place.run(&save).ends_with(3).json();
+        assert_ne!(report["manifest"]["source"]["member_id"], id, "{report}");
+        assert_eq!(report["manifest"]["hash_kv"]["dissented"][0]["member_id"], id, "{report}");
+        assert_eq!(value_in(&place, &report), "agreed");
     }
+}
+
+#[test]
+fn without_a_majority_both_sides_are_kept_and_suspect() {
+    let version = versions::newest();
+    let mut place = Backup::new();
+    let members: Vec<_> = three_members(&place).into_iter().take(2).collect();
+    let initial = initial_cluster(&members);
+    for (member, value) in members.iter().zip(["one", "two"]) {
+        let id = save_with_value(&mut place, version, value);
+        restore_each(&place, &id, std::slice::from_ref(member), &initial);
+    }
+    let before = place.ids().len();
+    let cluster = boot(version, members);
+    place.watch(&cluster);
+    place.run(&["snapshot", "save"]).ends_with(3).saying("there is no majority");
+    let mut values = Vec::new();
+    for id in place.ids().into_iter().take(2) {
+        let shown = place.json(&["snapshot", "show", &id]);
+        assert!(!shown["manifest"]["suspect"].as_array().unwrap().is_empty(), "{shown}");
+        values.push(value_in(&place, &shown));
+    }
+    values.sort();
+    assert_eq!(values, ["one", "two"]);
+    assert_eq!(place.ids().len(), before + 2);
+}
+
+/// The value of `/a` in the snapshot of a report: its exported file is searched for the values that were written.
+fn value_in(place: &Backup, report: &serde_json::Value) -> String {
+    let id = report["manifest"]["id"].as_str().unwrap();
+    let file = place.path("exported.db");
+    let _ = std::fs::remove_file(&file);
+    place.run(&["snapshot", "export", id, &file]).ok();
+    let bytes = std::fs::read(&file).unwrap();
+    let has = |value: &str| {
+        // Key, then value, as a row of `mvccpb.KeyValue` has them.
+        let needle = [&[0x2a, u8::try_from(value.len()).unwrap()][..], value.as_bytes()].concat();
+        bytes.windows(needle.len()).any(|window| window == needle)
+    };
+    let found: Vec<_> =
+        ["agreed", "other", "one", "two"].into_iter().filter(|value| has(value)).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].to_owned()
 }
 
 /// A cluster of one lives for three writes, is saved, and ends. Gives the snapshot's id: two saves within one second are both "latest".
@@ -60,6 +111,8 @@ fn restore_each(place: &Backup, id: &str, members: &[MemberAt], initial: &str) {
         let one = ["restore", id, "--name", &member.name, "--data-dir", &dir];
         let same = ["--initial-cluster", initial, "--initial-cluster-token", "one-cluster"];
         let said = place.run(&[&one[..], &same, &["--bump-revision", "0"]].concat());
-        said.ok().saying("note: This run does not write");
+        // Two members are warned about.
+        assert!([0, 3].contains(&said.code), "{}", said.stderr);
+        said.saying("note: This run does not write");
     }
 }
