@@ -189,6 +189,8 @@ struct Run<'a> {
 struct Image {
     poured: Poured,
     started_at: DateTime<Utc>,
+    /// For how long etcd's stream was open, where that was watched.
+    held: Option<Duration>,
 }
 
 impl Run<'_> {
@@ -212,7 +214,7 @@ impl Run<'_> {
             pace,
         };
         let poured = pour::pour(target, stream, self.progress).await?;
-        Ok(Image { poured, started_at })
+        Ok(Image { poured, started_at, held: pace.map(Pace::held) })
     }
 
     /// Writes the manifest.
@@ -223,7 +225,7 @@ impl Run<'_> {
         verdict: Verdict,
         gate: &dyn Gate,
     ) -> Result<Saved, Error> {
-        let Image { poured: Poured { id, proven, scanned, timing }, started_at } = image;
+        let Image { poured: Poured { id, proven, scanned, timing }, started_at, held } = image;
         let (health, facts) = (self.health, scanned.facts);
         let suspect = suspicions(health, &verdict, facts.revision);
         let mut warnings = health.warnings.clone();
@@ -266,7 +268,10 @@ impl Run<'_> {
         let manifest = tokio::time::timeout(limit, commit)
             .await
             .map_err(|_| Error::CommitUnsure { id, limit })??;
-        let stages = Stages { commit: began.elapsed(), ..timing.into_stages(self.stages) };
+        let mut stages = Stages { commit: began.elapsed(), ..timing.into_stages(self.stages) };
+        if let Some(held) = held {
+            stages.stream = held;
+        }
         Ok(Saved { manifest, warnings, stages })
     }
 }

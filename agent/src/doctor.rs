@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use etcdr_node::{Client, Status};
+use etcdr_node::{Client, Metrics, Status};
 use etcdr_repository::{PublicKey, Recipients, Repository, Slot};
 use etcdr_schemas::Diagnose;
 use etcdr_schemas::claim::{ClaimRecord, ClaimStage};
@@ -27,6 +27,7 @@ pub async fn examine(settings: &Settings, instance: &str, clock: &Clock) -> Vec<
     let repository = run.store(instance, clock).await;
     run.keys(repository.as_ref());
     run.restore(repository.as_ref()).await;
+    run.spool();
     run.heartbeat();
     run.checks
 }
@@ -69,7 +70,7 @@ impl Run<'_> {
             Ok(connected) => connected,
             Err(error) => {
                 self.failed("etcd.connect", &error);
-                for name in ["etcd.members", "etcd.alarms", "etcd.rights"] {
+                for name in ["etcd.members", "etcd.alarms", "etcd.rights", "etcd.metrics"] {
                     self.skipped(name, "etcd cannot be reached");
                 }
                 return;
@@ -98,6 +99,21 @@ impl Run<'_> {
             Err(error) => self.failed("etcd.alarms", &error),
         }
         self.rights(&client).await;
+        self.metrics().await;
+    }
+
+    /// Without them the capture gives way to etcd by the time of a read, and the quota must be configured.
+    async fn metrics(&mut self) {
+        let Ok(own) = self.settings.own_member() else { return };
+        let url = self.settings.config.etcd.metrics_url.as_deref();
+        match Metrics::read(&own, url).await {
+            Ok(_) => self.passed("etcd.metrics", "WAL fsync times and the quota can be read"),
+            Err(error) => {
+                let next =
+                    "Set etcd.metrics_url (--listen-metrics-urls of etcd), or maintenance.quota.";
+                self.note("etcd.metrics", Checked::Warning, error.to_string(), Some(next));
+            }
+        }
     }
 
     async fn members(&mut self, client: &Client, status: &Status) {
@@ -292,6 +308,17 @@ impl Run<'_> {
             Ok(Some(id)) => self.passed("restore.newest", format!("{id} opens")),
             Ok(None) => self.skipped("restore.newest", "there is no snapshot yet"),
             Err(error) => self.failed("restore.newest", &error),
+        }
+    }
+
+    fn spool(&mut self) {
+        let Some(spool) = &self.settings.config.capture.spool else { return };
+        if Path::new(&spool.directory).is_dir() {
+            self.passed("spool.directory", format!("{} is there", spool.directory));
+        } else {
+            let detail = format!("{} is no directory", spool.directory);
+            let next = "Make it, for the agent's user alone and not on etcd's disk; without it, captures wait for the store.";
+            self.note("spool.directory", Checked::Warning, detail, Some(next));
         }
     }
 

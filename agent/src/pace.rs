@@ -74,7 +74,9 @@ impl Pace {
 
     /// The stream is going to be opened: from now on its time counts.
     pub(crate) fn opening(&self) {
-        self.lock().opened = Some((Instant::now(), u64::MAX));
+        let mut state = self.lock();
+        state.opened = Some((Instant::now(), u64::MAX));
+        (state.taken, state.held) = (0, None);
     }
 
     /// The stream says how many bytes it has.

@@ -78,6 +78,19 @@ struct Shared {
     stored: tokio::sync::Notify,
     /// Since when no other agent has been heard of.
     quiet: Mutex<Option<Instant>>,
+    /// How far the end is.
+    ending: channel::Sender<Ending>,
+}
+
+/// How far the end of the agent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    /// It goes on.
+    No,
+    /// Nothing new is begun.
+    Soon,
+    /// What is under way is given up.
+    Now,
 }
 
 impl Shared {
@@ -93,6 +106,13 @@ impl Shared {
     fn quiet_since(&self) -> Instant {
         let quiet = self.quiet.lock();
         quiet.map_or_else(|_| Instant::now(), |mut quiet| *quiet.get_or_insert_with(Instant::now))
+    }
+
+    /// Returns when the end is so far.
+    async fn ends(&self, at: Ending) {
+        let mut ending = self.ending.subscribe();
+        // The sender is here.
+        let _ = ending.wait_for(|ending| *ending >= at).await;
     }
 
     fn heard_others(&self) {
@@ -129,6 +149,7 @@ pub async fn run(
         members: channel::Sender::new(Vec::new()),
         stored: tokio::sync::Notify::new(),
         quiet: Mutex::default(),
+        ending: channel::Sender::new(Ending::No),
     });
     let mut tasks = Tasks::default();
     tasks.spawn(&shared, &stop);
@@ -157,6 +178,7 @@ pub async fn run(
             Some(_) = requests.join_next() => {}
         }
     }
+    shared.ending.send_replace(Ending::Soon);
     shared.tell(&Event::Stopping);
     finish(&shared, tasks, requests).await;
     Ok(())
@@ -239,7 +261,7 @@ fn tell_what_needs_a_restart(old: &Config, new: &Config) {
 }
 
 /// A capture that is under way gets the grace, and then one last snapshot is taken where that is asked for. What is
-/// left after the grace is dropped, which aborts its upload.
+/// left after the grace is given up: its upload is aborted, and its tick is left to others.
 async fn finish(shared: &Arc<Shared>, mut tasks: Tasks, mut requests: JoinSet<()>) {
     let grace = shared.settings().config.agent.grace.0.saturating_sub(CLEAN_UP);
     let end = Instant::now() + grace;
@@ -250,13 +272,15 @@ async fn finish(shared: &Arc<Shared>, mut tasks: Tasks, mut requests: JoinSet<()
     };
     if timeout_at(end, all_done).await.is_err() {
         tracing::warn!("the grace is over: what is under way is given up");
+        shared.ending.send_replace(Ending::Now);
     }
-    tasks.set.abort_all();
-    requests.abort_all();
     let rest = async {
         while tasks.set.join_next().await.is_some() {}
         while requests.join_next().await.is_some() {}
     };
-    // Dropped tasks end at their next await.
-    let _ = timeout(CLEAN_UP / 2, rest).await;
+    if timeout(CLEAN_UP / 2, rest).await.is_err() {
+        // Dropped tasks end at their next await.
+        tasks.set.abort_all();
+        requests.abort_all();
+    }
 }

@@ -11,7 +11,7 @@ use etcdr_schemas::{Diagnose as _, Hidden, Progress, SnapshotId};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::{Shared, watch as members};
+use super::{Ending, Shared, watch as members};
 use crate::Error;
 use crate::candidates;
 use crate::capture::{self, Always, Gate, SaveRequest, Saved};
@@ -144,6 +144,7 @@ async fn hold(
     let result = tokio::select! {
         result = work => result,
         () = held.keep() => Err(held.lost()),
+        () = shared.ends(Ending::Now) => Err(Error::Stopping),
     };
     match result {
         Ok(ids) => {
@@ -191,7 +192,10 @@ async fn persist(
         if !again {
             return Err(error);
         }
-        sleep(pause).await;
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = shared.ends(Ending::Soon) => return Err(error),
+        }
         pause = (pause * 2).min(MAX_PAUSE);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use etcdr_schemas::claim::Trigger;
 use tokio::task::JoinSet;
 
-use super::{Shared, capturing, duties, watch};
+use super::{Ending, Shared, capturing, duties, watch};
 use crate::Error;
 use crate::capture::Always;
 use crate::command::Command;
@@ -14,7 +14,12 @@ use crate::event::Event;
 /// Carries a request out beside everything else. A caller that has gone away does not stop it.
 pub(super) fn spawn(requests: &mut JoinSet<()>, shared: &Arc<Shared>, command: Command) {
     let shared = Arc::clone(shared);
-    requests.spawn(async move { serve(&shared, command).await });
+    requests.spawn(async move {
+        tokio::select! {
+            () = serve(&shared, command) => {}
+            () = shared.ends(Ending::Now) => {}
+        }
+    });
 }
 
 async fn serve(shared: &Arc<Shared>, command: Command) {

@@ -53,7 +53,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// `unix:///path` (mode 0600), or `HOST:PORT`, which needs the three files below. Empty: none.
+    /// `unix:///path` (mode 0600), or `IP:PORT`, which needs the three files below. Empty: none.
     pub listen: String,
     /// CA certificates (PEM file) that clients must be signed by.
     pub cacert: Option<String>,

@@ -193,8 +193,10 @@ fn names(config: &Config, problems: &mut Vec<Problem>) {
     for (at, schedule) in config.schedules.iter().enumerate() {
         let path = format!("schedules[{at}].name");
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        if !(1..=40).contains(&schedule.name.len()) || !schedule.name.chars().all(fits) {
-            problems.push(Problem::new(path, "it must be 1 to 40 letters, digits, - or _"));
+        let begins = schedule.name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if schedule.name.len() > 40 || !begins || !schedule.name.chars().all(fits) {
+            let what = "it must be 1 to 40 letters, digits, - or _, a letter or digit first";
+            problems.push(Problem::new(path, what));
         } else if config.schedules.iter().take(at).any(|other| other.name == schedule.name) {
             problems.push(Problem::new(path, format!("there are two schedules {}", schedule.name)));
         }
