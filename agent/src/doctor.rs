@@ -325,7 +325,7 @@ impl Run<'_> {
     fn heartbeat(&mut self) {
         match self.settings.heartbeat() {
             Ok(Some(_)) => {
-                self.passed("watch.heartbeat", "a URL is configured; it is not asked now")
+                self.passed("watch.heartbeat", "a URL is configured; it is not asked now");
             }
             Ok(None) => self.skipped("watch.heartbeat", "no dead man's switch is configured"),
             Err(error) => self.failed("watch.heartbeat", &error),

@@ -149,7 +149,7 @@ fn the_systemd_unit_is_hardened_and_its_command_is_ours() {
     }
     assert!(value("WatchdogSec").is_some());
     let command: Vec<Value> =
-        value("ExecStart").unwrap().split(' ').skip(1).map(|word| word.into()).collect();
+        value("ExecStart").unwrap().split(' ').skip(1).map(Into::into).collect();
     assert_command(&Backup::without_repository(), &command);
 }
 

@@ -12,6 +12,7 @@ use etcdr_schemas::ExitCode;
 use etcdr_schemas::config::{BackOff, CaptureConfig};
 use etcdr_schemas::report::{SignatureState, SnapshotReport};
 use etcdr_schemas::units::{Size, Span};
+use tokio::task::JoinSet;
 
 use crate::commands::status::AgentFiles;
 use crate::context;
@@ -112,8 +113,14 @@ impl Args {
             pace: self.rate_limit.map(pace),
         };
         let progress = progress::for_stderr(global.quiet);
-        let saved = capture::save(&repository, request, &context::now, &progress, &Always).await?;
-        finish_all(global, saved, signed)
+        // On a worker, beside the connection that feeds it, and not on the main thread, which would have to be woken for
+        // every message. Dropping the set stops it.
+        let mut work = JoinSet::new();
+        work.spawn(async move {
+            capture::save(&repository, request, &context::now, &progress, &Always).await
+        });
+        let saved = work.join_next().await.context("the capture ended early")??;
+        finish_all(global, saved?, signed)
     }
 }
 

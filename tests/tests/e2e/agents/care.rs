@@ -94,7 +94,7 @@ fn an_agent_is_asked_through_its_socket() {
     let ask = |args: &[&str]| place.run(&[args, &["--agent", &socket]].concat());
     until("it answers", || ask(&["status"]).code != 1, || agent.said());
     let id = ask(&["snapshot", "save"]).ok().stdout_text().trim().to_owned();
-    assert_eq!(place.ids(), [id.clone()]);
+    assert_eq!(place.ids(), std::slice::from_ref(&id));
     let status = ask(&["status", "--output", "json"]).ok().json();
     assert_valid(&status);
     assert_eq!(status["newest"]["id"], id, "{status}");

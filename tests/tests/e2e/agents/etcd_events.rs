@@ -84,7 +84,7 @@ fn a_member_is_removed_and_replaced_and_the_agents_go_on() {
     let new = MemberAt::new("m9", PathBuf::from(place.path("live/m9.etcd")));
     let add = ["member", "add", "m9", "--peer-urls", &new.peer];
     until("a member is added", || cluster.ctl_at(cluster.endpoint(), &add).code == 0, String::new);
-    let initial = [&cluster.members[..2], &[new.clone()]].concat();
+    let initial = [&cluster.members[..2], std::slice::from_ref(&new)].concat();
     let mut etcd = process::command(cluster.version.tool("etcd"));
     let dir = new.data_dir.display().to_string();
     etcd.args(["--name", "m9", "--data-dir", &dir, "--initial-cluster-state", "existing"]);
