@@ -28,9 +28,9 @@ pub(in crate::commands) struct Args {
     #[command(flatten)]
     rules: RetentionFlags,
 
-    /// Age that an object without a manifest must have before it is deleted
-    #[arg(long, value_name = "TIME", default_value_t = PruneConfig::default().grace)]
-    grace: Span,
+    /// Age that an object without a manifest must have before it is deleted [default: that of the configuration, else 1d]
+    #[arg(long, value_name = "TIME")]
+    grace: Option<Span>,
 }
 
 /// Which snapshots are kept.
@@ -92,8 +92,15 @@ impl From<RetentionFlags> for Retention {
 
 impl Args {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
-        let policy = Retention::from(self.rules);
-        prune(global, &policy, self.grace, self.dry_run).await
+        let typed = Retention::from(self.rules);
+        let file = global.file.as_deref();
+        // One rule that was typed, and none of the file's counts: what is shown is what was asked for.
+        let policy = match file {
+            Some(file) if typed == Retention::default() => file.retention.clone(),
+            _ => typed,
+        };
+        let configured = || file.map_or(PruneConfig::default().grace, |file| file.prune.grace);
+        prune(global, &policy, self.grace.unwrap_or_else(configured), self.dry_run).await
     }
 }
 

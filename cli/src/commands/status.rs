@@ -21,7 +21,7 @@ const DEFAULT_SOCKET: &str = "unix:///run/etcdr/agent.sock";
 /// target; 3: it is not so, or something needs a look; 1: no agent answers.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Address of the agent: unix:///path/to/agent.sock, or https://HOST:PORT [default: unix:///run/etcdr/agent.sock]
+    /// Address of the agent: unix:///path/to/agent.sock, or https://HOST:PORT [default: the socket of the configuration, else unix:///run/etcdr/agent.sock]
     #[arg(long, value_name = "URL", env = "ETCDR_AGENT")]
     agent: Option<String>,
 
@@ -67,7 +67,9 @@ impl AgentFiles {
 
 impl Args {
     pub(super) async fn run(self, global: &Global, stop: StopFlag) -> anyhow::Result<ExitCode> {
-        let client = self.files.connect(self.agent.as_deref()).await?;
+        let configured = global.file.as_ref().map(|file| file.agent.admin.listen.as_str());
+        let unix = configured.filter(|listen| listen.starts_with("unix:"));
+        let client = self.files.connect(self.agent.as_deref().or(unix)).await?;
         loop {
             let report = client.status().await?;
             let good = report.ready && report.newest.on_target && report.warnings.is_empty();

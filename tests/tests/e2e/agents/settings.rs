@@ -99,7 +99,10 @@ fn config_check_tries_everything_and_tells_what_fails() {
 fn the_command_line_uses_the_same_file() {
     let mut place = Backup::new();
     let cluster = one(&mut place);
-    let agent = Agent::new(&place, "cli", cluster.endpoint(), "@hourly");
+    let mut agent = Agent::new(&place, "cli", cluster.endpoint(), "@hourly");
+    agent.config["retention"] = serde_json::json!({"keep_last": 7});
+    agent.config["repository"]["signing_key"] = place.path("keys/signing.key").into();
+    agent.write();
     let file = agent.file().display().to_string();
     place.unset("ETCDR_REPOSITORY");
     place.unset("ETCDCTL_ENDPOINTS");
@@ -108,6 +111,13 @@ fn the_command_line_uses_the_same_file() {
     std::fs::copy(agent.file(), place.path("etcdr.yaml")).unwrap();
     let listed = place.run(&["snapshot", "list", "--output", "json"]).ok().json();
     assert_eq!(listed["snapshots"].as_array().unwrap().len(), 1);
+    let signed = place.objects().into_iter().filter(|key| key.ends_with(".minisig"));
+    assert_eq!(signed.count(), 1, "the signing key of the file was used");
+    let plan = place.run(&["prune", "--dry-run", "--output", "json"]).ok().json();
+    assert_eq!(plan["policy"]["keep_last"], 7, "{plan}");
+    let plan =
+        place.run(&["prune", "--dry-run", "--keep-daily", "2", "--output", "json"]).ok().json();
+    assert!(plan["policy"]["keep_last"].is_null(), "{plan}");
     place
         .run(&["--config", "/dev/null", "snapshot", "list"])
         .ends_with(2)
