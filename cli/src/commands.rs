@@ -16,6 +16,7 @@ mod verify;
 
 use clap::{Parser, Subcommand};
 use etcdr_schemas::ExitCode;
+use etcdr_schemas::config::CaptureConfig;
 
 use crate::context::StopFlag;
 use crate::options::Global;
@@ -82,12 +83,18 @@ impl Command {
 }
 
 impl Cli {
-    /// The priority of this process where a configuration sets one: 0 is as others, 19 the lowest.
-    pub(crate) fn nice(&self) -> Option<u8> {
+    /// The priority of this process: 0 is as others, 19 the lowest. Whoever takes a snapshot gives way to etcd.
+    pub(crate) fn nice(&self) -> u8 {
         match &self.command {
-            Command::Agent(args) if args.runs() => Some(agent::nice(&self.global)),
-            _ => None,
+            Command::Agent(args) if args.runs() => agent::nice(&self.global),
+            Command::Snapshot(snapshot::Command::Save(_)) => CaptureConfig::default().nice,
+            _ => 0,
         }
+    }
+
+    /// Whether the command sets its log up itself, by its configuration.
+    pub(crate) fn logs_itself(&self) -> bool {
+        matches!(&self.command, Command::Agent(args) if args.runs())
     }
 
     /// Runs the command that was typed.

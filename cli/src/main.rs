@@ -29,10 +29,13 @@ fn main() -> process::ExitCode {
     let cli = Cli::parse();
     let format = cli.global.output;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    match cli.nice() {
+    let nice = cli.nice();
+    if nice > 0 {
         // Linux gives each thread a priority of its own.
-        Some(nice) => drop(builder.on_thread_start(move || be_nice(nice))),
-        None => start_logging(cli.global.log_format, "warn", false),
+        builder.on_thread_start(move || be_nice(nice));
+    }
+    if !cli.logs_itself() {
+        start_logging(cli.global.log_format, "warn", false);
     }
     let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
