@@ -46,7 +46,9 @@ pub enum Error {
     #[error("no etcd endpoint was given")]
     NoEndpoint,
     /// Another agent holds the tick that was worked on.
-    #[error("another agent took over the tick {tick} of schedule {schedule}")]
+    #[error(
+        "the claim of tick {tick} of schedule {schedule} was lost: another agent has it, or it could not be renewed in time"
+    )]
     ClaimLost {
         /// The schedule.
         schedule: String,
@@ -133,7 +135,10 @@ impl Diagnose for Error {
                     .into()
             }
             Self::NoEndpoint => "Name one with --endpoints or ETCDCTL_ENDPOINTS.".into(),
-            Self::ClaimLost { .. } => "Nothing: the other agent takes the snapshot.".into(),
+            Self::ClaimLost { .. } => {
+                "See whether another agent takes the snapshot, and whether the store answers."
+                    .into()
+            }
             Self::ClaimUnsure { .. } => {
                 "See whether the store answers; the next tick tries again.".into()
             }

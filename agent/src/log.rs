@@ -89,7 +89,7 @@ fn claim(schedule: &str, tick: &str, outcome: ClaimOutcome, holder: Option<&str>
         ClaimOutcome::TakenOver => warn!(schedule, tick, "this agent takes the tick over"),
         ClaimOutcome::Lost => info!(schedule, tick, holder, "another agent took the tick"),
         ClaimOutcome::Done => info!(schedule, tick, "the tick is done already"),
-        ClaimOutcome::LostLater => warn!(schedule, tick, "another agent took the tick over"),
+        ClaimOutcome::LostLater => warn!(schedule, tick, "the tick is no longer this agent's"),
         ClaimOutcome::Failed => {
             warn!(schedule, tick, "whose tick it is cannot be found out; it is tried again");
         }

@@ -143,8 +143,8 @@ async fn hold(
     };
     let result = tokio::select! {
         result = work => result,
-        () = held.keep() => Err(held.lost()),
-        () = shared.ends(Ending::Now) => Err(Error::Stopping),
+        () = held.keep() => Err(dropped(shared, schedule, held.lost())),
+        () = shared.ends(Ending::Now) => Err(dropped(shared, schedule, Error::Stopping)),
     };
     match result {
         Ok(ids) => {
@@ -163,6 +163,13 @@ async fn hold(
             Err(error)
         }
     }
+}
+
+/// What was under way is dropped, and cannot tell that itself.
+fn dropped(shared: &Shared, schedule: &str, error: Error) -> Error {
+    let schedule = Some(schedule.to_owned());
+    shared.tell(&Event::CaptureFailed { schedule, error: error.to_string(), again: false });
+    error
 }
 
 /// Tries until it works, a bounded number of times.

@@ -178,3 +178,34 @@ fn a_refused_reload_is_an_alert() {
     let name = line.expect("a metric of the configuration").split([' ', '{']).next().unwrap();
     assert!(alerts.contains(name), "no alert on {name}");
 }
+
+/// What systemd is told, on a socket that stands for its own.
+#[test]
+fn systemd_hears_that_the_agent_is_up_alive_and_going() {
+    let mut place = Backup::new();
+    let cluster = one(&mut place);
+    let path = place.path("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    place.set("NOTIFY_SOCKET", &path);
+    place.set("WATCHDOG_USEC", "2000000");
+    let mut agent = Agent::new(&place, "unit", cluster.endpoint(), "@hourly");
+    agent.start(&place);
+    let hear = |wanted: &str| {
+        let mut buffer = [0; 4096];
+        for _ in 0..20 {
+            let read =
+                socket.recv(&mut buffer).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
+            if String::from_utf8_lossy(&buffer[..read]).contains(wanted) {
+                return;
+            }
+        }
+        panic!("no {wanted}");
+    };
+    hear("READY=1");
+    hear("WATCHDOG=1");
+    hear("WATCHDOG=1");
+    agent.process().signal("TERM");
+    hear("STOPPING=1");
+    assert_eq!(agent.process().wait(), 0, "{}", agent.said());
+}

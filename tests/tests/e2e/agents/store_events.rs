@@ -116,3 +116,24 @@ fn a_store_that_takes_a_megabyte_a_second_is_good_enough() {
     until("a snapshot", || !place.ids().is_empty(), || agent.said());
     place.run(&["verify", "latest", "--level", "content"]).ok();
 }
+
+#[test]
+fn a_store_that_stops_answering_is_given_up_in_time_and_nothing_is_recorded() {
+    let s3 = S3::start();
+    let mut place = Backup::at(&s3.url(), &s3.env(&s3.address));
+    let cluster = Cluster::new(versions::newest(), 1, &PathBuf::from(place.path("live")));
+    write_bulk(&cluster, 53, 8);
+    let proxy = Proxy::start(&s3.address, Fault::StallAfter(400_000));
+    place.set("AWS_ENDPOINT_URL", &format!("http://{}", proxy.address));
+    let mut agent = agent_of(&place, &cluster, "@every 1h");
+    agent.config["repository"]["request_timeout"] = "2s".into();
+    agent.config["capture"]["retries"] = 0.into();
+    agent.write();
+    agent.start(&place);
+    agent.says("no snapshot was taken");
+    assert!(agent.process().alive());
+    place.set("AWS_ENDPOINT_URL", &format!("http://{}", s3.address));
+    assert_eq!(place.ids().len(), 0);
+    agent.process().signal("TERM");
+    assert_eq!(agent.process().wait(), 0, "{}", agent.said());
+}
