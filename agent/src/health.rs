@@ -14,6 +14,9 @@ use crate::source::Source;
 /// Longest wait for a member other than the source: one that is down must not hold up the backup.
 const PEER_PATIENCE: Duration = Duration::from_secs(3);
 
+/// Most URLs of one member that are tried.
+const MAX_URLS: usize = 8;
+
 /// What is known of the cluster before the capture.
 pub(crate) struct Health {
     pub(crate) members: Vec<Member>,
@@ -72,7 +75,7 @@ pub(crate) async fn reach(
     options: &ConnectOptions,
 ) -> Result<(Client, ConnectOptions), String> {
     let mut reason = "it advertises no client URL".to_owned();
-    for url in &member.client_urls {
+    for url in member.client_urls.iter().take(MAX_URLS) {
         let mut options = options.at(url);
         options.dial_timeout = options.dial_timeout.min(PEER_PATIENCE);
         match Client::connect(&options).await {

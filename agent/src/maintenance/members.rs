@@ -1,16 +1,12 @@
 //! Looks at all members of a cluster, and reaches one of them.
 
-use std::time::Duration;
-
 use etcdr_node::{Client, ConnectOptions, Error as NodeError, Status};
 use etcdr_schemas::MemberId;
 use etcdr_schemas::manifest::{Alarm, Member};
 use futures_util::future::join_all;
 
 use crate::event::{MemberSeen, MemberState};
-
-/// Longest wait for a member other than our own.
-const PATIENCE: Duration = Duration::from_secs(3);
+use crate::health;
 
 /// Most members that are asked; etcd advises against more than seven.
 const MAX_MEMBERS: usize = 32;
@@ -85,16 +81,7 @@ impl Members {
     }
 
     async fn connect(&self, member: &Member) -> Result<Client, String> {
-        let mut reason = "it advertises no client URL".to_owned();
-        for url in member.client_urls.iter().take(8) {
-            let mut options = self.options.at(url);
-            options.dial_timeout = options.dial_timeout.min(PATIENCE);
-            match Client::connect(&options).await {
-                Ok(client) => return Ok(client),
-                Err(error) => reason = error.to_string(),
-            }
-        }
-        Err(reason)
+        health::reach(member, &self.options).await.map(|(client, _)| client)
     }
 
     /// A connection to one member.

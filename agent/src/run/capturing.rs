@@ -13,12 +13,11 @@ use tokio::time::{Instant, sleep};
 
 use super::{Ending, Shared, watch as members};
 use crate::Error;
-use crate::candidates;
 use crate::capture::{self, Always, Gate, SaveRequest, Saved};
 use crate::event::{Captured, ClaimOutcome, Event};
 use crate::pace::Pace;
 use crate::schedule::Schedule;
-use crate::turn::{self, Held, Terms, Turn};
+use crate::turn::{self, Held, Turn};
 use crate::verify;
 
 /// Longest pause between two tries of one tick.
@@ -52,14 +51,7 @@ async fn attempt(
     stop: &mut watch::Receiver<bool>,
 ) -> Result<bool, Error> {
     let settings = shared.settings();
-    let seen = members::look(shared).await;
-    let own = seen.iter().find(|member| member.own).map(|member| member.id);
-    let terms = Terms {
-        rank: candidates::rank(&seen, own, settings.config.capture.max_lag),
-        quiet_since: shared.quiet_since(),
-        member: own,
-        grace: settings.config.agent.takeover.0,
-    };
+    let terms = members::terms(shared, &settings).await;
     let repository = settings.open().await?;
     let cluster = settings.config.cluster.clone();
     let slot = Slot { cluster, schedule: schedule.name().to_owned(), tick };

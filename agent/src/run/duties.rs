@@ -12,12 +12,11 @@ use tokio::time::sleep;
 use super::ticks::{Next, Ticks};
 use super::{Shared, watch as members};
 use crate::Error;
-use crate::candidates;
 use crate::event::{Event, PruneSeen};
 use crate::maintenance::{self, Members, Situation};
 use crate::prune;
 use crate::schedule::Schedule;
-use crate::turn::{self, Terms, Turn};
+use crate::turn::{self, Turn};
 
 /// Longest sleep.
 const NAP: Duration = Duration::from_secs(1);
@@ -106,14 +105,7 @@ pub(super) async fn follow(shared: Arc<Shared>, duty: Duty, mut stop: watch::Rec
 /// One agent of the cluster does it.
 async fn contend(shared: &Arc<Shared>, duty: Duty, tick: DateTime<Utc>) -> Result<(), Error> {
     let settings = shared.settings();
-    let seen = members::look(shared).await;
-    let own = seen.iter().find(|member| member.own).map(|member| member.id);
-    let terms = Terms {
-        rank: candidates::rank(&seen, own, settings.config.capture.max_lag),
-        quiet_since: shared.quiet_since(),
-        member: own,
-        grace: settings.config.agent.takeover.0,
-    };
+    let terms = members::terms(shared, &settings).await;
     let repository = settings.open().await?;
     let slot = turn::duty(&settings.config.cluster, duty.name(), tick);
     let contest = turn::take(&repository, slot, &shared.identity, terms, &*shared.clock, |_| {});

@@ -9,11 +9,13 @@ use tokio::time::{Instant, sleep};
 
 use super::Shared;
 use crate::Error;
+use crate::candidates;
 use crate::event::{CatalogSeen, Event, MemberSeen, ScheduleSeen, SnapshotSeen};
 use crate::maintenance::forecast::Forecast;
 use crate::maintenance::{self, Members};
 use crate::schedule::Schedule;
 use crate::settings::Settings;
+use crate::turn::Terms;
 
 /// How often the repository is listed when nothing has changed in it as far as this agent knows.
 const LIST_EVERY: Duration = Duration::from_secs(300);
@@ -92,6 +94,18 @@ fn unknown(shared: &Shared, reason: String) -> Vec<MemberSeen> {
     };
     shared.tell(&Event::Members(vec![own]));
     Vec::new()
+}
+
+/// Looks, and says how this agent may contend for a tick.
+pub(super) async fn terms(shared: &Shared, settings: &Settings) -> Terms {
+    let seen = look(shared).await;
+    let own = seen.iter().find(|member| member.own).map(|member| member.id);
+    Terms {
+        rank: candidates::rank(&seen, own, settings.config.capture.max_lag),
+        quiet_since: shared.quiet_since(),
+        member: own,
+        grace: settings.config.agent.takeover.0,
+    }
 }
 
 /// Whom a capture may ask: the member beside this agent; while it is silent, the others.

@@ -1,6 +1,7 @@
 //! Parts, sizes and seeds as people type them.
 
 use etcdr_schemas::report::AuditSample;
+use etcdr_schemas::units::Size;
 
 /// `10%`, `0.5%`, or a number of snapshots.
 pub(super) fn sample(text: &str) -> Result<AuditSample, String> {
@@ -24,25 +25,7 @@ pub(super) fn sample(text: &str) -> Result<AuditSample, String> {
 
 /// `50GiB`, `50GB`, `1024`.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(split);
-    let number: u64 =
-        digits.parse().map_err(|_| format!("{text:?} is not a size such as 50GiB"))?;
-    let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "tb" => 1_000_000_000_000,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        "t" | "tib" => 1 << 40,
-        other => {
-            return Err(format!("{other:?} is not a unit: use KiB, MiB, GiB, TiB, or KB to TB"));
-        }
-    };
-    number.checked_mul(unit).ok_or_else(|| format!("{text:?} is more than there can be"))
+    text.parse().map(|Size(bytes)| bytes)
 }
 
 /// 1 to 16 hex digits, as a report names them.
