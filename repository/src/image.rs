@@ -17,13 +17,13 @@ use crate::seal::{self, Input, Pipeline, Recipe, Sealed, Spare, Tap};
 use crate::seek_table::FRAME_SIZE;
 use crate::spool::{Spool, Way};
 use crate::store::Store;
-use crate::upload;
+use crate::upload::{self, PartSize};
 
 /// Compression level when none is asked for: on two cores it keeps up with etcd's stream.
 pub const DEFAULT_LEVEL: i32 = 3;
 
-/// Largest piece that is queued at once; longer chunks are cut without copying.
-const PIECE: usize = 1 << 20;
+/// Bytes that are queued together; longer chunks are cut without copying.
+const BATCH: usize = 256 << 10;
 
 /// How an image is packed.
 #[derive(Debug, Clone)]
@@ -62,6 +62,9 @@ impl SealOptions {
 /// [`ImageUpload::abort`] waits for that.
 pub struct ImageUpload<T> {
     stages: Option<Stages<T>>,
+    /// What was taken and not yet given to the pipeline.
+    batch: Vec<Bytes>,
+    batched: usize,
     cluster: ClusterName,
     key: Path,
     codec: Codec,
@@ -81,6 +84,7 @@ impl<T: Tap> ImageUpload<T> {
         key: Path,
         options: SealOptions,
         tap: T,
+        part_size: PartSize,
     ) -> Result<Self> {
         let handle = Handle::current();
         let codec = options.codec();
@@ -97,7 +101,7 @@ impl<T: Tap> ImageUpload<T> {
             spare,
             encryptor: encryptor.join().await?,
         };
-        let (writer, parts) = upload::parts();
+        let (writer, parts) = upload::parts(part_size);
         let spool = options.spool;
         let spool = bridge::blocking(&handle, move || Ok(spool.and_then(|spool| spool.open())));
         let (way, spooling) = match spool.join().await? {
@@ -110,7 +114,8 @@ impl<T: Tap> ImageUpload<T> {
         let pipeline = seal::start(&handle, recipe, tap, way);
         let upload = handle.spawn(upload::run(store, key.clone(), parts));
         let stages = Stages { pipeline, spooling, upload };
-        Ok(Self { stages: Some(stages), cluster, key, codec })
+        let (batch, batched) = (Vec::new(), 0);
+        Ok(Self { stages: Some(stages), batch, batched, cluster, key, codec })
     }
 
     /// Takes the next bytes; waits while the pipeline is full.
@@ -119,14 +124,25 @@ impl<T: Tap> ImageUpload<T> {
     /// What made the pipeline fail, whichever stage it was: the store, a stage, or the tap.
     pub async fn write(&mut self, mut chunk: Bytes) -> Result<()> {
         while !chunk.is_empty() {
-            let Some(stages) = &self.stages else { return Err(Error::Stopped) };
-            let piece = chunk.split_to(chunk.len().min(PIECE));
-            if stages.pipeline.input.send(Input::Chunk(piece)).await.is_err() {
-                let stages = self.stages.take();
-                return Err(stop(stages).await.err().unwrap_or(Error::Stopped));
+            let piece = chunk.split_to(chunk.len().min(BATCH));
+            self.batched += piece.len();
+            self.batch.push(piece);
+            if self.batched >= BATCH {
+                self.hand_over().await?;
             }
         }
         Ok(())
+    }
+
+    async fn hand_over(&mut self) -> Result<()> {
+        self.batched = 0;
+        let batch = std::mem::take(&mut self.batch);
+        let Some(stages) = &self.stages else { return Err(Error::Stopped) };
+        if stages.pipeline.input.send(Input::Chunks(batch)).await.is_ok() {
+            return Ok(());
+        }
+        let stages = self.stages.take();
+        Err(stop(stages).await.err().unwrap_or(Error::Stopped))
     }
 
     /// The stream is complete: asks the tap, ends the age file, completes the upload.
@@ -134,6 +150,7 @@ impl<T: Tap> ImageUpload<T> {
     /// # Errors
     /// As [`ImageUpload::write`]; then the upload was aborted.
     pub async fn finish(mut self) -> Result<(StagedImage, T)> {
+        self.hand_over().await?;
         let Some(stages) = self.stages.take() else { return Err(Error::Stopped) };
         // A pipeline that is gone says why below.
         let _ = stages.pipeline.input.send(Input::End).await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::error::{Error, Result};
+use crate::upload::PartSize;
 
 /// Location of a repository. Printing it never prints credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,14 @@ impl Location {
 
     pub(crate) const fn kind(&self) -> &Kind {
         &self.0
+    }
+
+    /// What an upload is cut into.
+    pub(crate) const fn part_size(&self) -> PartSize {
+        match self.0 {
+            Kind::File(_) | Kind::Memory => PartSize::LOCAL,
+            Kind::S3(_) | Kind::Gcs(_) | Kind::Azure(_) => PartSize::REMOTE,
+        }
     }
 }
 

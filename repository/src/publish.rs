@@ -56,7 +56,8 @@ impl Repository {
         tap: T,
     ) -> Result<ImageUpload<T>> {
         let key = layout::staging(cluster, started_at, nonce);
-        ImageUpload::begin(self.store.clone(), cluster.clone(), key, options, tap).await
+        let size = self.location.part_size();
+        ImageUpload::begin(self.store.clone(), cluster.clone(), key, options, tap, size).await
     }
 
     /// Gives an image its final key. A store that refuses the copy (S3 does above 5 GiB) keeps it under

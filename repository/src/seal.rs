@@ -25,8 +25,8 @@ use crate::pool::{self, Collect, MakeWork, Submit};
 use crate::seek_table::{FRAME_SIZE, Frame, SeekTable};
 use crate::upload::Sink;
 
-/// Chunks between the caller and the framing thread.
-const INPUT_QUEUE: usize = 16;
+/// Batches between the caller and the framing thread.
+const INPUT_QUEUE: usize = 2;
 
 /// A look at the plain bytes as they pass, on the framing thread: where the caller's own digest and
 /// checks are made.
@@ -57,7 +57,8 @@ impl Tap for () {
 
 /// What goes into the pipeline.
 pub(crate) enum Input {
-    Chunk(Bytes),
+    /// Some chunks together: each message may wake a thread.
+    Chunks(Vec<Bytes>),
     End,
 }
 
@@ -83,9 +84,9 @@ pub(crate) struct Spare {
 }
 
 impl Spare {
-    /// As many as can be in flight: one per worker, one queued, one at each end.
+    /// As many as can be in flight: one per worker, one queued, one being filled or read.
     pub(crate) fn new(workers: usize) -> Self {
-        Self { plain: Buffers::new(workers + 3), packed: Buffers::new(workers + 3) }
+        Self { plain: Buffers::new(workers + 2), packed: Buffers::new(workers + 3) }
     }
 }
 
@@ -148,6 +149,8 @@ fn parameters(level: i32) -> Vec<CParameter> {
             CParameter::HashLog(15),
             CParameter::ChainLog(14),
             CParameter::MinMatch(6),
+            // Blocks of less than the largest size are not looked at for places to split them.
+            CParameter::MaxBlockSize(127 << 10),
         ]);
     }
     parameters
@@ -163,20 +166,24 @@ fn frame_stage<T: Tap>(
     let mut size = 0u64;
     let mut frame = spare.take(full);
     loop {
-        let chunk = match chunks.blocking_recv() {
-            Some(Input::Chunk(chunk)) => chunk,
+        let batch = match chunks.blocking_recv() {
+            Some(Input::Chunks(batch)) => batch,
             Some(Input::End) => break,
             None => return Err(Error::Stopped),
         };
-        tap.feed(&chunk).map_err(Error::Tap)?;
-        size = size.saturating_add(chunk.len() as u64);
-        let mut rest = chunk.as_ref();
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(full - frame.len()));
-            frame.extend_from_slice(now);
-            rest = later;
-            if frame.len() == full {
-                submit.give(std::mem::replace(&mut frame, spare.take(full)))?;
+        for chunk in batch {
+            tap.feed(&chunk).map_err(Error::Tap)?;
+            size = size.saturating_add(chunk.len() as u64);
+            let mut rest = chunk.as_ref();
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(full - frame.len()));
+                frame.extend_from_slice(now);
+                rest = later;
+                if frame.len() == full {
+                    // Taken after the other was given, so that one less is in memory.
+                    submit.give(std::mem::take(&mut frame))?;
+                    frame = spare.take(full);
+                }
             }
         }
     }
@@ -353,7 +360,7 @@ mod tests {
         let Pipeline { input, framing, sealing } = start(&Handle::current(), recipe, (), disk);
         for piece in data.chunks(100_000) {
             let chunk = Bytes::copy_from_slice(piece);
-            if input.send(Input::Chunk(chunk)).await.is_err() {
+            if input.send(Input::Chunks(vec![chunk])).await.is_err() {
                 break;
             }
         }

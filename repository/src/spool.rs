@@ -282,7 +282,7 @@ mod tests {
     use tokio::runtime::Runtime;
 
     use super::*;
-    use crate::upload::{Part, parts};
+    use crate::upload::{Part, PartSize, parts};
 
     const TOTAL: usize = 9 << 20;
 
@@ -298,7 +298,7 @@ mod tests {
 
     fn send_with(file: File, size: u64, slow: Duration, room: u64) -> (Duration, Vec<u8>) {
         let runtime = Runtime::new().unwrap();
-        let (writer, mut reader) = parts();
+        let (writer, mut reader) = parts(PartSize::REMOTE);
         let (mut spool, rest) = ends(file, size);
         spool.0.room.store(room, Ordering::Relaxed);
         let pump = thread::spawn(move || rest.drain(writer));
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn an_end_that_dies_takes_the_other_with_it() {
         let (writer, reader) = ends(file(), 1 << 20);
-        let (parts_writer, _parts) = parts();
+        let (parts_writer, _parts) = parts(PartSize::REMOTE);
         drop(writer);
         assert!(matches!(reader.drain(parts_writer), Err(Error::Stopped)));
         let (mut writer, reader) = ends(file(), 1 << 20);

@@ -90,12 +90,14 @@ fn s3(at: &Bucket, options: &StoreOptions) -> Result<impl ObjectStore + use<>> {
 
 fn gcs(at: &Bucket, options: &StoreOptions) -> Result<impl ObjectStore + use<>> {
     let mut builder = GoogleCloudStorageBuilder::new();
+    let mut plain_http = false;
     for (key, value) in recognised::<GoogleConfigKey>(options) {
+        plain_http |= matches!(key, GoogleConfigKey::BaseUrl) && value.starts_with("http://");
         builder = builder.with_config(key, value);
     }
     builder
         .with_bucket_name(&at.name)
-        .with_client_options(client(options, false)?)
+        .with_client_options(client(options, plain_http)?)
         .with_retry(retry(options))
         .build()
         .map_err(|source| Error::store("open", format_args!("gs://{}", at.name), source))

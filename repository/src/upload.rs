@@ -22,9 +22,22 @@ use crate::store::Store;
 /// Parts in memory: one being filled, the others on their way.
 const PARTS: usize = 3;
 
-/// Size of a part, in bytes, while an upload is small: the least that S3 takes, so that small and large
-/// databases cost the same memory.
-const PART_SIZE: u64 = 5 << 20;
+/// Size of a part, in bytes, while an upload is small. Small parts, so that small and large databases cost the same memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PartSize(u64);
+
+impl PartSize {
+    /// The least that S3 takes.
+    pub(crate) const REMOTE: Self = Self(5 << 20);
+    /// For stores that take any.
+    pub(crate) const LOCAL: Self = Self(1 << 20);
+
+    /// Size of the next part after `sent` bytes.
+    fn after(self, sent: u64) -> usize {
+        let size = (sent / GROWTH).next_multiple_of(1 << 20).clamp(self.0, 5 << 30);
+        usize::try_from(size).unwrap_or(usize::MAX)
+    }
+}
 
 /// Parts grow with what was uploaded, which keeps 5 TiB, the largest object of S3, within its limit of
 /// 10,000 parts: 1024 parts reach 5 GiB, and each further e-fold takes another 1024.
@@ -52,6 +65,7 @@ pub(crate) struct PartWriter {
     parts: mpsc::Sender<Part>,
     permits: blocking_mpsc::Receiver<()>,
     buffer: Vec<u8>,
+    size: PartSize,
     limit: usize,
     sent: u64,
     spare: Buffers,
@@ -64,7 +78,7 @@ pub(crate) struct PartReader {
 }
 
 /// Makes the two halves.
-pub(crate) fn parts() -> (PartWriter, PartReader) {
+pub(crate) fn parts(size: PartSize) -> (PartWriter, PartReader) {
     let (parts, incoming) = mpsc::channel(1);
     let (release, permits) = blocking_mpsc::sync_channel(PARTS);
     for _ in 0..PARTS {
@@ -72,7 +86,7 @@ pub(crate) fn parts() -> (PartWriter, PartReader) {
         let _ = release.try_send(());
     }
     let spare = Buffers::new(PARTS);
-    let writer = PartWriter { parts, permits, buffer: Vec::new(), limit: 0, sent: 0, spare };
+    let writer = PartWriter { parts, permits, buffer: Vec::new(), size, limit: 0, sent: 0, spare };
     (writer, PartReader { parts: incoming, permits: release })
 }
 
@@ -89,16 +103,10 @@ impl PartReader {
     }
 }
 
-/// Size of the next part after `sent` bytes.
-fn part_size(sent: u64) -> usize {
-    let size = (sent / GROWTH).next_multiple_of(1 << 20).clamp(PART_SIZE, 5 << 30);
-    usize::try_from(size).unwrap_or(usize::MAX)
-}
-
 impl PartWriter {
     fn begin_part(&mut self) -> Result<()> {
         self.permits.recv().map_err(|_| Error::Stopped)?;
-        self.limit = part_size(self.sent);
+        self.limit = self.size.after(self.sent);
         self.buffer = self.spare.take(self.limit);
         Ok(())
     }
@@ -230,14 +238,16 @@ mod tests {
 
     #[test]
     fn ten_thousand_parts_hold_the_largest_object() {
-        let (mut sent, mut parts) = (0u64, 0u32);
-        while sent < 5 << 40 {
-            sent += part_size(sent) as u64;
-            parts += 1;
+        for size in [PartSize::REMOTE, PartSize::LOCAL] {
+            let (mut sent, mut parts) = (0u64, 0u32);
+            while sent < 5 << 40 {
+                sent += size.after(sent) as u64;
+                parts += 1;
+            }
+            assert!(parts < 10_000, "{size:?}: {parts}");
         }
-        assert!(parts < 10_000, "{parts}");
-        assert_eq!(part_size(0), 5 << 20);
-        assert_eq!(part_size(5 << 30), 5 << 20);
-        assert_eq!(part_size(80 << 30), 80 << 20);
+        assert_eq!(PartSize::REMOTE.after(0), 5 << 20);
+        assert_eq!(PartSize::REMOTE.after(5 << 30), 5 << 20);
+        assert_eq!(PartSize::REMOTE.after(80 << 30), 80 << 20);
     }
 }

@@ -132,7 +132,7 @@ impl<'a, R: ReadAt> Reading<'a, R> {
     fn run(mut self, progress: &dyn Progress) -> Result<Examined> {
         let (compact, finished) = (self.ground.compact(), self.ground.finished());
         let marks = Marks { at: self.extent.at.0, marked: compact };
-        let keys = Keys::new(History { compact, finished }, marks, self.means.table());
+        let keys = Keys::new(History { compact, finished }, marks, self.means.table);
         let mut pass = Pass {
             hash: KeyHash::new(keys, self.extent, self.means.workers),
             order: Order::new(compact),

@@ -236,7 +236,7 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
                 let out = self.judge(batch, index, depth, answer, &mut below);
                 // Trees have their leaves on one level; one that has not is still shown in order.
                 let turn = if out.is_some() { below.len() > 0 } else { !leaves.is_empty() };
-                if turn || below.is_full() {
+                if turn || below.is_full(self.sweep.means.answers) {
                     self.show(&mut leaves)?;
                     self.process(&std::mem::take(&mut below), depth + 1)?;
                 }

@@ -23,30 +23,20 @@ const FEW: usize = 64;
 pub struct Means {
     /// Threads.
     pub workers: usize,
-    /// Bytes of memory, roughly. With less, an image that lies scattered is unpacked more often, and many keys take more
-    /// passes.
-    pub memory: usize,
+    /// Bytes of the answers to one question, which are copied twice on their way. With less, an image that lies scattered
+    /// is unpacked more often.
+    pub answers: usize,
+    /// Bytes of a table of keys. With less, many keys take more passes.
+    pub table: usize,
 }
 
 /// Enough for 16 GiB of an ordinary database in one pass.
-const AMPLE: usize = 192 << 20;
+const AMPLE: Means = Means { workers: 1, answers: 24 << 20, table: 96 << 20 };
 
 impl From<usize> for Means {
     /// That many threads, and ample memory.
     fn from(workers: usize) -> Self {
-        Self { workers, memory: AMPLE }
-    }
-}
-
-impl Means {
-    /// Bytes that the answers to one question may take. They are copied twice on their way.
-    const fn weight(self) -> usize {
-        self.memory / 8
-    }
-
-    /// Bytes of a table of keys.
-    pub(crate) const fn table(self) -> usize {
-        self.memory / 2
+        Self { workers, ..AMPLE }
     }
 }
 
@@ -76,7 +66,7 @@ impl Steps {
 
     pub(crate) fn learn<T>(&mut self, means: Means, depth: u32, answers: &Answers<T>) {
         let each = answers.weight / answers.values.len().max(1) + 1;
-        let step = (means.weight() / 4 * 3 / each).clamp(FIRST_STEP, MAX_STEP);
+        let step = (means.answers / 4 * 3 / each).clamp(FIRST_STEP, MAX_STEP);
         let depth = usize::try_from(depth).unwrap_or_default();
         if self.0.len() <= depth {
             self.0.resize(depth + 1, FIRST_STEP);
@@ -184,7 +174,7 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
                 };
                 let weight = shared.weight.fetch_add(answer.weight, Relaxed) + answer.weight;
                 answers.push(answer);
-                if weight > self.means.weight() {
+                if weight > self.means.answers {
                     self.lighten(&mut answers, shared);
                 }
             }
@@ -196,7 +186,7 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
     fn lighten<T>(&self, answers: &mut Vec<Answer<T>>, shared: &Shared) {
         // Another thread may have done it already.
         self.give_up(answers, shared, shared.limit.load(Relaxed));
-        while shared.weight.load(Relaxed) > self.means.weight() {
+        while shared.weight.load(Relaxed) > self.means.answers {
             let limit = shared.limit.load(Relaxed);
             if limit <= 1 {
                 return;
@@ -284,7 +274,7 @@ mod tests {
             let (mut from, mut calls) = (0, 0);
             while from < pages.len() {
                 let parse =
-                    |(): &mut (), index, _: &Node<'_>| (from + index, Means::from(1).weight() / 10);
+                    |(): &mut (), index, _: &Node<'_>| (from + index, Means::from(1).answers / 10);
                 let read = sweep.read(&pages[from..], &parse).unwrap().values;
                 assert!(!read.is_empty() && read.len() <= 10, "{}", read.len());
                 for (index, answer) in (from..).zip(&read) {

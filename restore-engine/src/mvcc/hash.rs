@@ -171,7 +171,7 @@ impl Survey {
     ) -> Result<Self> {
         let look = Rows { extent, with_keys };
         let hash =
-            KeyHash::new(Keys::new(NoJudge, marks, Means::from(workers).table()), extent, workers);
+            KeyHash::new(Keys::new(NoJudge, marks, Means::from(workers).table), extent, workers);
         let mut survey = Self { empty_key_is_live: false, hash };
         loop {
             walk(db, bucket, workers, &look, &mut |leaves| survey.take(leaves))?;

@@ -1,8 +1,8 @@
 //! Pages that wait to be checked, with the bounds of their keys.
 
-/// Pages that are read together: their leaves are 1 GiB of an ordinary database.
+/// Pages that are read together at most: their leaves are 1 GiB of an ordinary database.
 const BATCH: usize = 256 * 1024;
-/// Bytes of keys that are kept with them.
+/// Bytes of keys that are kept with them at most.
 const KEYS: usize = 16 << 20;
 
 /// Which tree a page belongs to.
@@ -101,8 +101,9 @@ impl Batch {
         self.items.len()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.items.len() >= BATCH || self.keys.len() >= KEYS
+    /// Whether it is time to look at what is below, where either half may take `room` bytes.
+    pub(super) fn is_full(&self, room: usize) -> bool {
+        self.items.len() >= BATCH.min(room / size_of::<Item>()) || self.keys.len() >= KEYS.min(room)
     }
 
     pub(super) fn get(&self, index: usize) -> Option<&Item> {

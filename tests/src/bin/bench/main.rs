@@ -31,6 +31,13 @@ async fn main() -> anyhow::Result<()> {
     {
         return drain(endpoint).await;
     }
+    // For measurements by hand: the same data in an etcd of one's own.
+    if let [_, verb, endpoint, megabytes] = &std::env::args().collect::<Vec<_>>()[..]
+        && verb == "fill"
+    {
+        let client = Client::connect(&ConnectOptions::new(endpoint)).await?;
+        return fill(&client, megabytes.parse::<u64>()? << 20).await;
+    }
     let settings = Settings::from_env()?;
     // `checking` and `rebuilding` need no etcd that is filled first.
     let only = std::env::var("ETCDR_BENCH_ONLY").ok();
