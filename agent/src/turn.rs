@@ -4,9 +4,10 @@
 //! renewed for the grace since it was first seen. A holder whose own renewals have not arrived for so long stops
 //! believing that it holds anything.
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use etcdr_repository::{Claim, Repository, Slot};
 use etcdr_schemas::claim::{ClaimRecord, ClaimStage};
 use etcdr_schemas::{ClusterName, MemberId, SnapshotId};
@@ -110,6 +111,31 @@ pub(crate) async fn take<'a>(
     }
 }
 
+/// Most seconds that are tried for a slot of one's own.
+const MAX_SECONDS: u32 = 60;
+
+/// Holds a slot of one's own at once, for what is asked for and not scheduled: the first second from the slot's tick on
+/// that nobody has.
+pub(crate) async fn hold<'a>(
+    repository: &'a Repository,
+    slot: Slot,
+    identity: &'a Identity,
+    terms: Terms,
+    clock: &'a crate::capture::Clock,
+) -> Result<Held<'a>, Error> {
+    // As keys write it.
+    let slot = Slot { tick: slot.tick.trunc_subsecs(0), ..slot };
+    let mut held = Held { repository, slot, identity, terms, clock, state: Mutex::default() };
+    for _ in 0..MAX_SECONDS {
+        if held.write(0, ClaimStage::Working).await? {
+            *held.state.get_mut() = State::holding(0);
+            return Ok(held);
+        }
+        held.slot.tick += TimeDelta::seconds(1);
+    }
+    Err(held.lost())
+}
+
 /// A tick that this agent holds.
 pub(crate) struct Held<'a> {
     repository: &'a Repository,
@@ -159,8 +185,8 @@ impl Held<'_> {
     }
 
     /// Gives the tick up: another agent may try at once.
-    pub(crate) async fn give_up(&self, error: &Error) -> Result<(), Error> {
-        let error = error.to_string().chars().take(1000).collect();
+    pub(crate) async fn give_up(&self, reason: &(dyn Display + Sync)) -> Result<(), Error> {
+        let error = reason.to_string().chars().take(1000).collect();
         self.advance(ClaimStage::Failed { error }).await
     }
 
@@ -182,6 +208,16 @@ impl Held<'_> {
             }
         }
         if state.lost { Err(self.lost()) } else { Ok(()) }
+    }
+
+    /// What is held.
+    pub(crate) const fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// How it is held.
+    pub(crate) const fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// That another agent has it.
@@ -246,15 +282,15 @@ pub(crate) fn duty(cluster: &ClusterName, name: &str, tick: DateTime<Utc>) -> Sl
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use etcdr_repository::{Location, StoreOptions};
     use etcdr_schemas::repository::RepositoryInfo;
 
     use super::*;
 
-    const GRACE: Duration = Duration::from_secs(60);
+    pub(crate) const GRACE: Duration = Duration::from_secs(60);
 
-    async fn repository() -> Repository {
+    pub(crate) async fn repository() -> Repository {
         let info = RepositoryInfo {
             format: etcdr_schemas::repository::FORMAT,
             repository_id: "x".to_owned(),
@@ -266,11 +302,11 @@ mod tests {
         Repository::init(&Location::memory(), &StoreOptions::default(), info).await.unwrap()
     }
 
-    fn clock() -> DateTime<Utc> {
+    pub(crate) fn clock() -> DateTime<Utc> {
         "2026-11-22T07:00:00Z".parse().unwrap()
     }
 
-    fn agent(number: usize) -> Identity {
+    pub(crate) fn agent(number: usize) -> Identity {
         Identity { instance: format!("i{number}"), agent: format!("a{number}") }
     }
 
