@@ -48,7 +48,7 @@ pub async fn defragment(
 ) -> Round {
     let (mut done, mut told) = (BTreeSet::new(), Vec::new());
     loop {
-        let member = match next(members, config, situation(), &done).await {
+        let member = match next(members, config, situation, &done).await {
             Ok(Some(member)) => member,
             Ok(None) => {
                 if done.is_empty() {
@@ -80,12 +80,12 @@ pub async fn defragment(
 async fn next(
     members: &Members,
     config: &DefragmentConfig,
-    situation: Situation,
+    situation: &(dyn Fn() -> Situation + Sync),
     done: &BTreeSet<MemberId>,
 ) -> Result<Option<MemberId>, Refusal> {
     let seen = members.look().await;
     let (seen, alarms) = seen.map_err(|error| Refusal::NotSeen(error.to_string()))?;
-    let order = plan::order(&seen, &alarms, config, situation)?;
+    let order = plan::order(&seen, &alarms, config, situation())?;
     let Some(member) = order.into_iter().find(|member| !done.contains(member)) else {
         return Ok(None);
     };

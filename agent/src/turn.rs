@@ -169,14 +169,39 @@ impl Held<'_> {
     pub(crate) async fn keep(&self) {
         loop {
             sleep(self.terms.grace / 3).await;
-            let committing = self.state.lock().await.committing;
-            let stage = committing.map_or(ClaimStage::Working, |id| ClaimStage::Committing { id });
-            match self.advance(stage).await {
-                Ok(()) => {}
-                Err(Error::ClaimLost { .. }) => return,
-                Err(error) => tracing::warn!(%error, "cannot renew the claim"),
+            if !self.renew().await {
+                return;
             }
         }
+    }
+
+    /// The same for a slot that others go past and do not take over: it is lost, too, when no sign of life has arrived
+    /// for a grace.
+    pub(crate) async fn keep_unbroken(&self) {
+        loop {
+            sleep(self.terms.grace / 3).await;
+            let mut state = self.state.lock().await;
+            if state.renewed.is_none_or(|renewed| renewed.elapsed() >= self.terms.grace) {
+                state.lost = true;
+                return;
+            }
+            drop(state);
+            if !self.renew().await {
+                return;
+            }
+        }
+    }
+
+    /// One sign of life; `false` when the tick is lost.
+    async fn renew(&self) -> bool {
+        let committing = self.state.lock().await.committing;
+        let stage = committing.map_or(ClaimStage::Working, |id| ClaimStage::Committing { id });
+        match self.advance(stage).await {
+            Err(Error::ClaimLost { .. }) => return false,
+            Err(error) => tracing::warn!(%error, "cannot renew the claim"),
+            Ok(()) => {}
+        }
+        true
     }
 
     /// The work is done.

@@ -163,6 +163,18 @@ async fn a_capture_that_newer_ticks_have_overtaken_and_another_round_count_too()
     assert_eq!(ticks_of("_compact"), None);
 }
 
+/// An agent that was stopped for longer than the others wait does not go on where they have gone past it.
+#[tokio::test(start_paused = true)]
+async fn a_round_that_showed_no_sign_of_life_for_a_grace_does_not_go_on() {
+    let (store, one) = (repository().await, agent(1));
+    let round = hold(&store, &one, ROUNDS).await;
+    let kept = tokio::time::timeout(GRACE * 10, round.keep_unbroken()).await;
+    assert!(kept.is_err(), "it shows signs of life");
+    tokio::time::advance(GRACE).await;
+    tokio::time::timeout(GRACE, round.keep_unbroken()).await.unwrap();
+    assert!(matches!(round.done(Vec::new()).await, Err(Error::ClaimLost { .. })));
+}
+
 /// Goal: whatever the order in which two sides write and look, no round runs beside a capture. Method: three agents that
 /// capture and two that defragment, again and again, with a store that answers when it likes; what runs is counted.
 #[tokio::test(start_paused = true)]
@@ -172,7 +184,7 @@ async fn captures_and_rounds_never_overlap_whatever_the_timing() {
         let store = repository().await;
         let agents: Vec<_> = (0..5).map(agent).collect();
         let (capturing, defragmenting) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let mut dice = seed * 0x9E37_79B9_7F4A_7C15;
+        let mut dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut pause = move |most: u64| {
             dice ^= dice << 13;
             dice ^= dice >> 7;

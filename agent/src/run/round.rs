@@ -145,7 +145,7 @@ async fn work(
     tokio::pin!(round);
     Ok(tokio::select! {
         round = &mut round => round,
-        () = held.keep() => {
+        () = held.keep_unbroken() => {
             lost.store(true, Ordering::Relaxed);
             round.await
         }
