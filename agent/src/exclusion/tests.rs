@@ -1,12 +1,20 @@
 //! Both orders, both at once, and holders that die, on a store in memory and with a clock that does not cost time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use etcdr_schemas::claim::ClaimStage;
 
 use super::*;
-use crate::turn::tests::{GRACE, agent, clock, repository};
+use crate::turn::tests::{GRACE, agent, repository};
 use crate::turn::{self, Identity, Terms};
+
+/// One second for all, and never twice the same time: two claims of one agent differ.
+fn clock() -> DateTime<Utc> {
+    static ASKED: AtomicI64 = AtomicI64::new(0);
+    let asked = ASKED.fetch_add(1, Ordering::Relaxed);
+    turn::tests::clock() + TimeDelta::nanoseconds(asked)
+}
 
 fn slot(schedule: &str) -> Slot {
     Slot { cluster: ClusterName::default(), schedule: schedule.to_owned(), tick: clock() }
@@ -146,17 +154,21 @@ async fn a_round_of_a_dead_agent_holds_captures_up_for_one_grace_and_once() {
 async fn a_capture_that_newer_ticks_have_overtaken_and_another_round_count_too() {
     let (store, one, two) = (repository().await, agent(1), agent(2));
     let long = hold(&store, &one, "hourly").await;
+    let mut newest = hold(&store, &two, "daily").await;
+    newest.done(Vec::new()).await.unwrap();
     for _ in 1..CAPTURE_TICKS {
         // Each in its own second: they are newer ticks.
-        hold(&store, &two, "hourly").await.done(Vec::new()).await.unwrap();
+        newest = hold(&store, &two, "hourly").await;
+        newest.done(Vec::new()).await.unwrap();
         hold(&store, &two, "_prune").await;
     }
+    assert_eq!(newest.slot().tick - long.slot().tick, TimeDelta::seconds(31), "32 ticks");
     let mut sightings = Sightings::default();
     let (refused, ()) = tokio::join!(asked(&store, &mut sightings), work(&long, GRACE));
     assert_eq!(refused, by("a1", Some("hourly")));
     let round = hold(&store, &one, ROUNDS).await;
     let mut sightings = Sightings::default();
-    let other = Slot { tick: clock() - chrono::TimeDelta::hours(1), ..slot(ROUNDS) };
+    let other = Slot { tick: clock() - TimeDelta::hours(1), ..slot(ROUNDS) };
     let second = obstacle(&store, &other, &mut sightings, GRACE);
     let (refused, ()) = tokio::join!(second, work(&round, GRACE));
     assert_eq!(refused.unwrap(), Some(Refusal::NotMine));

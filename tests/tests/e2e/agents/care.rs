@@ -177,6 +177,29 @@ fn no_agent_defragments_while_another_takes_a_snapshot_unless_that_one_is_dead()
 }
 
 #[test]
+fn a_round_on_schedule_gives_way_to_another_agents_snapshot_and_comes_later() {
+    let mut place = Backup::new();
+    let (_cluster, [mut first, mut second]) = two(&mut place, 16);
+    first.config["schedules"][0]["on_start"] = "overdue".into();
+    first.config["capture"]["rate_limit"] = "1MiB".into();
+    second.config["maintenance"]["defragment"] = json!({
+        "cron": "@every 10s", "min_size": "1MiB", "min_fragmentation": 0.0, "pause": "0s",
+    });
+    start(&mut first, &place);
+    first.says("taking a snapshot");
+    start(&mut second, &place);
+    second.says("is being taken by agent a0 (schedule often)");
+    let in_order = || {
+        let defragmented = second.said().contains("a member was defragmented");
+        // Asked for later: what ended before is in it.
+        let taken = first.said().contains("a snapshot exists");
+        assert!(taken || !defragmented, "{}\n{}", first.said(), second.said());
+        defragmented
+    };
+    until("it is defragmented", in_order, || second.said());
+}
+
+#[test]
 fn a_member_that_streams_a_snapshot_to_anybody_is_not_defragmented_on_any_version() {
     for version in versions::versions() {
         let mut place = Backup::new();
@@ -309,7 +332,7 @@ fn systemd_hears_that_the_agent_is_up_alive_and_going() {
     let cluster = one(&mut place);
     let path = place.path("notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     place.set("NOTIFY_SOCKET", &path);
     place.set("WATCHDOG_USEC", "2000000");
     let mut agent = Agent::new(&place, "unit", cluster.endpoint(), "@hourly");
