@@ -211,7 +211,8 @@ async fn captures_and_rounds_never_overlap_whatever_the_timing() {
             async move {
                 let mut done = 0;
                 for _ in 0..4 {
-                    sleep(plan[0]).await;
+                    // Captures leave room for rounds.
+                    sleep(plan[0] * if number < 3 { 10 } else { 1 }).await;
                     let held = match number < 3 {
                         true => hold(store, who, &format!("s{number}")).await,
                         false => hold(store, who, ROUNDS).await,
