@@ -36,6 +36,13 @@ pub enum Event {
         /// The agent that has it, where another one does.
         holder: Option<String>,
     },
+    /// A capture waits until a round of defragmentation is over.
+    CaptureWaits {
+        /// The schedule; `None` on demand.
+        schedule: Option<String>,
+        /// The agent that carries the round out.
+        holder: String,
+    },
     /// A capture begins.
     CaptureBegan {
         /// The schedule; `None` on demand.

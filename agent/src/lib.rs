@@ -15,6 +15,7 @@ pub mod command;
 pub mod doctor;
 mod error;
 pub mod event;
+mod exclusion;
 mod health;
 pub mod import;
 pub mod inspect;

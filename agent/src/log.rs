@@ -15,6 +15,10 @@ pub fn line(event: &Event) {
         Event::Claim { schedule, tick, outcome, holder } => {
             claim(schedule, &tick.to_rfc3339(), *outcome, holder.as_deref());
         }
+        Event::CaptureWaits { schedule, holder } => {
+            let schedule = schedule.as_deref().unwrap_or("on demand");
+            info!(schedule, holder, "a snapshot waits for a round of defragmentation");
+        }
         Event::CaptureBegan { schedule } => {
             info!(schedule = schedule.as_deref().unwrap_or("on demand"), "taking a snapshot");
         }

@@ -1,8 +1,9 @@
 //! Care for etcd itself: rolling defragmentation, compaction, and the forecast of the quota.
 //!
-//! Every agent of a cluster knows this; only one may act at a time, which is decided outside. What is decided
-//! ([`plan`], [`forecast`]) is apart from what is done ([`defragment`], [`compact`]). A round looks at all members
-//! anew before each of them, and ends at the first thing that is not as it should be.
+//! Every agent of a cluster knows this; only one may act at a time, and none beside a capture of an agent, which is
+//! decided outside. What is decided ([`plan`], [`forecast`]) is apart from what is done ([`defragment`], [`compact`]).
+//! A round looks at all members anew before each of them, and at whether that one streams a snapshot to anybody, and
+//! ends at the first thing that is not as it should be.
 
 pub mod forecast;
 mod members;
@@ -22,35 +23,44 @@ pub use plan::{MAX_LAG, Refusal, Situation};
 
 /// Longest time for which a member may catch up after it was defragmented.
 const RECOVERY: Duration = Duration::from_secs(120);
-/// Pause between two looks at a member that catches up.
+/// Time for a stream that has just ended to be counted as such.
+const SETTLE: Duration = Duration::from_secs(1);
+/// Pause between two looks at a member that catches up, or whose stream may have ended.
 const NAP: Duration = Duration::from_millis(200);
 
-/// One round of defragmentation: one member at a time, the leader last. Tells each event as it happens, and gives a
-/// sentence for each member, or one that says why nothing was done.
+/// What came of a round.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// A sentence for each member, and one that says why nothing more was done.
+    pub told: Vec<String>,
+    /// Why it was ended early.
+    pub refusal: Option<Refusal>,
+}
+
+/// One round of defragmentation: one member at a time, the leader last. Tells each event as it happens.
 ///
-/// `situation` is asked before each member: a capture that begins in between ends the round.
+/// `situation` is asked before each member: what has changed in between ends the round.
 pub async fn defragment(
     members: &Members,
     config: &DefragmentConfig,
     situation: &(dyn Fn() -> Situation + Sync),
     tell: &mut (dyn FnMut(Event) + Send),
-) -> Vec<String> {
+) -> Round {
     let (mut done, mut told) = (BTreeSet::new(), Vec::new());
     loop {
-        let next = match members.look().await {
-            Ok((seen, alarms)) => plan::order(&seen, &alarms, config, situation()),
-            Err(error) => Err(Refusal::NotSeen(error.to_string())),
-        };
-        let next = next.map(|order| order.into_iter().find(|member| !done.contains(member)));
-        let member = match next {
+        let member = match next(members, config, situation, &done).await {
             Ok(Some(member)) => member,
-            Ok(None) if done.is_empty() => return vec!["no member is worth it".to_owned()],
-            Ok(None) => return told,
-            Err(reason) => {
-                let reason = reason.to_string();
+            Ok(None) => {
+                if done.is_empty() {
+                    told.push("no member is worth it".to_owned());
+                }
+                return Round { told, refusal: None };
+            }
+            Err(refusal) => {
+                let reason = refusal.to_string();
                 told.push(reason.clone());
                 tell(Event::DefragmentSkipped { reason });
-                return told;
+                return Round { told, refusal: Some(refusal) };
             }
         };
         done.insert(member);
@@ -60,9 +70,38 @@ pub async fn defragment(
         let failed = result.is_err();
         tell(Event::Defragmented { member, result, took: began.elapsed() });
         if failed {
-            return told;
+            return Round { told, refusal: None };
         }
         tokio::time::sleep(config.pause.0).await;
+    }
+}
+
+/// The member whose turn it is, of those that are not done; `None` when there is none.
+async fn next(
+    members: &Members,
+    config: &DefragmentConfig,
+    situation: &(dyn Fn() -> Situation + Sync),
+    done: &BTreeSet<MemberId>,
+) -> Result<Option<MemberId>, Refusal> {
+    let seen = members.look().await;
+    let (seen, alarms) = seen.map_err(|error| Refusal::NotSeen(error.to_string()))?;
+    let order = plan::order(&seen, &alarms, config, situation())?;
+    let Some(member) = order.into_iter().find(|member| !done.contains(member)) else {
+        return Ok(None);
+    };
+    plan::may_begin(member, settled_streams(members, member).await)?;
+    Ok(Some(member))
+}
+
+/// Snapshots that a member streams. etcd counts a stream as ended a moment after its last byte.
+async fn settled_streams(members: &Members, member: MemberId) -> Option<u64> {
+    let since = Instant::now();
+    loop {
+        let streams = members.snapshot_streams(member).await?;
+        if streams == 0 || since.elapsed() >= SETTLE {
+            return Some(streams);
+        }
+        tokio::time::sleep(NAP).await;
     }
 }
 

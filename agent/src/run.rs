@@ -19,13 +19,16 @@ use crate::Error;
 use crate::capture::Clock;
 use crate::command::Command;
 use crate::event::{Event, MemberSeen};
+use crate::exclusion::Sightings;
 use crate::settings::Settings;
 use crate::turn::Identity;
 
 mod capturing;
 mod duties;
 mod requests;
+mod round;
 mod ticks;
+mod unscheduled;
 mod watch;
 
 /// What the agent needs from outside.
@@ -68,8 +71,10 @@ struct Shared {
     clock: Arc<Clock>,
     dice: Box<dyn Fn() -> u32 + Send + Sync>,
     tell: Arc<dyn Fn(&Event) + Send + Sync>,
-    /// Held by whoever captures, or must not be captured beside.
+    /// Held by whoever captures in this agent, or must not be captured beside.
     busy: tokio::sync::Mutex<()>,
+    /// Rounds of defragmentation that captures have waited for.
+    rounds: Mutex<Sightings>,
     /// Names of schedules that rest.
     paused: Mutex<BTreeSet<String>>,
     /// The members, as they were last seen.
@@ -145,6 +150,7 @@ pub async fn run(
         dice: start.dice,
         tell: start.tell,
         busy: tokio::sync::Mutex::default(),
+        rounds: Mutex::default(),
         paused: Mutex::new(resting),
         members: channel::Sender::new(Vec::new()),
         stored: tokio::sync::Notify::new(),
@@ -268,7 +274,7 @@ async fn finish(shared: &Arc<Shared>, mut tasks: Tasks, mut requests: JoinSet<()
     let all_done = async {
         while tasks.set.join_next().await.is_some() {}
         while requests.join_next().await.is_some() {}
-        capturing::last(shared).await;
+        unscheduled::last(shared).await;
     };
     if timeout_at(end, all_done).await.is_err() {
         tracing::warn!("the grace is over: what is under way is given up");

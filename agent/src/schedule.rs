@@ -113,6 +113,41 @@ impl Schedule {
     }
 }
 
+/// Ticks that are looked at for the shortest time between two.
+const SAMPLE: usize = 200;
+
+impl Ticks {
+    /// The shortest time between two ticks that follow one another; `None` when there are not two.
+    fn shortest(&self) -> Option<Duration> {
+        let calendar = match self {
+            Self::Every(period) => return u64::try_from(*period).ok().map(Duration::from_secs),
+            Self::Calendar(calendar) => calendar,
+        };
+        // Any beginning will do; the answer must not depend on when it is asked.
+        let first = calendar.next_after(DateTime::from_timestamp(1_700_000_000, 0)?)?;
+        let ticks = std::iter::successors(Some(first), |tick| calendar.next_after(*tick));
+        let ticks: Vec<_> = ticks.take(SAMPLE).collect();
+        let gaps = ticks.windows(2).filter_map(|pair| match pair {
+            [one, next] => (*next - *one).to_std().ok(),
+            _ => None,
+        });
+        gaps.min()
+    }
+}
+
+/// What is wrong with the jitter of a schedule: ticks that fire after the next one are never taken.
+fn jitter(config: &ScheduleConfig) -> Option<String> {
+    let ticks = ticks(&config.cron, zone(&config.time_zone).ok()?).ok()?;
+    let shortest = ticks.shortest()?;
+    (config.jitter.0 > shortest).then(|| {
+        format!(
+            "it is longer than the shortest time between two ticks of {:?}, {}: ticks would fire after the next one",
+            config.cron,
+            Span(shortest)
+        )
+    })
+}
+
 /// A part of `most` that only the texts decide. SHA-256, since it must be the same in every later version.
 fn share(most: Duration, texts: &[&str]) -> Duration {
     let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
@@ -186,6 +221,10 @@ pub fn check(config: &Config) -> Vec<Problem> {
     }
     if let Some(compact) = &config.maintenance.compact {
         look("maintenance.compact", Some(&compact.cron), &compact.time_zone);
+    }
+    for (at, schedule) in config.schedules.iter().enumerate() {
+        let problem = jitter(schedule);
+        problems.extend(problem.map(|what| Problem::new(format!("schedules[{at}].jitter"), what)));
     }
     problems
 }

@@ -4,9 +4,10 @@
 //! renewed for the grace since it was first seen. A holder whose own renewals have not arrived for so long stops
 //! believing that it holds anything.
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use etcdr_repository::{Claim, Repository, Slot};
 use etcdr_schemas::claim::{ClaimRecord, ClaimStage};
 use etcdr_schemas::{ClusterName, MemberId, SnapshotId};
@@ -110,6 +111,31 @@ pub(crate) async fn take<'a>(
     }
 }
 
+/// Most seconds that are tried for a slot of one's own.
+const MAX_SECONDS: u32 = 60;
+
+/// Holds a slot of one's own at once, for what is asked for and not scheduled: the first second from the slot's tick on
+/// that nobody has.
+pub(crate) async fn hold<'a>(
+    repository: &'a Repository,
+    slot: Slot,
+    identity: &'a Identity,
+    terms: Terms,
+    clock: &'a crate::capture::Clock,
+) -> Result<Held<'a>, Error> {
+    // As keys write it.
+    let slot = Slot { tick: slot.tick.trunc_subsecs(0), ..slot };
+    let mut held = Held { repository, slot, identity, terms, clock, state: Mutex::default() };
+    for _ in 0..MAX_SECONDS {
+        if held.write(0, ClaimStage::Working).await? {
+            *held.state.get_mut() = State::holding(0);
+            return Ok(held);
+        }
+        held.slot.tick += TimeDelta::seconds(1);
+    }
+    Err(held.lost())
+}
+
 /// A tick that this agent holds.
 pub(crate) struct Held<'a> {
     repository: &'a Repository,
@@ -143,14 +169,39 @@ impl Held<'_> {
     pub(crate) async fn keep(&self) {
         loop {
             sleep(self.terms.grace / 3).await;
-            let committing = self.state.lock().await.committing;
-            let stage = committing.map_or(ClaimStage::Working, |id| ClaimStage::Committing { id });
-            match self.advance(stage).await {
-                Ok(()) => {}
-                Err(Error::ClaimLost { .. }) => return,
-                Err(error) => tracing::warn!(%error, "cannot renew the claim"),
+            if !self.renew().await {
+                return;
             }
         }
+    }
+
+    /// The same for a slot that others go past and do not take over: it is lost, too, when no sign of life has arrived
+    /// for a grace.
+    pub(crate) async fn keep_unbroken(&self) {
+        loop {
+            sleep(self.terms.grace / 3).await;
+            let mut state = self.state.lock().await;
+            if state.renewed.is_none_or(|renewed| renewed.elapsed() >= self.terms.grace) {
+                state.lost = true;
+                return;
+            }
+            drop(state);
+            if !self.renew().await {
+                return;
+            }
+        }
+    }
+
+    /// One sign of life; `false` when the tick is lost.
+    async fn renew(&self) -> bool {
+        let committing = self.state.lock().await.committing;
+        let stage = committing.map_or(ClaimStage::Working, |id| ClaimStage::Committing { id });
+        match self.advance(stage).await {
+            Err(Error::ClaimLost { .. }) => return false,
+            Err(error) => tracing::warn!(%error, "cannot renew the claim"),
+            Ok(()) => {}
+        }
+        true
     }
 
     /// The work is done.
@@ -159,8 +210,8 @@ impl Held<'_> {
     }
 
     /// Gives the tick up: another agent may try at once.
-    pub(crate) async fn give_up(&self, error: &Error) -> Result<(), Error> {
-        let error = error.to_string().chars().take(1000).collect();
+    pub(crate) async fn give_up(&self, reason: &(dyn Display + Sync)) -> Result<(), Error> {
+        let error = reason.to_string().chars().take(1000).collect();
         self.advance(ClaimStage::Failed { error }).await
     }
 
@@ -182,6 +233,16 @@ impl Held<'_> {
             }
         }
         if state.lost { Err(self.lost()) } else { Ok(()) }
+    }
+
+    /// What is held.
+    pub(crate) const fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// How it is held.
+    pub(crate) const fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// That another agent has it.
@@ -246,128 +307,4 @@ pub(crate) fn duty(cluster: &ClusterName, name: &str, tick: DateTime<Utc>) -> Sl
 }
 
 #[cfg(test)]
-mod tests {
-    use etcdr_repository::{Location, StoreOptions};
-    use etcdr_schemas::repository::RepositoryInfo;
-
-    use super::*;
-
-    const GRACE: Duration = Duration::from_secs(60);
-
-    async fn repository() -> Repository {
-        let info = RepositoryInfo {
-            format: etcdr_schemas::repository::FORMAT,
-            repository_id: "x".to_owned(),
-            created_at: clock(),
-            recipients: Vec::new(),
-            unencrypted: true,
-            extra: serde_json::Map::new(),
-        };
-        Repository::init(&Location::memory(), &StoreOptions::default(), info).await.unwrap()
-    }
-
-    fn clock() -> DateTime<Utc> {
-        "2026-11-22T07:00:00Z".parse().unwrap()
-    }
-
-    fn agent(number: usize) -> Identity {
-        Identity { instance: format!("i{number}"), agent: format!("a{number}") }
-    }
-
-    fn slot() -> Slot {
-        let cluster = ClusterName::default();
-        Slot { cluster, schedule: "hourly".to_owned(), tick: clock() }
-    }
-
-    async fn turn<'a>(store: &'a Repository, who: &'a Identity, rank: usize) -> Turn<'a> {
-        let terms = Terms { rank, quiet_since: Instant::now(), member: None, grace: GRACE };
-        take(store, slot(), who, terms, &clock, |_| {}).await.unwrap()
-    }
-
-    fn id() -> SnapshotId {
-        SnapshotId::new(clock(), etcdr_schemas::Revision(1), 7)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn many_agents_of_one_rank_take_a_tick_once() {
-        let store = repository().await;
-        let agents: Vec<_> = (0..16).map(agent).collect();
-        let contests = agents.iter().map(|who| async {
-            match turn(&store, who, 0).await {
-                Turn::Mine(held, _) => {
-                    held.may_commit(id()).await.unwrap();
-                    held.done(vec![id()]).await.unwrap();
-                    1
-                }
-                Turn::Done(_) => 0,
-            }
-        });
-        let taken: usize = futures_util::future::join_all(contests).await.into_iter().sum();
-        assert_eq!(taken, 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_next_takes_over_after_the_grace_and_the_first_finds_out() {
-        let store = repository().await;
-        let (first, second) = (agent(1), agent(2));
-        let Turn::Mine(held, ClaimOutcome::Won) = turn(&store, &first, 0).await else { panic!() };
-        let began = Instant::now();
-        let Turn::Mine(other, ClaimOutcome::TakenOver) = turn(&store, &second, 1).await else {
-            panic!()
-        };
-        assert!(began.elapsed() >= GRACE, "{:?}", began.elapsed());
-        assert!(began.elapsed() < GRACE * 2, "{:?}", began.elapsed());
-        let refused = held.may_commit(id()).await;
-        assert!(matches!(refused, Err(Error::ClaimLost { .. })), "{refused:?}");
-        other.may_commit(id()).await.unwrap();
-        assert!(matches!(held.done(vec![]).await, Err(Error::ClaimLost { .. })));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_holder_that_shows_signs_of_life_keeps_it() {
-        let store = repository().await;
-        let (first, second) = (agent(1), agent(2));
-        let Turn::Mine(held, _) = turn(&store, &first, 0).await else { panic!() };
-        let work = async {
-            tokio::select! {
-                () = sleep(GRACE * 10) => {}
-                () = held.keep() => panic!("lost"),
-            }
-            held.done(vec![id()]).await.unwrap();
-        };
-        let (other, ()) = tokio::join!(turn(&store, &second, 1), work);
-        let Turn::Done(record) = other else { panic!("taken from a holder that is alive") };
-        assert_eq!(record.agent, "a1");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_given_up_goes_to_the_next_without_waiting() {
-        let store = repository().await;
-        let (first, second) = (agent(1), agent(2));
-        let Turn::Mine(held, _) = turn(&store, &first, 0).await else { panic!() };
-        held.give_up(&Error::NoEndpoint).await.unwrap();
-        let began = Instant::now();
-        let Turn::Mine(..) = turn(&store, &second, 1).await else { panic!() };
-        assert!(began.elapsed() < GRACE / 2, "{:?}", began.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_own_claim_whose_answer_was_lost_is_gone_on_with() {
-        let store = repository().await;
-        let first = agent(1);
-        let Turn::Mine(held, _) = turn(&store, &first, 0).await else { panic!() };
-        drop(held);
-        let began = Instant::now();
-        let Turn::Mine(..) = turn(&store, &first, 0).await else { panic!() };
-        assert!(began.elapsed() < GRACE / 2, "{:?}", began.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_second_waits_one_grace_for_the_first() {
-        let store = repository().await;
-        let second = agent(2);
-        let began = Instant::now();
-        let Turn::Mine(_, ClaimOutcome::Won) = turn(&store, &second, 1).await else { panic!() };
-        assert!(began.elapsed() >= GRACE, "{:?}", began.elapsed());
-    }
-}
+pub(crate) mod tests;

@@ -1,4 +1,5 @@
-//! The few of a member's Prometheus metrics that tell how its disk does. Names and units are facts of etcd.
+//! The few of a member's Prometheus metrics that tell how its disk does, and whether it streams a snapshot. Names and
+//! units are facts of etcd.
 
 use std::time::Duration;
 
@@ -10,6 +11,12 @@ const MAX_LINE: usize = 16 << 10;
 const WAL_FSYNC: &str = "etcd_disk_wal_fsync_duration_seconds_bucket";
 const BACKEND_COMMIT: &str = "etcd_disk_backend_commit_duration_seconds_bucket";
 const QUOTA: &str = "etcd_server_quota_backend_bytes";
+/// Calls that began and calls that ended, in all versions from 3.4 on, with any `--metrics`. Both begin at 0 with the
+/// process.
+const STARTED: &str = "grpc_server_started_total";
+const HANDLED: &str = "grpc_server_handled_total";
+/// The label of the one call that is counted.
+const SNAPSHOT: &str = "grpc_method=\"Snapshot\"";
 
 /// What a member's metrics say at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,6 +27,9 @@ pub struct Metrics {
     pub backend_commit: Histogram,
     /// The database's quota in bytes; absent where the member does not tell.
     pub quota: Option<u64>,
+    /// Snapshot streams that it has open, to whomever; absent where the member does not tell. One that has just ended
+    /// may still be counted for a moment.
+    pub snapshot_streams: Option<u64>,
 }
 
 /// Counts of times, by upper bounds.
@@ -36,6 +46,7 @@ impl Metrics {
     /// What is wrong with the lines that are.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let mut metrics = Self::default();
+        let (mut started, mut handled) = (None::<u64>, 0u64);
         for line in text.split(|byte| *byte == b'\n') {
             if line.len() > MAX_LINE {
                 return Err("a line of the metrics is too long".to_owned());
@@ -51,9 +62,18 @@ impl Metrics {
                     let quota = whole(value(line).ok_or_else(wrong)?);
                     metrics.quota = quota.filter(|quota| *quota > 0);
                 }
+                STARTED | HANDLED if line.contains(SNAPSHOT) => {
+                    let count = value(line).and_then(whole).ok_or_else(wrong)?;
+                    match name {
+                        STARTED => started = Some(started.unwrap_or(0).saturating_add(count)),
+                        _ => handled = handled.saturating_add(count),
+                    }
+                }
                 _ => {}
             }
         }
+        // The lines are not read at one instant: more may have ended than had begun.
+        metrics.snapshot_streams = started.map(|started| started.saturating_sub(handled));
         Ok(metrics)
     }
 }
@@ -173,6 +193,27 @@ go_info{version=\"a } b\"} 1
         near(0.5, 0.001 * 50.0 / 90.0);
         near(1.0, 0.004);
         assert_eq!(metrics.backend_commit.quantile(0.99), None);
+    }
+
+    #[test]
+    fn snapshot_streams_that_have_not_ended_are_counted() {
+        let line = |name: &str, code: &str, method: &str, count: u64| {
+            let service = "grpc_service=\"etcdserverpb.Maintenance\",grpc_type=\"server_stream\"";
+            format!("{name}{{{code}grpc_method=\"{method}\",{service}}} {count}\n")
+        };
+        let (ok, canceled) = ("grpc_code=\"OK\",", "grpc_code=\"Canceled\",");
+        let streams = |lines: &[String]| Metrics::parse(lines.concat().as_bytes()).unwrap();
+        let handled = [line(HANDLED, ok, "Snapshot", 2), line(HANDLED, canceled, "Snapshot", 1)];
+        let [two, one] = handled;
+        let began = |count| line(STARTED, "", "Snapshot", count);
+        let others = [line(STARTED, "", "Watch", 9), line(HANDLED, ok, "Watch", 1)].concat();
+        let all = |count| streams(&[others.clone(), two.clone(), one.clone(), began(count)]);
+        assert_eq!(all(3).snapshot_streams, Some(0));
+        assert_eq!(all(5).snapshot_streams, Some(2));
+        assert_eq!(all(2).snapshot_streams, Some(0), "read between two counts");
+        assert_eq!(streams(&[others.clone(), two.clone()]).snapshot_streams, None);
+        let bad = format!("{STARTED}{{{SNAPSHOT}}} x");
+        assert!(Metrics::parse(bad.as_bytes()).is_err());
     }
 
     #[test]

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use etcdr_schemas::ClusterName;
 use etcdr_schemas::claim::{ClaimRecord, MAX_CLAIM_BYTES};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt as _, stream};
 use object_store::ObjectStore as _;
+use object_store::path::Path;
 
 use crate::error::{Error, Result, StoreFault};
 use crate::fetch::retried;
@@ -15,6 +16,11 @@ use crate::repository::Repository;
 
 /// Most claims of one tick: at three renewals a minute, two days.
 pub const MAX_CLAIMS: u32 = 9_999;
+
+/// Most schedules of a cluster whose claims are looked at; more than anybody has.
+const MAX_SCHEDULES: usize = 1_000;
+/// Ticks that are looked at at once.
+const AT_ONCE: usize = 8;
 
 /// One tick of one schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +73,59 @@ impl Repository {
                 Ok(Some(Claim { number, stored_at, record }))
             }
         }
+    }
+
+    /// The schedules of a cluster of which a tick was ever claimed and not yet swept; duties of agents begin with `_`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn claimed_schedules(&self, cluster: &ClusterName) -> Result<Vec<String>> {
+        let prefix = layout::all_claims(cluster);
+        let folders = retried(self.pause, || self.folders(&prefix)).await?;
+        let names = folders.iter().filter_map(|folder| folder.filename().map(str::to_owned));
+        Ok(names.take(MAX_SCHEDULES).collect())
+    }
+
+    /// Claims of one schedule whose holders are at work as far as they say, of its newest ticks, so many of them. What
+    /// is no claim holds nothing.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn open_claims(
+        &self,
+        cluster: &ClusterName,
+        schedule: &str,
+        newest: usize,
+    ) -> Result<Vec<(Slot, Claim)>> {
+        let prefix = layout::schedule_claims(cluster, schedule);
+        let folders = retried(self.pause, || self.folders(&prefix)).await?;
+        let mut ticks: Vec<_> = folders.iter().filter_map(layout::claimed_tick).collect();
+        ticks.sort_unstable_by(|a, b| b.cmp(a));
+        let slots = ticks.into_iter().take(newest).map(|tick| Slot {
+            cluster: cluster.clone(),
+            schedule: schedule.to_owned(),
+            tick,
+        });
+        let looks: Vec<_> = slots.map(|slot| self.open_claim(slot)).collect();
+        let seen: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+        Ok(seen.into_iter().flatten().collect())
+    }
+
+    async fn open_claim(&self, slot: Slot) -> Result<Option<(Slot, Claim)>> {
+        match self.newest_claim(&slot).await {
+            Ok(newest) => {
+                let open = newest.filter(|claim| claim.record.stage.is_open());
+                Ok(open.map(|claim| (slot, claim)))
+            }
+            Err(Error::Damaged { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The folders directly below a prefix.
+    async fn folders(&self, prefix: &Path) -> Result<Vec<Path>> {
+        let listed = self.store.list_with_delimiter(Some(prefix)).await;
+        Ok(listed.map_err(|source| Error::store("list", prefix, source))?.common_prefixes)
     }
 
     /// Writes the claim of this number. `false` when another agent has written it: it was quicker.

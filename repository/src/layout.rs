@@ -129,10 +129,16 @@ pub fn all_claims(cluster: &ClusterName) -> Path {
     Path::from(format!("{cluster}/claims"))
 }
 
+/// Prefix of all claims of one schedule.
+#[must_use]
+pub fn schedule_claims(cluster: &ClusterName, schedule: &str) -> Path {
+    Path::from(format!("{cluster}/claims/{schedule}"))
+}
+
 /// Prefix of the claims of one tick of a schedule. The schedule's name is one harmless segment.
 #[must_use]
 pub fn claims(cluster: &ClusterName, schedule: &str, tick: DateTime<Utc>) -> Path {
-    Path::from(format!("{cluster}/claims/{schedule}/{}", tick.format("%Y%m%dT%H%M%SZ")))
+    Path::from(format!("{cluster}/claims/{schedule}/{}", tick.format(TICK)))
 }
 
 /// Key of one claim, by its number from 0.
@@ -152,6 +158,12 @@ pub fn claim_number(key: &Path) -> Option<u32> {
 
 /// How the time of a tick is written in a key.
 const TICK: &str = "%Y%m%dT%H%M%SZ";
+
+/// The tick in the prefix of its claims.
+#[must_use]
+pub fn claimed_tick(claims: &Path) -> Option<DateTime<Utc>> {
+    NaiveDateTime::parse_from_str(claims.filename()?, TICK).ok().map(|time| time.and_utc())
+}
 
 /// Schedule and tick in the key of a claim.
 #[must_use]
@@ -343,6 +355,8 @@ mod tests {
         assert_eq!(key.as_ref(), "default/claims/hourly/20261122T070000Z/0012.json");
         assert!(key.prefix_matches(&claims(&cluster, "hourly", tick)));
         assert_eq!(parse_claim(&cluster, &key), Some(("hourly", tick)));
+        assert_eq!(claimed_tick(&claims(&cluster, "hourly", tick)), Some(tick));
+        assert_eq!(claimed_tick(&schedule_claims(&cluster, "hourly")), None);
         for stranger in [
             "default/claims/hourly/20261122T070000Z/x.json",
             "default/claims/hourly/20261122/0001.json",

@@ -4,6 +4,8 @@ use etcdr_schemas::Progress;
 use etcdr_schemas::pb::admin::SaveProgress;
 use tokio::sync::watch;
 
+use crate::exclusion;
+
 /// Keeps the last state.
 pub(super) struct Relay(watch::Sender<SaveProgress>);
 
@@ -36,8 +38,15 @@ pub(super) struct Drawn<'a> {
 }
 
 /// Names of stages that are known here: a stage is a name of ours, not the other side's text.
-const STAGES: [&str; 6] =
-    ["saving", "importing", "reading the stored object", "uploading", "waiting", "verifying"];
+const STAGES: [&str; 7] = [
+    "saving",
+    "importing",
+    "reading the stored object",
+    "uploading",
+    "waiting",
+    exclusion::WAITING,
+    "verifying",
+];
 
 impl<'a> Drawn<'a> {
     pub(super) const fn new(progress: &'a dyn Progress) -> Self {

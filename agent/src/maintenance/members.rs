@@ -1,6 +1,6 @@
 //! Looks at all members of a cluster, and reaches one of them.
 
-use etcdr_node::{Client, ConnectOptions, Error as NodeError, Status};
+use etcdr_node::{Client, ConnectOptions, Error as NodeError, Metrics, Status};
 use etcdr_schemas::MemberId;
 use etcdr_schemas::manifest::{Alarm, Member};
 use futures_util::future::join_all;
@@ -15,13 +15,20 @@ const MAX_MEMBERS: usize = 32;
 #[derive(Debug, Clone)]
 pub struct Members {
     options: ConnectOptions,
+    metrics_url: Option<String>,
 }
 
 impl Members {
     /// Through the member that these options lead to.
     #[must_use]
     pub const fn through(options: ConnectOptions) -> Self {
-        Self { options }
+        Self { options, metrics_url: None }
+    }
+
+    /// Where the metrics of the member beside us are, when not at `/metrics` of its endpoint.
+    #[must_use]
+    pub fn with_metrics(self, url: Option<String>) -> Self {
+        Self { metrics_url: url, ..self }
     }
 
     /// Asks every member how it is, at the client URLs that it advertises, and our own at its endpoint.
@@ -89,14 +96,42 @@ impl Members {
     /// # Errors
     /// Why there is none, as a sentence.
     pub async fn reach(&self, member: MemberId) -> Result<Client, String> {
+        self.find(member).await.map(|(client, _, _)| client)
+    }
+
+    /// How many snapshots a member streams now, to whomever; `None`, and a line for `debug`, when its metrics cannot be
+    /// read or do not say.
+    pub async fn snapshot_streams(&self, member: MemberId) -> Option<u64> {
+        let asked = async {
+            let (_, options, url) = self.find(member).await?;
+            let metrics = Metrics::read(&options, url).await.map_err(|error| error.to_string())?;
+            metrics.snapshot_streams.ok_or_else(|| "they do not count calls".to_owned())
+        };
+        match asked.await {
+            Ok(count) => Some(count),
+            Err(reason) => {
+                tracing::debug!(%member, reason, "its metrics do not say whether it streams a snapshot");
+                None
+            }
+        }
+    }
+
+    /// A connection to one member, how it was made, and where its metrics are when not at its endpoint.
+    async fn find(
+        &self,
+        member: MemberId,
+    ) -> Result<(Client, ConnectOptions, Option<&str>), String> {
         let told = |error: NodeError| error.to_string();
         let client = Client::connect(&self.options).await.map_err(told)?;
         if client.status().await.map_err(told)?.member_id == member {
-            return Ok(client);
+            return Ok((client, self.options.clone(), self.metrics_url.as_deref()));
         }
         let members = client.member_list(true).await.map_err(told)?;
         match members.iter().find(|one| one.id == member) {
-            Some(member) => self.connect(member).await,
+            Some(member) => {
+                let (client, options) = health::reach(member, &self.options).await?;
+                Ok((client, options, None))
+            }
             None => Err("it is no longer a member".to_owned()),
         }
     }

@@ -17,7 +17,7 @@ pub const MAX_LAG: u64 = 1000;
 pub struct Situation {
     /// Whether this agent is the one that may act.
     pub is_mine: bool,
-    /// Whether a capture runs.
+    /// Whether this agent captures.
     pub capturing: bool,
     /// Whether members below the configured bounds are meant too.
     pub force: bool,
@@ -28,8 +28,12 @@ pub struct Situation {
 pub enum Refusal {
     /// Another agent does it.
     NotMine,
-    /// A snapshot is being taken.
+    /// This agent takes a snapshot.
     Capturing,
+    /// Another agent takes a snapshot, for this schedule or on demand.
+    CapturingBy(String, Option<String>),
+    /// So many snapshots are being streamed by a member, to whomever.
+    Streaming(MemberId, u64),
     /// The members cannot be asked.
     NotSeen(String),
     /// A member that was added has not started.
@@ -52,6 +56,17 @@ impl fmt::Display for Refusal {
         match self {
             Self::NotMine => f.write_str("another agent does it"),
             Self::Capturing => f.write_str("a snapshot is being taken"),
+            Self::CapturingBy(agent, schedule) => {
+                let schedule = schedule.as_deref().map(|name| format!("schedule {name}"));
+                let what = schedule.unwrap_or_else(|| "on demand".to_owned());
+                write!(f, "a snapshot is being taken by agent {agent} ({what})")
+            }
+            Self::Streaming(id, 1) => {
+                write!(f, "a snapshot is being taken from member {id}, by whomever")
+            }
+            Self::Streaming(id, count) => {
+                write!(f, "{count} snapshots are being taken from member {id}, by whomever")
+            }
             Self::NotSeen(why) => write!(f, "the members cannot be asked: {why}"),
             Self::NotStarted(id) => write!(f, "member {id} was added and has not started"),
             Self::Unreachable(id, why) => write!(f, "member {id} does not answer: {why}"),
@@ -61,6 +76,29 @@ impl fmt::Display for Refusal {
             Self::Leaders(0) => f.write_str("no member says that it leads"),
             Self::Leaders(count) => write!(f, "{count} members say that they lead"),
         }
+    }
+}
+
+impl Refusal {
+    /// Whether it is over as soon as somebody is done who takes a snapshot, or does the same.
+    #[must_use]
+    pub const fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::NotMine | Self::Capturing | Self::CapturingBy(..) | Self::Streaming(..)
+        )
+    }
+}
+
+/// A member that streams a snapshot is not touched: etcd lets the stream end first, and serves nobody until then.
+/// Metrics that cannot be read forbid nothing.
+///
+/// # Errors
+/// [`Refusal::Streaming`].
+pub fn may_begin(member: MemberId, streams: Option<u64>) -> Result<(), Refusal> {
+    match streams {
+        None | Some(0) => Ok(()),
+        Some(count) => Err(Refusal::Streaming(member, count)),
     }
 }
 
@@ -248,6 +286,20 @@ mod tests {
         assert_eq!(refused(&[corrupt], GO), Err(Refusal::Alarm(MemberId(5), "CORRUPT".into())));
         assert_eq!(refused(&[], Situation { is_mine: false, ..GO }), Err(Refusal::NotMine));
         assert_eq!(refused(&[], Situation { capturing: true, ..GO }), Err(Refusal::Capturing));
+    }
+
+    #[test]
+    fn a_member_that_streams_a_snapshot_is_not_touched() {
+        let member = MemberId(0xab);
+        assert_eq!(may_begin(member, None), Ok(()), "its metrics cannot be read");
+        assert_eq!(may_begin(member, Some(0)), Ok(()));
+        let refused = may_begin(member, Some(1)).unwrap_err();
+        assert_eq!(refused, Refusal::Streaming(member, 1));
+        assert!(refused.passes());
+        assert!(refused.to_string().contains(&format!("from member {member}")), "{refused}");
+        let by = Refusal::CapturingBy("a0".into(), Some("often".into()));
+        assert!(by.passes() && by.to_string().contains("by agent a0 (schedule often)"), "{by}");
+        assert!(!Refusal::Leaders(2).passes());
     }
 
     #[test]

@@ -11,10 +11,11 @@ use etcdr_schemas::{Diagnose as _, Hidden, Progress, SnapshotId};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::{Ending, Shared, watch as members};
+use super::{Ending, Shared, ticks, watch as members};
 use crate::Error;
-use crate::capture::{self, Always, Gate, SaveRequest, Saved};
+use crate::capture::{self, Gate, SaveRequest, Saved};
 use crate::event::{Captured, ClaimOutcome, Event};
+use crate::exclusion;
 use crate::pace::Pace;
 use crate::schedule::Schedule;
 use crate::turn::{self, Held, Turn};
@@ -65,7 +66,7 @@ async fn attempt(
         turn::take(&repository, slot.clone(), &shared.identity, terms, &*shared.clock, beside);
     let turn = tokio::select! {
         turn = contest => turn?,
-        () = superseded(shared, schedule, tick) => return Ok(true),
+        () = ticks::superseded(shared, schedule, tick) => return Ok(true),
         _ = stop.changed() => return Ok(false),
     };
     let told = |outcome, holder| {
@@ -96,18 +97,6 @@ async fn attempt(
     }
 }
 
-/// Returns when a later tick has fired: two of them are not caught up.
-async fn superseded(shared: &Shared, schedule: &Schedule, tick: DateTime<Utc>) {
-    loop {
-        sleep(Duration::from_secs(1)).await;
-        let now = (shared.clock)();
-        let later = schedule.last_at_or_before(now).filter(|later| *later > tick);
-        if later.is_some_and(|later| schedule.fires_at(later) <= now) {
-            return;
-        }
-    }
-}
-
 /// The store's clock against ours, seen at a claim that was just written.
 async fn tell_skew(shared: &Shared, repository: &Repository, slot: &Slot) {
     if let Ok(Some(claim)) = repository.newest_claim(slot).await {
@@ -130,6 +119,9 @@ async fn hold(
         tick: Some(tick),
     };
     let work = async {
+        let progress: Arc<dyn Progress> = Arc::new(Hidden);
+        let over = wait_for_rounds(shared, repository, Some(schedule), &progress, Ending::Soon);
+        over.await.map_err(|error| dropped(shared, schedule, error))?;
         let _one_at_a_time = shared.busy.lock().await;
         persist(shared, repository, trigger, held).await
     };
@@ -154,6 +146,42 @@ async fn hold(
             }
             Err(error)
         }
+    }
+}
+
+/// Waits until no agent defragments; the claim of this capture is in the store. A store that cannot say so does not cost
+/// the snapshot. An end that is so far is the only error.
+pub(super) async fn wait_for_rounds(
+    shared: &Shared,
+    repository: &Repository,
+    schedule: Option<&str>,
+    progress: &Arc<dyn Progress>,
+    until: Ending,
+) -> Result<(), Error> {
+    let settings = shared.settings();
+    let (cluster, grace) = (&settings.config.cluster, settings.config.agent.takeover.0);
+    let mut waits = false;
+    let hears = |record: &ClaimRecord| {
+        waits = true;
+        let (schedule, holder) = (schedule.map(str::to_owned), record.agent.clone());
+        shared.tell(&Event::CaptureWaits { schedule, holder });
+        progress.begin(exclusion::WAITING, None);
+    };
+    let over = exclusion::rounds_over(repository, cluster, &shared.rounds, grace, hears);
+    let over = tokio::select! {
+        over = over => over,
+        () = shared.ends(until) => Err(Error::Stopping),
+    };
+    if waits {
+        progress.end();
+    }
+    match over {
+        Err(Error::Stopping) => Err(Error::Stopping),
+        Err(error) => {
+            tracing::warn!(%error, "cannot find out whether a member is defragmented; the snapshot goes on");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 
@@ -299,26 +327,4 @@ async fn heartbeat(shared: &Shared) {
     let failure = asked.await.err().map(|error| error.without_url().to_string());
     tracing::debug!(took = ?began.elapsed(), "the dead man's switch was told");
     shared.tell(&Event::Heartbeat { failure });
-}
-
-/// The last snapshot before the agent goes, for schedules that ask for it.
-pub(super) async fn last(shared: &Arc<Shared>) {
-    let settings = shared.settings();
-    let asked = settings.config.schedules.iter().find(|schedule| schedule.on_shutdown);
-    let Some(schedule) = asked else { return };
-    let trigger = Trigger {
-        agent: shared.identity.agent.clone(),
-        schedule: Some(schedule.name.clone()),
-        tick: None,
-    };
-    let _one_at_a_time = shared.busy.lock().await;
-    let taken = async {
-        let repository = settings.open().await?;
-        let progress: Arc<dyn Progress> = Arc::new(Hidden);
-        once(shared, &repository, trigger, &progress, &Always).await
-    };
-    if let Err(error) = taken.await {
-        let schedule = Some(schedule.name.clone());
-        shared.tell(&Event::CaptureFailed { schedule, error: error.to_string(), again: false });
-    }
 }

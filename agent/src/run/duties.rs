@@ -10,10 +10,10 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::ticks::{Next, Ticks};
-use super::{Shared, watch as members};
+use super::{Shared, round, watch as members};
 use crate::Error;
 use crate::event::{Event, PruneSeen};
-use crate::maintenance::{self, Members, Situation};
+use crate::maintenance;
 use crate::prune;
 use crate::schedule::Schedule;
 use crate::turn::{self, Turn};
@@ -40,7 +40,7 @@ impl Duty {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Prune => "prune",
-            Self::Defragment => "defragment",
+            Self::Defragment => round::NAME,
             Self::Compact => "compact",
         }
     }
@@ -78,14 +78,17 @@ pub(super) async fn follow(shared: Arc<Shared>, duty: Duty, mut stop: watch::Rec
         let nap = match ticks.next(&schedule, OnStart::Wait, now) {
             Next::Now(tick) => {
                 let done = tokio::select! {
-                    done = contend(&shared, duty, tick) => done,
-                    _ = stop.changed() => return,
+                    done = contend(&shared, duty, &schedule, tick) => done,
+                    _ = stop.changed(), if duty != Duty::Defragment => return,
                 };
                 match done {
-                    Ok(()) => {
+                    Ok(true) => {
                         ticks.handled(tick);
                         continue;
                     }
+                    // Told; within the tick it is tried again.
+                    Ok(false) => AGAIN.min(settings.config.agent.takeover.0),
+                    Err(Error::Stopping) => return,
                     Err(error) => {
                         tracing::warn!(duty = duty.name(), %error, "cannot find out whose duty it is");
                         AGAIN
@@ -102,29 +105,35 @@ pub(super) async fn follow(shared: Arc<Shared>, duty: Duty, mut stop: watch::Rec
     }
 }
 
-/// One agent of the cluster does it.
-async fn contend(shared: &Arc<Shared>, duty: Duty, tick: DateTime<Utc>) -> Result<(), Error> {
+/// One agent of the cluster does it. `false`: it is to be tried again.
+async fn contend(
+    shared: &Arc<Shared>,
+    duty: Duty,
+    schedule: &Schedule,
+    tick: DateTime<Utc>,
+) -> Result<bool, Error> {
+    // That one gives its claim up when the agent goes.
+    if duty == Duty::Defragment {
+        return round::tick(shared, schedule, tick).await;
+    }
     let settings = shared.settings();
     let terms = members::terms(shared, &settings).await;
     let repository = settings.open().await?;
     let slot = turn::duty(&settings.config.cluster, duty.name(), tick);
     let contest = turn::take(&repository, slot, &shared.identity, terms, &*shared.clock, |_| {});
-    let Turn::Mine(held, _) = contest.await? else { return Ok(()) };
+    let Turn::Mine(held, _) = contest.await? else { return Ok(true) };
     tokio::select! {
-        () = perform(shared, duty) => held.done(Vec::new()).await,
-        () = held.keep() => Err(held.lost()),
+        () = perform(shared, duty) => held.done(Vec::new()).await?,
+        () = held.keep() => return Err(held.lost()),
     }
+    Ok(true)
 }
 
-/// Does it; what comes of it is told.
+/// Does it; what comes of it is told. Rounds of defragmentation are [`round`]'s.
 async fn perform(shared: &Shared, duty: Duty) {
     match duty {
         Duty::Prune => prune(shared).await,
-        Duty::Defragment => {
-            if let Err(error) = defragment(shared, false).await {
-                shared.tell(&Event::DefragmentSkipped { reason: error.to_string() });
-            }
-        }
+        Duty::Defragment => {}
         Duty::Compact => compact(shared).await,
     }
 }
@@ -148,19 +157,6 @@ async fn prune(shared: &Shared) {
         }
         Err(error) => shared.tell(&Event::PruneFailed { error }),
     }
-}
-
-/// A round of defragmentation. One sentence a member. No snapshot is taken meanwhile: one that is due waits.
-pub(super) async fn defragment(shared: &Shared, force: bool) -> Result<Vec<String>, Error> {
-    let settings = shared.settings();
-    let config = settings.config.maintenance.defragment.clone().unwrap_or_default();
-    let members = Members::through(settings.own_member()?);
-    // Whoever captures has it; a round does not wait for them.
-    let free = shared.busy.try_lock();
-    let capturing = free.is_err();
-    let situation = move || Situation { is_mine: true, capturing, force };
-    let mut tell = |event: Event| shared.tell(&event);
-    Ok(maintenance::defragment(&members, &config, &situation, &mut tell).await)
 }
 
 async fn compact(shared: &Shared) {

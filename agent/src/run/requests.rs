@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use etcdr_schemas::claim::Trigger;
 use tokio::task::JoinSet;
 
-use super::{Ending, Shared, capturing, duties, watch};
+use super::{Ending, Shared, capturing, round, unscheduled, watch};
 use crate::Error;
-use crate::capture::Always;
 use crate::command::Command;
 use crate::event::Event;
 
@@ -26,14 +24,7 @@ async fn serve(shared: &Arc<Shared>, command: Command) {
     // An answer that nobody waits for any more is dropped.
     match command {
         Command::Save { progress, reply } => {
-            let trigger =
-                Trigger { agent: shared.identity.agent.clone(), schedule: None, tick: None };
-            let _one_at_a_time = shared.busy.lock().await;
-            let saved = async {
-                let repository = shared.settings().open().await?;
-                capturing::once(shared, &repository, trigger, &progress, &Always).await
-            };
-            let result = saved.await;
+            let result = unscheduled::on_demand(shared, &progress).await;
             if let Err(error) = &result {
                 let error = error.to_string();
                 shared.tell(&Event::CaptureFailed { schedule: None, error, again: false });
@@ -60,7 +51,7 @@ async fn serve(shared: &Arc<Shared>, command: Command) {
             drop(reply.send(Ok(changed)));
         }
         Command::Defragment { force, reply } => {
-            drop(reply.send(duties::defragment(shared, force).await));
+            drop(reply.send(round::asked(shared, force).await));
         }
         // Read by the loop itself.
         Command::Reload => {}

@@ -99,6 +99,18 @@ pub(super) async fn follow(shared: Arc<Shared>, name: String, mut stop: watch::R
     }
 }
 
+/// Returns when a later tick has fired: two of them are not caught up.
+pub(super) async fn superseded(shared: &Shared, schedule: &Schedule, tick: DateTime<Utc>) {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        let now = (shared.clock)();
+        let later = schedule.last_at_or_before(now).filter(|later| *later > tick);
+        if later.is_some_and(|later| schedule.fires_at(later) <= now) {
+            return;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use etcdr_schemas::ClusterName;

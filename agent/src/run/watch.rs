@@ -108,6 +108,17 @@ pub(super) async fn terms(shared: &Shared, settings: &Settings) -> Terms {
     }
 }
 
+/// How this agent holds what nobody else contends for.
+pub(super) fn at_once(shared: &Shared, settings: &Settings) -> Terms {
+    let members = shared.members.borrow();
+    Terms {
+        rank: 0,
+        quiet_since: Instant::now(),
+        member: members.iter().find(|member| member.own).map(|member| member.id),
+        grace: settings.config.agent.takeover.0,
+    }
+}
+
 /// Whom a capture may ask: the member beside this agent; while it is silent, the others.
 pub(super) fn endpoints(
     shared: &Shared,

@@ -269,3 +269,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_jitter_that_is_longer_than_the_period_is_refused() {
+    let told = |cron: &str, zone: &str, seconds| {
+        let schedule = ScheduleConfig {
+            cron: cron.to_owned(),
+            time_zone: zone.to_owned(),
+            jitter: Span::seconds(seconds),
+            ..ScheduleConfig::default()
+        };
+        let config = Config { schedules: vec![schedule], ..Config::default() };
+        super::check(&config).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let table = [
+        ("@hourly", "UTC", 3600),
+        ("@every 10s", "UTC", 10),
+        ("0,50 8 * * *", "UTC", 3000),
+        ("0 0 1 1 *", "UTC", 365 * 86_400),
+        // The first day of a month and a Monday after it.
+        ("0 0 1 * 1", "UTC", 86_400),
+        // The day on which the clock is put forward.
+        ("30 12 * * *", "Europe/Berlin", 23 * 3600),
+    ];
+    for (cron, zone, most) in table {
+        assert_eq!(told(cron, zone, most), Vec::<String>::new(), "{cron}");
+        let refused = told(cron, zone, most + 1);
+        assert!(refused.len() == 1 && refused[0].contains("schedules[0].jitter"), "{refused:?}");
+        assert!(refused[0].contains("the shortest time between two ticks"), "{refused:?}");
+    }
+}

@@ -163,13 +163,13 @@ fn compaction_and_defragmentation_during_the_stream_leave_a_sound_snapshot() {
 fn defragment(members: &Members, situation: Situation) -> (Vec<String>, Vec<Event>) {
     let config = DefragmentConfig { pause: Span::seconds(0), ..DefragmentConfig::default() };
     let mut events = Vec::new();
-    let told = Runtime::new().unwrap().block_on(maintenance::defragment(
+    let round = Runtime::new().unwrap().block_on(maintenance::defragment(
         members,
         &config,
         &move || situation,
         &mut |event| events.push(event),
     ));
-    (told, events)
+    (round.told, events)
 }
 
 #[test]

@@ -5,11 +5,15 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use etcdr_node::{Client, ConnectOptions};
 use etcdr_tests::backup::{Backup, assert_valid};
 use etcdr_tests::etcd::Cluster;
 use etcdr_tests::fleet::{Agent, until};
+use etcdr_tests::process::Running;
 use etcdr_tests::versions;
+use etcdr_tests::workload::write_bulk;
 use serde_json::{Value, json};
 
 fn one(place: &mut Backup) -> Cluster {
@@ -116,6 +120,148 @@ fn an_agent_is_asked_through_its_socket() {
     assert_eq!(get(&agent, "/livez").0, 200, "etcd is down, the agent is not");
 }
 
+/// Two agents beside two members with some mebibytes; neither takes a snapshot unless it is asked, and none is started.
+fn two(place: &mut Backup, mebibytes: usize) -> (Cluster, [Agent; 2]) {
+    let cluster = Cluster::new(versions::newest(), 2, &PathBuf::from(place.path("live")));
+    write_bulk(&cluster, 61, mebibytes);
+    place.watch(&cluster);
+    let agents = [0, 1].map(|n| {
+        let mut agent = Agent::new(place, &format!("a{n}"), &cluster.endpoints[n], "@yearly");
+        agent.config["schedules"][0]["on_start"] = "wait".into();
+        agent
+    });
+    (cluster, agents)
+}
+
+fn socket(agent: &Agent) -> String {
+    agent.config["agent"]["admin"]["listen"].as_str().unwrap().to_owned()
+}
+
+/// Starts it and waits until it can be asked.
+fn start(agent: &mut Agent, place: &Backup) {
+    agent.write();
+    agent.start(place);
+    let ask = ["status", "--agent", &socket(agent)];
+    until("it answers", || place.run(&ask).code != 1, || agent.said());
+}
+
+/// Starts a command; what it says goes into a file of that name.
+fn begin(place: &Backup, name: &str, args: &[&str]) -> Running {
+    Running::start(&mut place.command(args), &PathBuf::from(place.path(name)))
+}
+
+fn defragment(place: &Backup, agent: &Agent) -> String {
+    let args = ["agent", "defragment", "--force", "--agent", &socket(agent)];
+    place.run(&args).ok().stdout_text()
+}
+
+#[test]
+fn no_agent_defragments_while_another_takes_a_snapshot_unless_that_one_is_dead() {
+    let mut place = Backup::new();
+    let (_cluster, [mut first, mut second]) = two(&mut place, 24);
+    first.config["schedules"][0]["on_start"] = "overdue".into();
+    first.config["capture"]["rate_limit"] = "1MiB".into();
+    start(&mut first, &place);
+    first.says("taking a snapshot");
+    start(&mut second, &place);
+    let said = defragment(&place, &second);
+    assert!(said.contains("is being taken by agent a0 (schedule often)"), "{said}");
+    assert!(!second.said().contains("was defragmented"), "{}", second.said());
+    assert!(!first.said().contains("a snapshot exists"), "too fast to be a test");
+    first.kill();
+    // Nobody says that the claim is given up. It counts for one more `takeover`.
+    let began = Instant::now();
+    let said = defragment(&place, &second);
+    assert_eq!(said.matches("bytes before").count(), 2, "{said}");
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_round_on_schedule_gives_way_to_another_agents_snapshot_and_comes_later() {
+    let mut place = Backup::new();
+    let (_cluster, [mut first, mut second]) = two(&mut place, 16);
+    first.config["schedules"][0]["on_start"] = "overdue".into();
+    first.config["capture"]["rate_limit"] = "1MiB".into();
+    second.config["maintenance"]["defragment"] = json!({
+        "cron": "@every 10s", "min_size": "1MiB", "min_fragmentation": 0.0, "pause": "0s",
+    });
+    start(&mut first, &place);
+    first.says("taking a snapshot");
+    start(&mut second, &place);
+    second.says("is being taken by agent a0 (schedule often)");
+    let in_order = || {
+        let defragmented = second.said().contains("a member was defragmented");
+        // Asked for later: what ended before is in it.
+        let taken = first.said().contains("a snapshot exists");
+        assert!(taken || !defragmented, "{}\n{}", first.said(), second.said());
+        defragmented
+    };
+    until("it is defragmented", in_order, || second.said());
+}
+
+#[test]
+fn a_member_that_streams_a_snapshot_to_anybody_is_not_defragmented_on_any_version() {
+    for version in versions::versions() {
+        let mut place = Backup::new();
+        let cluster = Cluster::new(version, 1, &PathBuf::from(place.path("live")));
+        write_bulk(&cluster, 62, 24);
+        place.watch(&cluster);
+        let mut agent = Agent::new(&place, "a0", cluster.endpoint(), "@yearly");
+        agent.config["schedules"][0]["on_start"] = "wait".into();
+        start(&mut agent, &place);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        // Somebody who begins to read and then does not.
+        let stream = runtime.block_on(async {
+            let client = Client::connect(&ConnectOptions::new(cluster.endpoint())).await.unwrap();
+            (client.snapshot(Duration::from_secs(60)).await.unwrap(), client)
+        });
+        let said = defragment(&place, &agent);
+        assert!(said.contains("is being taken from member"), "{} {said}", version.text());
+        assert!(!agent.said().contains("was defragmented"), "{}", agent.said());
+        drop(stream);
+        drop(runtime);
+        let said = defragment(&place, &agent);
+        assert!(said.contains("bytes before"), "{} {said}", version.text());
+    }
+}
+
+#[test]
+fn a_snapshot_waits_for_another_agents_round_and_an_agent_that_waits_can_be_stopped() {
+    let mut place = Backup::new();
+    let (_cluster, [mut first, mut second]) = two(&mut place, 2);
+    second.config["maintenance"]["defragment"] = json!({"cron": "@yearly", "pause": "6s"});
+    start(&mut first, &place);
+    start(&mut second, &place);
+    let round = ["agent", "defragment", "--force", "--agent", &socket(&second)];
+    let save = ["snapshot", "save", "--agent", &socket(&first)];
+    let defragmented = |agent: &Agent, count: usize| {
+        let so = || agent.said().matches("a member was defragmented").count() == count;
+        until("a member is defragmented", so, || agent.said());
+    };
+    let mut under_way = begin(&place, "round", &round);
+    defragmented(&second, 1);
+    let mut saving = begin(&place, "save", &save);
+    first.says("a snapshot waits for a round of defragmentation");
+    defragmented(&second, 2);
+    // The pause after the last member is still the round's.
+    assert!(!first.said().contains("taking a snapshot"), "{}", first.said());
+    assert_eq!((under_way.wait(), saving.wait()), (0, 0), "{} {}", under_way.log(), saving.log());
+    assert!(saving.log().contains("waiting for defragmentation"), "{}", saving.log());
+    assert_eq!(place.ids().len(), 1);
+
+    let mut under_way = begin(&place, "round", &round);
+    defragmented(&second, 3);
+    let _given_up = begin(&place, "given-up", &save);
+    let waits = || first.said().matches("a snapshot waits for a round").count() == 2;
+    until("it waits", waits, || first.said());
+    first.process().signal("TERM");
+    let began = Instant::now();
+    assert_eq!(first.process().wait(), 0, "{}", first.said());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(under_way.alive(), "{}", under_way.log());
+    assert_eq!(place.ids().len(), 1);
+}
+
 #[test]
 fn the_dead_mans_switch_hears_of_good_snapshots_and_its_url_stays_secret() {
     let mut place = Backup::new();
@@ -186,7 +332,7 @@ fn systemd_hears_that_the_agent_is_up_alive_and_going() {
     let cluster = one(&mut place);
     let path = place.path("notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     place.set("NOTIFY_SOCKET", &path);
     place.set("WATCHDOG_USEC", "2000000");
     let mut agent = Agent::new(&place, "unit", cluster.endpoint(), "@hourly");

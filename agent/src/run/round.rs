@@ -1,0 +1,153 @@
+//! A round of defragmentation by this agent, from the claim for it to the last word about it.
+//!
+//! The claim keeps it apart from other rounds and from the captures of all agents ([`crate::exclusion`]).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chrono::{DateTime, Utc};
+use etcdr_repository::Repository;
+use etcdr_schemas::claim::ClaimStage;
+
+use super::{Ending, Shared, ticks, watch as members};
+use crate::Error;
+use crate::event::Event;
+use crate::exclusion::{self, Sightings};
+use crate::maintenance::{self, Members, Refusal, Round, Situation};
+use crate::schedule::Schedule;
+use crate::settings::Settings;
+use crate::turn::{self, Held, Turn};
+
+/// Name of the duty.
+pub(super) const NAME: &str = "defragment";
+
+/// Sees to it that a tick has its round, by whichever agent. `false`: something that passes is in its way.
+pub(super) async fn tick(
+    shared: &Arc<Shared>,
+    schedule: &Schedule,
+    tick: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let settings = shared.settings();
+    let repository = settings.open().await?;
+    let slot = turn::duty(&settings.config.cluster, NAME, tick);
+    let newest = repository.newest_claim(&slot).await?;
+    if newest.is_some_and(|claim| matches!(claim.record.stage, ClaimStage::Done { .. })) {
+        return Ok(true);
+    }
+    let (grace, mut sightings) = (settings.config.agent.takeover.0, Sightings::default());
+    let contest = async {
+        if let Some(refusal) =
+            exclusion::obstacle(&repository, &slot, &mut sightings, grace).await?
+        {
+            return Ok(Err(refusal));
+        }
+        let terms = members::terms(shared, &settings).await;
+        let (slot, identity) = (slot.clone(), &shared.identity);
+        turn::take(&repository, slot, identity, terms, &*shared.clock, |_| {}).await.map(Ok)
+    };
+    let turn: Result<_, Error> = tokio::select! {
+        turn = contest => turn,
+        () = ticks::superseded(shared, schedule, tick) => return Ok(true),
+        () = shared.ends(Ending::Soon) => return Err(Error::Stopping),
+    };
+    let refusal = match turn? {
+        Ok(Turn::Done(_)) => return Ok(true),
+        Ok(Turn::Mine(held, _)) => {
+            let round = carry_out(shared, &settings, &repository, &held, &mut sightings, false);
+            round.await?.refusal
+        }
+        Err(refusal) => refuse(shared, refusal).refusal,
+    };
+    Ok(!refusal.is_some_and(|refusal| refusal.passes()))
+}
+
+/// A round that was asked for. One sentence a member, or one that says why there is none.
+pub(super) async fn asked(shared: &Shared, force: bool) -> Result<Vec<String>, Error> {
+    if shared.busy.try_lock().is_err() {
+        return Ok(refuse(shared, Refusal::Capturing).told);
+    }
+    let settings = shared.settings();
+    let repository = settings.open().await?;
+    let slot = turn::duty(&settings.config.cluster, NAME, (shared.clock)());
+    let (terms, mut sightings) = (members::at_once(shared, &settings), Sightings::default());
+    let claimed = async {
+        let obstacle = exclusion::obstacle(&repository, &slot, &mut sightings, terms.grace);
+        if let Some(refusal) = obstacle.await? {
+            return Ok(Err(refusal));
+        }
+        let (slot, identity) = (slot.clone(), &shared.identity);
+        turn::hold(&repository, slot, identity, terms, &*shared.clock).await.map(Ok)
+    };
+    let claimed: Result<_, Error> = tokio::select! {
+        claimed = claimed => claimed,
+        () = shared.ends(Ending::Soon) => return Err(Error::Stopping),
+    };
+    match claimed? {
+        Ok(held) => {
+            let round = carry_out(shared, &settings, &repository, &held, &mut sightings, force);
+            Ok(round.await?.told)
+        }
+        Err(refusal) => Ok(refuse(shared, refusal).told),
+    }
+}
+
+/// Nothing is done; tells why.
+fn refuse(shared: &Shared, refusal: Refusal) -> Round {
+    let reason = refusal.to_string();
+    shared.tell(&Event::DefragmentSkipped { reason: reason.clone() });
+    Round { told: vec![reason], refusal: Some(refusal) }
+}
+
+/// Works on a round that is claimed, and closes the claim.
+async fn carry_out(
+    shared: &Shared,
+    settings: &Settings,
+    repository: &Repository,
+    held: &Held<'_>,
+    sightings: &mut Sightings,
+    force: bool,
+) -> Result<Round, Error> {
+    if let Some(refusal) = exclusion::admit(repository, held, sightings).await? {
+        return Ok(refuse(shared, refusal));
+    }
+    let work = work(shared, settings, held, force);
+    let result = tokio::select! {
+        result = work => result,
+        () = shared.ends(Ending::Soon) => Err(Error::Stopping),
+    };
+    let closed = match &result {
+        Ok(Round { refusal: Some(refusal), .. }) if refusal.passes() => held.give_up(refusal).await,
+        Ok(_) => held.done(Vec::new()).await,
+        Err(error) => held.give_up(error).await,
+    };
+    if let Err(error) = closed {
+        tracing::warn!(%error, "the claim of the round could not be closed");
+    }
+    result
+}
+
+/// The members, one after the other. When the claim is lost, the one that is under way is the last.
+async fn work(
+    shared: &Shared,
+    settings: &Settings,
+    held: &Held<'_>,
+    force: bool,
+) -> Result<Round, Error> {
+    let config = settings.config.maintenance.defragment.clone().unwrap_or_default();
+    let url = settings.config.etcd.metrics_url.clone();
+    let members = Members::through(settings.own_member()?).with_metrics(url);
+    // Captures of this agent wait for the claim too; this is for those that began before it.
+    let free = shared.busy.try_lock();
+    let (capturing, lost) = (free.is_err(), AtomicBool::new(false));
+    let situation = || Situation { is_mine: !lost.load(Ordering::Relaxed), capturing, force };
+    let mut tell = |event: Event| shared.tell(&event);
+    let round = maintenance::defragment(&members, &config, &situation, &mut tell);
+    tokio::pin!(round);
+    Ok(tokio::select! {
+        round = &mut round => round,
+        () = held.keep_unbroken() => {
+            lost.store(true, Ordering::Relaxed);
+            round.await
+        }
+    })
+}
