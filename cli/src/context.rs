@@ -1,7 +1,6 @@
 //! What the commands need from outside: the clock, randomness, the environment, key files, the repository.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,8 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use etcdr_agent::settings::Settings;
-use etcdr_repository::{Identities, Location, PublicKey, Repository, StoreOptions};
-use etcdr_schemas::ExitCode;
+use etcdr_repository::{Identities, Location, Pruner, PublicKey, Repository, StoreOptions};
 use etcdr_schemas::repository::RepositoryInfo;
 use tokio::sync::watch;
 
@@ -24,6 +22,11 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the clock")]
 pub(crate) fn now() -> DateTime<Utc> {
     Utc::now()
+}
+
+/// In whose name a command deletes.
+pub(crate) fn pruner() -> Pruner {
+    Pruner { name: None, tool_version: VERSION.to_owned() }
 }
 
 /// Random bytes from the operating system.
@@ -175,39 +178,5 @@ pub(crate) fn new_repository(
         recipients,
         unencrypted,
         extra: serde_json::Map::new(),
-    })
-}
-
-/// Recipients as typed: each is a recipient, or a file with one a line.
-pub(crate) fn recipients(typed: &[String]) -> anyhow::Result<Vec<String>> {
-    let mut all = Vec::new();
-    for text in typed {
-        if ["age1", "ssh-"].iter().any(|prefix| text.starts_with(prefix)) {
-            all.push(text.clone());
-        } else {
-            let content = read_recipients(Path::new(text))?;
-            let lines = content.lines().map(str::trim);
-            all.extend(
-                lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned),
-            );
-        }
-    }
-    Ok(all)
-}
-
-fn read_recipients(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).map_err(|error| {
-        CliError {
-            what: format!(
-                "{} is neither an age recipient nor a file of them: {error}",
-                path.display()
-            ),
-            safe: "Nothing was done.".into(),
-            next:
-                "Give a recipient (age1… or ssh-…), or the recipient.txt that `etcdr keygen` wrote."
-                    .into(),
-            code: ExitCode::Key,
-        }
-        .into()
     })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use etcdr_node::Client;
+use etcdr_repository::Pruner;
 use etcdr_schemas::config::{Config, OnStart};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -135,7 +136,10 @@ async fn prune(shared: &Shared) {
     let pruned = async {
         let repository = settings.open().await.map_err(|error| error.to_string())?;
         let now = (shared.clock)();
-        let run = prune::run(&repository, cluster, retention, prune.grace, now, false);
+        let name = Some(shared.identity.agent.clone());
+        let pruner = Pruner { name, tool_version: shared.tool_version.clone() };
+        let how = prune::How::Done(&pruner);
+        let run = prune::run(&repository, cluster, retention, prune.grace, now, how);
         run.await.map_err(|error| error.to_string())
     };
     match pruned.await {
