@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::retention::{self, Policy, Proof, Verdict};
 use etcdr_repository::sweep::{Grace, MAX_TOLD};
-use etcdr_repository::{HoldState, Pruner, Recorded, Repository, Stock, Swept};
+use etcdr_repository::{HoldState, Recorded, Repository, Stock, Swept};
 use etcdr_schemas::config::Retention;
 use etcdr_schemas::report::{
     DeleteReport, PruneAction, PruneOutcome, PruneReason, PruneReport, PruneRule, PruneTotals,
@@ -39,8 +39,11 @@ const ASKED: &str = "it was asked for by name";
 pub enum How<'a> {
     /// It is shown, and nothing is deleted.
     Shown,
-    /// It is carried out, in this name.
-    Done(&'a Pruner),
+    /// It is carried out.
+    Done {
+        /// Name of the agent; none for a command.
+        by: Option<&'a str>,
+    },
 }
 
 /// Decides, and carries out if that is `how`. `grace` is the age that an object without a manifest must have before
@@ -66,10 +69,10 @@ pub async fn run(
     let verdicts = retention::decide(&parsed, now, &candidates, &holds);
     let mut snapshots: Vec<_> = verdicts.iter().map(row).collect();
     let dry_run = matches!(how, How::Shown);
-    if let How::Done(pruner) = how {
+    if let How::Done { by } = how {
         let doomed = snapshots.iter().filter(|row| row.action == PruneAction::Delete);
         let doomed = doomed.map(|row| (row.id, why(&row.reasons))).collect();
-        let recorded = repository.record_pruned(cluster, pruner, &stock, doomed, now).await?;
+        let recorded = repository.record_pruned(cluster, &stock, doomed, by, now).await?;
         carry_out(repository, cluster, &mut snapshots, &recorded, now).await?;
     }
     let age = Duration::from_std(grace.0).unwrap_or(Duration::MAX);
@@ -108,7 +111,6 @@ pub async fn delete(
     cluster: &ClusterName,
     ids: &[SnapshotId],
     force: bool,
-    pruner: &Pruner,
     now: DateTime<Utc>,
 ) -> Result<DeleteReport, Error> {
     let Known { stock, holds, proofs, mut warnings } = look(repository, cluster, now).await?;
@@ -128,7 +130,7 @@ pub async fn delete(
         }
     }
     let doomed = ids.iter().map(|id| (*id, ASKED.to_owned())).collect();
-    let recorded = repository.record_pruned(cluster, pruner, &stock, doomed, now).await?;
+    let recorded = repository.record_pruned(cluster, &stock, doomed, None, now).await?;
     let mut snapshots = Vec::new();
     for id in ids {
         let outcome = repository.delete_snapshot(cluster, id, &recorded, now, force).await?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use etcdr_agent::settings::Settings;
-use etcdr_repository::{Identities, Location, Pruner, PublicKey, Repository, StoreOptions};
+use etcdr_repository::{Identities, Location, PublicKey, Repository, StoreOptions};
 use etcdr_schemas::repository::RepositoryInfo;
 use tokio::sync::watch;
 
@@ -22,11 +22,6 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the clock")]
 pub(crate) fn now() -> DateTime<Utc> {
     Utc::now()
-}
-
-/// In whose name a command deletes.
-pub(crate) fn pruner() -> Pruner {
-    Pruner { name: None, tool_version: VERSION.to_owned() }
 }
 
 /// Random bytes from the operating system.

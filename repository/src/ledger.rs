@@ -31,20 +31,14 @@ use crate::sweep::Stock;
 /// Pages that are read at once.
 const AT_ONCE: usize = 8;
 
+/// How often the ledger is read when pages vanish meanwhile.
+const READINGS: u32 = 3;
+
 /// Most pages that are read, newest first; older ones explain nothing.
 const MAX_PAGES: usize = 20_000;
 
 /// Most entries that are kept of all pages: some 150 bytes each.
 const MAX_KEPT: usize = MAX_SNAPSHOTS;
-
-/// Who deletes, for those who read the ledger later.
-#[derive(Debug, Clone)]
-pub struct Pruner {
-    /// Name of the agent; absent for a command.
-    pub name: Option<String>,
-    /// Version of etcdr.
-    pub tool_version: String,
-}
 
 /// Manifests whose deletion is written down: only these are deleted, and only while they have this digest.
 #[derive(Debug, Clone, Default)]
@@ -78,6 +72,18 @@ pub(crate) struct Page {
     pub(crate) key: Path,
     pub(crate) stored: Stored,
     digests: Vec<Sha256Digest>,
+}
+
+impl Page {
+    /// Entries.
+    pub(crate) const fn len(&self) -> usize {
+        self.digests.len()
+    }
+
+    /// Whether one of these is in it.
+    pub(crate) fn has_any(&self, digests: &BTreeSet<Sha256Digest>) -> bool {
+        self.digests.iter().any(|digest| digests.contains(digest))
+    }
 }
 
 /// Several deleted snapshots, each of which followed the next.
@@ -161,8 +167,12 @@ impl Ledger {
         Lines(lines)
     }
 
-    /// Pages that no manifest that is there leads to. `oldest` as for [`Lines::explain`].
-    pub(crate) fn useless(&self, stock: &Stock, oldest: Option<DateTime<Utc>>) -> Vec<&Page> {
+    /// Deleted snapshots that a manifest leads to which is there. `oldest` as for [`Lines::explain`].
+    pub(crate) fn needed(
+        &self,
+        stock: &Stock,
+        oldest: Option<DateTime<Utc>>,
+    ) -> BTreeSet<Sha256Digest> {
         let digests: BTreeSet<_> = stock.known.values().map(|known| known.sha256).collect();
         let ids: BTreeSet<_> = stock.survey.ids.iter().collect();
         let lines = self.lines(&|id| ids.contains(id));
@@ -181,8 +191,13 @@ impl Ledger {
                 at = if old && !whole { None } else { deleted.previous };
             }
         }
-        let useless = |page: &&Page| !page.digests.iter().any(|digest| needed.contains(digest));
-        self.pages.iter().filter(useless).collect()
+        needed
+    }
+
+    /// Of two that say different things of one manifest, the newer page is believed.
+    fn note(&mut self, entry: &LedgerEntry) {
+        let deleted = Deleted { id: entry.id, previous: entry.previous_manifest_sha256 };
+        self.entries.entry(entry.manifest_sha256).or_insert(deleted);
     }
 
     fn add(&mut self, key: Path, stored: Stored, page: &LedgerPage) {
@@ -194,11 +209,16 @@ impl Ledger {
             return;
         }
         let digests = page.snapshots.iter().map(|entry| entry.manifest_sha256).collect();
-        for entry in &page.snapshots {
-            let deleted = Deleted { id: entry.id, previous: entry.previous_manifest_sha256 };
-            self.entries.entry(entry.manifest_sha256).or_insert(deleted);
-        }
+        page.snapshots.iter().for_each(|entry| self.note(entry));
         self.pages.push(Page { key, stored, digests });
+    }
+}
+
+impl<'a> FromIterator<&'a LedgerEntry> for Ledger {
+    fn from_iter<I: IntoIterator<Item = &'a LedgerEntry>>(entries: I) -> Self {
+        let mut ledger = Self::default();
+        entries.into_iter().for_each(|entry| ledger.note(entry));
+        ledger
     }
 }
 
@@ -208,12 +228,24 @@ impl Repository {
     /// # Errors
     /// [`Error::Store`] when the store does not answer.
     pub async fn ledger(&self, cluster: &ClusterName) -> Result<Ledger> {
-        let mut ledger = Ledger::default();
+        // Pages that vanish while they are read may have become one that was not listed.
+        for _ in 1..READINGS {
+            let (ledger, vanished) = self.read_ledger(cluster).await?;
+            if !vanished {
+                return Ok(ledger);
+            }
+        }
+        Ok(self.read_ledger(cluster).await?.0)
+    }
+
+    /// The ledger, and whether a page went away while it was read.
+    async fn read_ledger(&self, cluster: &ClusterName) -> Result<(Ledger, bool)> {
+        let (mut ledger, mut vanished) = (Ledger::default(), false);
         let pages = match retried(self.pause, || self.ledger_pages(cluster)).await {
             Err(error) if error.store_fault() == Some(StoreFault::Denied) => {
                 let (key, reason) = (layout::ledger(cluster).to_string(), error.to_string());
                 ledger.doubts.push(Unusable { key, reason });
-                return Ok(ledger);
+                return Ok((ledger, false));
             }
             other => other?,
         };
@@ -224,30 +256,36 @@ impl Repository {
         }
         let mut read = stream::iter(pages.into_iter().take(MAX_PAGES))
             .map(|(key, stored)| async move {
-                let page =
-                    retried(self.pause, || read_small(self.store.as_ref(), &key, MAX_PAGE_BYTES));
-                let page = page.await;
+                let page = self.ledger_page(cluster, &key).await;
                 (key, stored, page)
             })
             .buffered(AT_ONCE);
         while let Some((key, stored, page)) = read.next().await {
-            let page = match page {
-                // Swept since the listing.
-                Err(error) if error.store_fault() == Some(StoreFault::Missing) => continue,
-                Err(error) if error.store_fault() == Some(StoreFault::Unavailable) => {
-                    return Err(error);
-                }
-                Err(error) => Err(error.to_string()),
-                Ok(bytes) => {
-                    LedgerPage::from_json(cluster, &bytes).map_err(|error| error.to_string())
-                }
-            };
-            match page {
-                Ok(page) => ledger.add(key, stored, &page),
-                Err(reason) => ledger.doubts.push(Unusable { key: key.to_string(), reason }),
+            match page? {
+                Some(Ok(page)) => ledger.add(key, stored, &page),
+                Some(Err(reason)) => ledger.doubts.push(Unusable { key: key.to_string(), reason }),
+                None => vanished = true,
             }
         }
-        Ok(ledger)
+        Ok((ledger, vanished))
+    }
+
+    /// One page, or why it cannot be used; `None` when it is gone.
+    pub(crate) async fn ledger_page(
+        &self,
+        cluster: &ClusterName,
+        key: &Path,
+    ) -> Result<Option<Result<LedgerPage, String>>> {
+        let read = retried(self.pause, || read_small(self.store.as_ref(), key, MAX_PAGE_BYTES));
+        match read.await {
+            Ok(bytes) => {
+                let page = LedgerPage::from_json(cluster, &bytes);
+                Ok(Some(page.map_err(|error| error.to_string())))
+            }
+            Err(error) if error.store_fault() == Some(StoreFault::Missing) => Ok(None),
+            Err(error) if error.store_fault() == Some(StoreFault::Unavailable) => Err(error),
+            Err(error) => Ok(Some(Err(error.to_string()))),
+        }
     }
 
     /// Keys of pages, newest first: at most one more than are read.
@@ -268,17 +306,18 @@ impl Repository {
         Ok(pages.into_iter().rev().collect())
     }
 
-    /// Writes down that these snapshots are about to be deleted, each for a reason; what the ledger has already is not
-    /// written again. Where that is not allowed, what comes back does not have them, and they are not deleted.
+    /// Writes down that these snapshots are about to be deleted, each for a reason, and `by` which agent; what the ledger
+    /// has already is not written again. Where that is not allowed, what comes back does not have them, and they are not
+    /// deleted.
     ///
     /// # Errors
     /// [`Error::Store`] when the store fails, and [`Error::Damaged`] for a manifest that is too large to be read.
     pub async fn record_pruned(
         &self,
         cluster: &ClusterName,
-        pruner: &Pruner,
         stock: &Stock,
         doomed: Vec<(SnapshotId, String)>,
+        by: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<Recorded> {
         let mut recorded = Recorded::default();
@@ -288,72 +327,77 @@ impl Repository {
         let ledger = self.ledger(cluster).await?;
         let mut new = Vec::new();
         for (id, reason) in doomed {
-            let Some(entry) = self.ledger_entry(cluster, stock, id, &reason).await? else {
+            let Some((manifest_sha256, previous)) = self.digests(cluster, stock, id).await? else {
                 continue;
             };
-            let deleted = Deleted { id, previous: entry.previous_manifest_sha256 };
-            if ledger.entries.get(&entry.manifest_sha256) == Some(&deleted) {
-                recorded.0.insert(id, entry.manifest_sha256);
-            } else {
-                new.push(entry);
+            if ledger.entries.get(&manifest_sha256) == Some(&Deleted { id, previous }) {
+                recorded.0.insert(id, manifest_sha256);
+                continue;
             }
-        }
-        for snapshots in new.chunks(MAX_ENTRIES) {
-            let page = LedgerPage {
-                format: FORMAT,
-                cluster: cluster.clone(),
-                written_at: now,
-                by: pruner.name.clone(),
-                tool_version: pruner.tool_version.clone(),
-                snapshots: snapshots.to_vec(),
+            new.push(LedgerEntry {
+                id,
+                manifest_sha256,
+                previous_manifest_sha256: previous,
+                noted_at: now,
+                by: by.map(str::to_owned),
+                reason: reason.chars().take(MAX_REASON).collect(),
                 extra: serde_json::Map::new(),
-            };
-            if self.write_page(&page).await? {
-                let entries = snapshots.iter().map(|entry| (entry.id, entry.manifest_sha256));
-                recorded.0.extend(entries);
+            });
+        }
+        for entries in new.chunks(MAX_ENTRIES) {
+            if self.write_page(cluster, entries, now).await?.is_some() {
+                recorded.0.extend(entries.iter().map(|entry| (entry.id, entry.manifest_sha256)));
             }
         }
         Ok(recorded)
     }
 
-    /// What is to be noted of a snapshot; `None` when it is not there any more.
-    async fn ledger_entry(
+    /// Digest of a manifest, and of the one that it follows; `None` when it is not there any more.
+    async fn digests(
         &self,
         cluster: &ClusterName,
         stock: &Stock,
         id: SnapshotId,
-        reason: &str,
-    ) -> Result<Option<LedgerEntry>> {
-        let (manifest_sha256, previous_manifest_sha256) = match stock.known.get(&id) {
-            Some(known) => (known.sha256, known.previous),
-            // Somebody insists on deleting one that cannot be used.
-            None => match self.manifest_bytes(cluster, &id).await {
-                Err(error) if error.store_fault() == Some(StoreFault::Missing) => return Ok(None),
-                bytes => {
-                    let bytes = bytes?;
-                    let said = Manifest::from_json(&bytes).ok();
-                    let previous = said.and_then(|said| said.previous_manifest_sha256);
-                    (Sha256Digest::of(&bytes), previous)
-                }
-            },
-        };
-        let reason = reason.chars().take(MAX_REASON).collect();
-        Ok(Some(LedgerEntry { id, manifest_sha256, previous_manifest_sha256, reason }))
+    ) -> Result<Option<(Sha256Digest, Option<Sha256Digest>)>> {
+        if let Some(known) = stock.known.get(&id) {
+            return Ok(Some((known.sha256, known.previous)));
+        }
+        // Somebody insists on deleting one that cannot be used.
+        match self.manifest_bytes(cluster, &id).await {
+            Err(error) if error.store_fault() == Some(StoreFault::Missing) => Ok(None),
+            bytes => {
+                let bytes = bytes?;
+                let said = Manifest::from_json(&bytes).ok();
+                let previous = said.and_then(|said| said.previous_manifest_sha256);
+                Ok(Some((Sha256Digest::of(&bytes), previous)))
+            }
+        }
     }
 
-    /// Writes a page where there is none; `false` where that is not allowed. Its digest tells it from others of the same
-    /// second.
-    async fn write_page(&self, page: &LedgerPage) -> Result<bool> {
+    /// Writes a page where there is none, and tells its key; `None` where that is not allowed. Its digest tells it from
+    /// others of the same second: one that says the same is the same page.
+    pub(crate) async fn write_page(
+        &self,
+        cluster: &ClusterName,
+        snapshots: &[LedgerEntry],
+        now: DateTime<Utc>,
+    ) -> Result<Option<Path>> {
+        let page = LedgerPage {
+            format: FORMAT,
+            cluster: cluster.clone(),
+            written_at: now,
+            snapshots: snapshots.to_vec(),
+            extra: serde_json::Map::new(),
+        };
         let json = page.to_json();
         let json = json.map_err(|error| Error::Worker(format!("cannot write JSON: {error}")))?;
         let [a, b, c, d, ..] = *Sha256Digest::of(&json).as_bytes();
-        let nonce = u32::from_be_bytes([a, b, c, d]);
-        let key = layout::ledger_page(&page.cluster, page.written_at, nonce);
+        let key = layout::ledger_page(cluster, now, u32::from_be_bytes([a, b, c, d]));
         match create(self.store.as_ref(), &key, &Bytes::from(json), self.pause).await {
-            Ok(()) => Ok(true),
+            Ok(()) => Ok(Some(key)),
             // Some stores answer with a conflict where a policy refuses.
-            Err(Error::Claimed { .. }) => Ok(false),
-            Err(error) if error.store_fault() == Some(StoreFault::Denied) => Ok(false),
+            Err(Error::Claimed { .. }) => Ok(None),
+            Err(error) if error.store_fault() == Some(StoreFault::Denied) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -65,7 +65,7 @@ pub use holds::HoldState;
 pub use image::{ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
 pub use keys::{Identities, Recipients};
 pub use layout::ReportName;
-pub use ledger::{Ledger, Pruner, Recorded};
+pub use ledger::{Ledger, Recorded};
 pub use location::{Location, StoreOptions};
 pub use names::SnapshotName;
 pub use publish::Doomed;

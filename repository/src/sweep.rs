@@ -11,6 +11,7 @@
 mod claims;
 mod objects;
 mod orphans;
+mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -186,9 +187,7 @@ impl Repository {
         };
         let claims = self.old_claims(cluster, &fresh.survey, grace).await?;
         self.erase_all(cluster, claims, grace, &mut swept).await?;
-        let ledger = self.ledger(cluster).await?;
-        let pages = orphans::pages(&ledger, &fresh, undone, grace);
-        self.erase_all(cluster, pages, grace, &mut swept).await?;
+        self.sweep_ledger(cluster, &fresh, undone, grace, &mut swept).await?;
         Ok(swept)
     }
 

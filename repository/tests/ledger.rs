@@ -11,9 +11,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::sweep::{Grace, Known};
-use etcdr_repository::{
-    Chain, Location, Pruner, Recorded, Repository, Stock, StoreOptions, layout,
-};
+use etcdr_repository::{Chain, Location, Recorded, Repository, Stock, StoreOptions, layout};
 use etcdr_schemas::ledger::{LedgerEntry, LedgerPage, MAX_PAGE_BYTES};
 use etcdr_schemas::report::{PruneOutcome, SweptKind};
 use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
@@ -63,8 +61,7 @@ impl Bench {
     }
 
     async fn record(&self, stock: &Stock, doomed: Vec<(SnapshotId, String)>) -> Recorded {
-        let pruner = Pruner { name: None, tool_version: "test".to_owned() };
-        self.repository.record_pruned(&cluster(), &pruner, stock, doomed, far()).await.unwrap()
+        self.repository.record_pruned(&cluster(), stock, doomed, None, far()).await.unwrap()
     }
 
     async fn delete(&self, hour: u32, recorded: &Recorded) -> PruneOutcome {
@@ -122,8 +119,6 @@ impl Bench {
             format: 1,
             cluster: cluster(),
             written_at: time(9),
-            by: None,
-            tool_version: "test".to_owned(),
             snapshots,
             extra: serde_json::Map::new(),
         };
@@ -149,7 +144,10 @@ fn entry(id: SnapshotId, digest: Sha256Digest, previous: Option<Sha256Digest>) -
         id,
         manifest_sha256: digest,
         previous_manifest_sha256: previous,
+        noted_at: time(9),
+        by: None,
         reason: "forged".to_owned(),
+        extra: serde_json::Map::new(),
     }
 }
 
@@ -286,6 +284,37 @@ async fn many_are_noted_in_bounded_pages_and_only_once() {
         bench.record(&stock, doomed).await;
         assert_eq!(bench.pages().len(), 3, "after {times} more");
     }
+}
+
+#[tokio::test]
+async fn many_small_pages_become_one_and_explain_as_much() {
+    const LONG: Duration = Duration::days(2);
+    let bench = Bench::new(0..36).await;
+    for hour in 1..33 {
+        bench.prune(&[hour]).await;
+    }
+    assert_eq!(bench.sweep(LONG).await, 0, "young");
+    // One that is of no use, and must not be carried along.
+    bench.forge(7, vec![entry(id(99), Sha256Digest::of(b"x"), None)]);
+    bench.age();
+    let read = |page: PathBuf| (page.clone(), std::fs::read(page).unwrap());
+    let before: Vec<_> = bench.pages().into_iter().map(read).collect();
+    assert_eq!((bench.sweep(LONG).await, bench.pages().len()), (33, 1));
+    assert_eq!(bench.chain(33).await, Chain::Pruned(id(32)));
+    let merged = LedgerPage::from_json(&cluster(), &std::fs::read(&bench.pages()[0]).unwrap());
+    let merged = merged.unwrap();
+    let ids: Vec<_> = merged.snapshots.iter().map(|entry| entry.id).collect();
+    assert_eq!(ids, (1..33).map(id).collect::<Vec<_>>());
+    assert!(merged.snapshots.iter().all(|entry| entry.reason == "unneeded"));
+    // Killed between writing the one and deleting the others: said twice, and then once.
+    for (path, bytes) in before {
+        std::fs::write(path, bytes).unwrap();
+    }
+    assert_eq!(bench.chain(33).await, Chain::Pruned(id(32)));
+    bench.age();
+    // The clock stands still here: the page that says it all is there already, and stays.
+    assert_eq!((bench.sweep(LONG).await, bench.pages().len()), (33, 1));
+    assert_eq!(bench.chain(33).await, Chain::Pruned(id(32)));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::retention::Proof;
 use etcdr_repository::sweep::Grace;
 use etcdr_repository::{
-    Chain, HoldState, Location, Pruner, Repository, SigningKey, StoreOptions, layout, sign,
+    Chain, HoldState, Location, Repository, SigningKey, StoreOptions, layout, sign,
 };
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{PruneOutcome, SweptKind};
@@ -156,12 +156,8 @@ async fn delete(
 ) -> etcdr_repository::Result<PruneOutcome> {
     let stock = repository.stock(&cluster()).await?;
     let doomed = vec![(id, "unneeded".to_owned())];
-    let recorded = repository.record_pruned(&cluster(), &pruner(), &stock, doomed, now).await?;
+    let recorded = repository.record_pruned(&cluster(), &stock, doomed, Some("a1"), now).await?;
     repository.delete_snapshot(&cluster(), &id, &recorded, now, held_too).await
-}
-
-fn pruner() -> Pruner {
-    Pruner { name: Some("a1".to_owned()), tool_version: "test".to_owned() }
 }
 
 /// Keys but those of the ledger, and how many pages that has.
@@ -486,7 +482,7 @@ async fn a_snapshot_whose_image_is_gone_counts_as_damaged() {
 async fn prune(repository: &Repository) -> etcdr_repository::Result<()> {
     let stock = repository.stock(&cluster()).await?;
     let doomed = [0, 2].map(|hour| (id(hour), "unneeded".to_owned())).to_vec();
-    let recorded = repository.record_pruned(&cluster(), &pruner(), &stock, doomed, time(9)).await?;
+    let recorded = repository.record_pruned(&cluster(), &stock, doomed, None, time(9)).await?;
     for hour in [0, 2] {
         repository.delete_snapshot(&cluster(), &id(hour), &recorded, time(9), false).await?;
     }

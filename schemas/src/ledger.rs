@@ -31,13 +31,8 @@ pub struct LedgerPage {
     pub format: u32,
     /// Cluster name in the repository: that of its key, or the page is not believed.
     pub cluster: ClusterName,
-    /// When it was written, by the clock of whoever deletes.
+    /// When the page was written, by the clock of whoever deletes. Many small pages become few large ones in time.
     pub written_at: DateTime<Utc>,
-    /// Name of the agent that deletes; absent for a command.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-    /// Version of etcdr that wrote it.
-    pub tool_version: String,
     /// The snapshots, at most 1,000.
     pub snapshots: Vec<LedgerEntry>,
     /// Fields of later versions, kept as they are.
@@ -55,8 +50,16 @@ pub struct LedgerEntry {
     /// What its manifest said of the one before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_manifest_sha256: Option<Sha256Digest>,
+    /// When its end was noted, by the clock of whoever deletes.
+    pub noted_at: DateTime<Utc>,
+    /// Name of the agent that deletes; absent for a command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// Why it is deleted, for people.
     pub reason: String,
+    /// Fields of later versions, kept as they are.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 /// A page that cannot be used.
@@ -120,14 +123,15 @@ mod tests {
             id: SnapshotId::new(time, Revision(n.into()), n),
             manifest_sha256: Sha256Digest::of(&n.to_le_bytes()),
             previous_manifest_sha256: Some(Sha256Digest::of(b"before")),
+            noted_at: time,
+            by: Some("a1".to_owned()),
             reason: "\u{1}".repeat(MAX_REASON),
+            extra: Map::new(),
         };
         LedgerPage {
             format: FORMAT,
             cluster: ClusterName::default(),
             written_at: time,
-            by: None,
-            tool_version: "test".to_owned(),
             snapshots: (0..count).map(entry).collect(),
             extra: Map::new(),
         }
@@ -159,6 +163,7 @@ mod tests {
     fn fields_of_later_versions_are_kept() {
         let (cluster, mut page) = (ClusterName::default(), page(1));
         page.extra.insert("note".to_owned(), Value::from("x"));
+        page.snapshots[0].extra.insert("note".to_owned(), Value::from("y"));
         assert_eq!(LedgerPage::from_json(&cluster, &page.to_json().unwrap()).unwrap(), page);
     }
 }

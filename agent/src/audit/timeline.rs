@@ -179,6 +179,7 @@ fn span(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use etcdr_schemas::ledger::LedgerEntry;
     use etcdr_schemas::{ClusterId, Revision};
     use proptest::prelude::*;
 
@@ -222,8 +223,11 @@ mod tests {
     }
 
     fn codes(facts: &[Fact]) -> Vec<String> {
-        let ledger = Ledger::default();
-        let found = findings(&ClusterName::default(), facts, Some(&ledger), time(200));
+        codes_with(facts, &Ledger::default())
+    }
+
+    fn codes_with(facts: &[Fact], ledger: &Ledger) -> Vec<String> {
+        let found = findings(&ClusterName::default(), facts, Some(ledger), time(200));
         found.into_iter().map(|finding| finding.code).collect()
     }
 
@@ -291,6 +295,37 @@ mod tests {
         }
     }
 
+    /// What the ledger says of these.
+    fn ledger(of: &[Fact]) -> Ledger {
+        let entry = |fact: &Fact| LedgerEntry {
+            id: fact.id,
+            manifest_sha256: fact.sha256.unwrap(),
+            previous_manifest_sha256: fact.details().unwrap().previous,
+            noted_at: time(200),
+            by: None,
+            reason: String::new(),
+            extra: serde_json::Map::new(),
+        };
+        of.iter().map(entry).collect::<Vec<_>>().iter().collect()
+    }
+
+    #[test]
+    fn a_pruned_snapshot_is_no_gap_unless_it_is_there_and_was_exchanged() {
+        let mut facts = line(5);
+        let noted = ledger(&facts[2..3]);
+        facts[2].sha256 = Some(digest(99));
+        assert_eq!(codes_with(&facts, &noted), ["manifest.chain.broken"]);
+        facts.remove(2);
+        assert_eq!(codes_with(&facts, &noted), Vec::<String>::new());
+        // Two that follow one that was pruned are two histories all the same.
+        change(&mut facts[0], |details| details.previous = Some(digest(2)));
+        assert_eq!(codes_with(&facts, &noted), ["manifest.chain.fork"]);
+        // Where the ledger cannot be read, nothing is known.
+        let mut facts = line(5);
+        facts.remove(2);
+        assert!(findings(&ClusterName::default(), &facts, None, time(200)).is_empty());
+    }
+
     #[test]
     fn snapshots_from_the_future_are_told_beyond_the_skew() {
         let facts = line(5);
@@ -341,6 +376,25 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever of a line is pruned, and whatever is lost: a break is told for exactly those that lead to a lost one
+        /// before they come to one that is there.
+        #[test]
+        fn every_loss_is_told_and_no_prune(fate in prop::collection::vec(0u8..5, 30)) {
+            let all = line(30);
+            let with = |wanted: fn(u8) -> bool| -> Vec<Fact> {
+                let some = all.iter().zip(&fate).filter(|(_, fate)| wanted(**fate));
+                some.map(|(fact, _)| fact.clone()).collect()
+            };
+            let (facts, pruned) = (with(|fate| fate > 1), with(|fate| fate == 1));
+            let oldest = (0..30).rfind(|at| fate[*at] > 1);
+            let losses = (0..30).filter(|at| fate[*at] > 1 && Some(*at) != oldest);
+            let before = |at: usize| fate[at + 1..].iter().find(|fate| **fate != 1);
+            let losses = losses.filter(|at| before(*at) == Some(&0)).count();
+            let told = codes_with(&facts, &ledger(&pruned));
+            prop_assert_eq!(told.len(), losses);
+            prop_assert!(told.iter().all(|code| code == "manifest.chain.broken"));
+        }
+
         /// Whatever is taken out of a line: a break is told for exactly those whose predecessor is gone, but
         /// for the oldest that is left.
         #[test]

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use etcdr_node::Client;
-use etcdr_repository::Pruner;
 use etcdr_schemas::config::{Config, OnStart};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -136,9 +135,7 @@ async fn prune(shared: &Shared) {
     let pruned = async {
         let repository = settings.open().await.map_err(|error| error.to_string())?;
         let now = (shared.clock)();
-        let name = Some(shared.identity.agent.clone());
-        let pruner = Pruner { name, tool_version: shared.tool_version.clone() };
-        let how = prune::How::Done(&pruner);
+        let how = prune::How::Done { by: Some(&shared.identity.agent) };
         let run = prune::run(&repository, cluster, retention, prune.grace, now, how);
         run.await.map_err(|error| error.to_string())
     };

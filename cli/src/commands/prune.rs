@@ -113,8 +113,7 @@ async fn prune(
 ) -> anyhow::Result<ExitCode> {
     let repository = global.open().await?;
     let now = context::now();
-    let pruner = context::pruner();
-    let how = if dry_run { How::Shown } else { How::Done(&pruner) };
+    let how = if dry_run { How::Shown } else { How::Done { by: None } };
     let report = prune::run(&repository, &global.cluster, policy, grace, now, how).await?;
     for unusable in &report.unusable {
         output::say(format!("warning: {}: {}", unusable.key, unusable.reason));

@@ -13,7 +13,6 @@ use super::{AT_ONCE, Grace, Known, Stock};
 use crate::error::{Error, Result, StoreFault};
 use crate::fetch::retried;
 use crate::layout;
-use crate::ledger::{Ledger, Page};
 use crate::objects::read_small;
 use crate::repository::Repository;
 use crate::survey::{Examined, Stored};
@@ -157,30 +156,6 @@ pub(super) fn tombstones(
     found
         .extend(alone.map(|(id, stored)| orphan(layout::tombstone_signature(cluster, id), stored)));
     found
-}
-
-/// Pages of the ledger that explain no gap any more. A deleted snapshot that can be `undone` may be the oldest again: from
-/// it on, the chain is to hold.
-pub(super) fn pages(
-    ledger: &Ledger,
-    stock: &Stock,
-    undone: impl Fn(&SnapshotId) -> bool,
-    grace: Grace,
-) -> Vec<Orphan> {
-    // A manifest that cannot be read may follow any of them.
-    if stock.blind {
-        return Vec::new();
-    }
-    let survey = &stock.survey;
-    let all = survey.ids.iter().chain(survey.tombstones.keys().filter(|id| undone(id)));
-    let useless = ledger.useless(stock, all.map(SnapshotId::time).min());
-    let due = useless.into_iter().filter(|page| grace.passed(survey, page.stored.modified));
-    let orphan = |page: &Page| Orphan {
-        key: page.key.clone(),
-        kind: SweptKind::Ledger,
-        size: page.stored.size,
-    };
-    due.map(orphan).collect()
 }
 
 impl Repository {

@@ -47,8 +47,7 @@ impl Args {
             return Err(CliError::usage(what, "Say --yes if that is what you mean.").into());
         }
         let (cluster, now) = (&global.cluster, context::now());
-        let pruner = context::pruner();
-        let report = prune::delete(&repository, cluster, &ids, self.force, &pruner, now).await?;
+        let report = prune::delete(&repository, cluster, &ids, self.force, now).await?;
         for warning in &report.warnings {
             output::say(format!("warning: {warning}"));
         }
