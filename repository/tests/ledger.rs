@@ -8,6 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::sweep::{Grace, Known};
@@ -22,6 +23,7 @@ use support::{Keys, id, info, options, save, text, time};
 struct Bench {
     repository: Repository,
     root: PathBuf,
+    runs: AtomicI64,
     _dir: tempfile::TempDir,
 }
 
@@ -35,7 +37,7 @@ impl Bench {
         for hour in hours {
             save(&repository, hour, &text(5_000), options(&keys), None).await.unwrap();
         }
-        Self { repository, root, _dir: dir }
+        Self { repository, root, runs: AtomicI64::new(0), _dir: dir }
     }
 
     fn at(&self, key: &Path) -> PathBuf {
@@ -60,8 +62,10 @@ impl Bench {
         self.remove(&layout::manifest(&cluster(), &id(hour)));
     }
 
+    /// A second later each time, as runs are.
     async fn record(&self, stock: &Stock, doomed: Vec<(SnapshotId, String)>) -> Recorded {
-        self.repository.record_pruned(&cluster(), stock, doomed, None, far()).await.unwrap()
+        let now = far() + Duration::seconds(self.runs.fetch_add(1, Ordering::Relaxed));
+        self.repository.record_pruned(&cluster(), stock, doomed, None, now).await.unwrap()
     }
 
     async fn delete(&self, hour: u32, recorded: &Recorded) -> PruneOutcome {

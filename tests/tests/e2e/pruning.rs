@@ -208,8 +208,9 @@ fn an_agent_without_the_right_to_delete_saves_and_another_identity_prunes() {
 /// What verify and audit say of the chain: whether it is broken at this snapshot, and the audit's inventory.
 #[track_caller]
 fn chain_at(place: &Backup, id: &str, broken: bool) -> Value {
+    // A verification tells it and passes all the same: the snapshot itself is sound.
     let code = if broken { 3 } else { 0 };
-    let said = place.run(&["verify", id, "--level", "object"]).ends_with(code);
+    let said = place.run(&["verify", id, "--level", "object"]).ok();
     assert_eq!(said.stderr.contains("manifest.chain.broken"), broken, "{}", said.stderr);
     let said = place.run(&["audit", "--no-report", "-o", "json"]).ends_with(code);
     let report = said.json();
