@@ -258,6 +258,7 @@ fn what_was_pruned_is_no_gap_and_what_was_taken_away_is_one() {
             "id": ids[1],
             "manifest_sha256": digest,
             "previous_manifest_sha256": lost["previous_manifest_sha256"],
+            "noted_at": "2026-11-22T07:00:00Z",
             "reason": "forged",
         }]);
         let key = place.object("default/pruned/20261122T070000Z-00000007.json");
