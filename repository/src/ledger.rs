@@ -71,15 +71,10 @@ struct Deleted {
 pub(crate) struct Page {
     pub(crate) key: Path,
     pub(crate) stored: Stored,
-    digests: Vec<Sha256Digest>,
+    pub(crate) digests: Vec<Sha256Digest>,
 }
 
 impl Page {
-    /// Entries.
-    pub(crate) const fn len(&self) -> usize {
-        self.digests.len()
-    }
-
     /// Whether one of these is in it.
     pub(crate) fn has_any(&self, digests: &BTreeSet<Sha256Digest>) -> bool {
         self.digests.iter().any(|digest| digests.contains(digest))

@@ -45,7 +45,8 @@ impl Repository {
         let (useful, useless): (Vec<&Page>, Vec<&Page>) =
             old.partition(|page| page.has_any(&needed));
         self.erase_all(cluster, orphans(&useless), grace, swept).await?;
-        let small: Vec<&Page> = useful.into_iter().filter(|page| page.len() < LARGE).collect();
+        let small: Vec<&Page> =
+            useful.into_iter().filter(|page| page.digests.len() < LARGE).collect();
         // Where nothing can be deleted, more pages would be no help.
         if small.len() < MANY || grace.dry_run || swept.withheld > 0 {
             return Ok(());
