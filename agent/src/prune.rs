@@ -1,7 +1,7 @@
 //! Retention carried out: what the repository knows, one decision, then manifests, then what nobody names.
 //!
 //! ```text
-//! stock (list, manifests) ─▶ holds, audits ─▶ decide (pure) ─▶ delete manifests, oldest first ─▶ sweep
+//! stock (list, manifests) ─▶ holds, audits ─▶ decide (pure) ─▶ ledger ─▶ delete manifests, oldest first ─▶ sweep
 //! ```
 //! Nothing here needs a key, and nothing but deleting needs a right to delete: an agent that may only write saves
 //! all the same, and another identity prunes.
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::retention::{self, Policy, Proof, Verdict};
 use etcdr_repository::sweep::{Grace, MAX_TOLD};
-use etcdr_repository::{HoldState, Repository, Stock, Swept};
+use etcdr_repository::{HoldState, Recorded, Repository, Stock, Swept};
 use etcdr_schemas::config::Retention;
 use etcdr_schemas::report::{
     DeleteReport, PruneAction, PruneOutcome, PruneReason, PruneReport, PruneRule, PruneTotals,
@@ -31,7 +31,22 @@ use crate::event::PruneSeen;
 /// Manifests that are deleted at once.
 const AT_ONCE: usize = 4;
 
-/// Decides, and carries out unless `dry_run`. `grace` is the age that an object without a manifest must have before
+/// Why a snapshot goes that somebody named.
+const ASKED: &str = "it was asked for by name";
+
+/// What comes of a decision.
+#[derive(Debug, Clone, Copy)]
+pub enum How<'a> {
+    /// It is shown, and nothing is deleted.
+    Shown,
+    /// It is carried out.
+    Done {
+        /// Name of the agent; none for a command.
+        by: Option<&'a str>,
+    },
+}
+
+/// Decides, and carries out if that is `how`. `grace` is the age that an object without a manifest must have before
 /// it is deleted.
 ///
 /// # Errors
@@ -43,7 +58,7 @@ pub async fn run(
     policy: &Retention,
     grace: Span,
     now: DateTime<Utc>,
-    dry_run: bool,
+    how: How<'_>,
 ) -> Result<PruneReport, Error> {
     let parsed = Policy::new(policy)?;
     if !parsed.has_rules() {
@@ -53,8 +68,12 @@ pub async fn run(
     let candidates = stock.candidates(&proofs);
     let verdicts = retention::decide(&parsed, now, &candidates, &holds);
     let mut snapshots: Vec<_> = verdicts.iter().map(row).collect();
-    if !dry_run {
-        carry_out(repository, cluster, &mut snapshots, now).await?;
+    let dry_run = matches!(how, How::Shown);
+    if let How::Done { by } = how {
+        let doomed = snapshots.iter().filter(|row| row.action == PruneAction::Delete);
+        let doomed = doomed.map(|row| (row.id, why(&row.reasons))).collect();
+        let recorded = repository.record_pruned(cluster, &stock, doomed, by, now).await?;
+        carry_out(repository, cluster, &mut snapshots, &recorded, now).await?;
     }
     let age = Duration::from_std(grace.0).unwrap_or(Duration::MAX);
     let swept = repository.sweep(cluster, &stock, Grace { now, age, dry_run }).await?;
@@ -62,7 +81,8 @@ pub async fn run(
     let totals = totals(&snapshots, &swept);
     if !dry_run && totals.withheld > 0 && totals.deleted == 0 && totals.swept == 0 {
         warnings.push(format!(
-            "the store let nothing be deleted: {} objects are locked, or these credentials may not delete",
+            "the store let nothing be deleted: {} objects are locked, or these credentials may not delete, or may not \
+             write under pruned/ and deleted/",
             totals.withheld
         ));
     }
@@ -109,19 +129,22 @@ pub async fn delete(
             }
         }
     }
+    let doomed = ids.iter().map(|id| (*id, ASKED.to_owned())).collect();
+    let recorded = repository.record_pruned(cluster, &stock, doomed, None, now).await?;
     let mut snapshots = Vec::new();
     for id in ids {
-        let outcome = repository.delete_snapshot(cluster, id, now, force).await?;
+        let outcome = repository.delete_snapshot(cluster, id, &recorded, now, force).await?;
         if matches!(outcome, PruneOutcome::Withheld | PruneOutcome::Held) {
             let why = match outcome {
                 PruneOutcome::Held => "it was held meanwhile",
                 _ => {
-                    "the store does not let it go: it is locked, or these credentials may not delete"
+                    "the store does not let it go: it is locked, or these credentials may not delete, or may not write \
+                     under pruned/ and deleted/"
                 }
             };
             warnings.push(format!("{id} stays: {why}"));
         }
-        let detail = "it was asked for by name".to_owned();
+        let detail = ASKED.to_owned();
         snapshots.push(PrunedSnapshot {
             id: *id,
             stored_size: stock.known.get(id).map_or(0, |known| known.stored_size),
@@ -169,11 +192,18 @@ fn row(verdict: &Verdict) -> PrunedSnapshot {
     }
 }
 
+/// The reasons of a decision in one line.
+fn why(reasons: &[PruneReason]) -> String {
+    let details: Vec<&str> = reasons.iter().map(|reason| reason.detail.as_str()).collect();
+    details.join("; ")
+}
+
 /// Deletes what was decided, oldest first: a run that is killed leaves the newest.
 async fn carry_out(
     repository: &Repository,
     cluster: &ClusterName,
     snapshots: &mut [PrunedSnapshot],
+    recorded: &Recorded,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let rows = snapshots.iter().enumerate().rev();
@@ -182,7 +212,8 @@ async fn carry_out(
     let doomed: Vec<_> = doomed.map(|(at, row)| (at, row.id)).collect();
     let mut deleted = stream::iter(doomed)
         .map(|(at, id)| async move {
-            Ok::<_, Error>((at, repository.delete_snapshot(cluster, &id, now, false).await?))
+            let outcome = repository.delete_snapshot(cluster, &id, recorded, now, false).await?;
+            Ok::<_, Error>((at, outcome))
         })
         .buffered(AT_ONCE);
     while let Some(done) = deleted.next().await {

@@ -12,7 +12,7 @@ use etcdr_restore_engine::plan::Expected;
 use etcdr_restore_engine::semantic::{self, Examined};
 use etcdr_restore_engine::verify as engine;
 use etcdr_schemas::manifest::{Image, Manifest};
-use etcdr_schemas::report::{Finding, Kind, Level, Severity, VerifyReport};
+use etcdr_schemas::report::{Finding, Kind, Level, Severity, Unusable, VerifyReport};
 use etcdr_schemas::{ClusterName, Diagnose, ExitCode, Hidden, Progress, ReadAt, SnapshotId};
 use tokio::task::spawn_blocking;
 
@@ -22,6 +22,9 @@ mod error;
 
 /// Threads that look into a database; more would wait for the same memory.
 const MAX_WORKERS: usize = 4;
+
+/// Most pages of the ledger that are told one by one.
+const MOST_DOUBTS: usize = 10;
 
 /// What to do when a level finds damage.
 pub const USE_ANOTHER: &str =
@@ -46,9 +49,22 @@ pub const CHAIN_BROKEN: Kind = Kind {
     advice: "Find out who deleted or changed it. The snapshot itself can be restored if its levels pass.",
 };
 
+/// A page of the ledger of deleted snapshots cannot be used: what it says explains no gap.
+pub const LEDGER_UNREADABLE: Kind = Kind {
+    code: "ledger.unreadable",
+    severity: Severity::Warning,
+    advice: "A page of a later version wants a newer etcdr. Otherwise find out who wrote it, and delete it.",
+};
+
 /// Kinds of findings that are made here, and not by the engine.
-pub const KINDS: [Kind; 5] =
-    [MANIFEST_DAMAGED, OBJECT_DAMAGED, CONTENT_DAMAGED, STRUCTURE_DAMAGED, CHAIN_BROKEN];
+pub const KINDS: [Kind; 6] = [
+    MANIFEST_DAMAGED,
+    OBJECT_DAMAGED,
+    CONTENT_DAMAGED,
+    STRUCTURE_DAMAGED,
+    CHAIN_BROKEN,
+    LEDGER_UNREADABLE,
+];
 
 /// Verifies one snapshot of a repository up to `level`. Nothing is written to disk. `identities` are used
 /// from level `content` on.
@@ -117,12 +133,21 @@ async fn image_levels(
 
 fn chain_findings(chain: Chain, id: &SnapshotId) -> Vec<Finding> {
     match chain {
-        Chain::First | Chain::Follows(_) => Vec::new(),
-        Chain::Broken => {
-            let message = "the manifest that it follows is gone or was changed";
-            vec![CHAIN_BROKEN.at(id.to_string(), message)]
+        Chain::First | Chain::Follows(_) | Chain::Pruned(_) => Vec::new(),
+        Chain::Broken { doubts } => {
+            let message =
+                "the manifest that it follows is gone or was changed, and no prune says so";
+            let mut found = vec![CHAIN_BROKEN.at(id.to_string(), message)];
+            found.extend(doubts.into_iter().take(MOST_DOUBTS).map(unreadable));
+            found
         }
     }
+}
+
+/// That a page of the ledger cannot be used.
+pub(crate) fn unreadable(page: Unusable) -> Finding {
+    let reason: String = page.reason.chars().take(400).collect();
+    LEDGER_UNREADABLE.at(page.key, reason)
 }
 
 /// Levels from `content` on of a stored image.

@@ -14,11 +14,12 @@ mod snapshot;
 mod status;
 mod verify;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, Parser, Subcommand};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::config::CaptureConfig;
 
 use crate::context::StopFlag;
+use crate::exit::CliError;
 use crate::options::Global;
 
 /// Backup, restore and disaster recovery for etcd.
@@ -95,6 +96,14 @@ impl Cli {
     /// Whether the command sets its log up itself, by its configuration.
     pub(crate) fn logs_itself(&self) -> bool {
         matches!(&self.command, Command::Agent(args) if args.runs())
+    }
+
+    /// Refuses flags that the command would not look at: whoever typed them believes that they count.
+    pub(crate) fn refuse_ignored(&self, typed: &ArgMatches) -> Result<(), CliError> {
+        match &self.command {
+            Command::Agent(args) if args.runs() => agent::refuse_ignored(typed),
+            _ => Ok(()),
+        }
     }
 
     /// Runs the command that was typed.

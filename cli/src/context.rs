@@ -1,7 +1,6 @@
 //! What the commands need from outside: the clock, randomness, the environment, key files, the repository.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +9,6 @@ use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use etcdr_agent::settings::Settings;
 use etcdr_repository::{Identities, Location, PublicKey, Repository, StoreOptions};
-use etcdr_schemas::ExitCode;
 use etcdr_schemas::repository::RepositoryInfo;
 use tokio::sync::watch;
 
@@ -175,39 +173,5 @@ pub(crate) fn new_repository(
         recipients,
         unencrypted,
         extra: serde_json::Map::new(),
-    })
-}
-
-/// Recipients as typed: each is a recipient, or a file with one a line.
-pub(crate) fn recipients(typed: &[String]) -> anyhow::Result<Vec<String>> {
-    let mut all = Vec::new();
-    for text in typed {
-        if ["age1", "ssh-"].iter().any(|prefix| text.starts_with(prefix)) {
-            all.push(text.clone());
-        } else {
-            let content = read_recipients(Path::new(text))?;
-            let lines = content.lines().map(str::trim);
-            all.extend(
-                lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned),
-            );
-        }
-    }
-    Ok(all)
-}
-
-fn read_recipients(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).map_err(|error| {
-        CliError {
-            what: format!(
-                "{} is neither an age recipient nor a file of them: {error}",
-                path.display()
-            ),
-            safe: "Nothing was done.".into(),
-            next:
-                "Give a recipient (age1… or ssh-…), or the recipient.txt that `etcdr keygen` wrote."
-                    .into(),
-            code: ExitCode::Key,
-        }
-        .into()
     })
 }

@@ -16,7 +16,7 @@ use std::io::IsTerminal as _;
 use std::process;
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use etcdr_schemas::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,8 +26,12 @@ use crate::options::LogFormat;
 
 fn main() -> process::ExitCode {
     arenas::bound();
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let format = cli.global.output;
+    if let Err(error) = cli.refuse_ignored(&matches) {
+        return exit::report(&error.into(), format);
+    }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let nice = cli.nice();
     if nice > 0 {

@@ -1,5 +1,6 @@
-//! Bytes as manifests, as a repository's description, and as ids.
+//! Bytes as manifests, as pages of the ledger, as a repository's description, and as ids.
 
+use etcdr_schemas::ledger::LedgerPage;
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::repository::RepositoryInfo;
 use etcdr_schemas::version::EtcdVersion;
@@ -7,6 +8,11 @@ use etcdr_schemas::{ClusterId, ClusterName, MemberId, Revision, Sha256Digest, Sn
 
 /// What is taken is written as something that reads the same.
 pub(crate) fn run(data: &[u8]) {
+    let cluster = ClusterName::default();
+    if let Ok(page) = LedgerPage::from_json(&cluster, data) {
+        let json = page.to_json().expect("a page is JSON");
+        assert_eq!(LedgerPage::from_json(&cluster, &json).ok().as_ref(), Some(&page));
+    }
     if let Ok(manifest) = Manifest::from_json(data) {
         let json = manifest.to_json().expect("a manifest is JSON");
         assert_eq!(Manifest::from_json(&json).ok().as_ref(), Some(&manifest));

@@ -123,6 +123,27 @@ pub fn tombstone_signature(cluster: &ClusterName, id: &SnapshotId) -> Path {
     Path::from(format!("{cluster}/deleted/{id}.json.minisig"))
 }
 
+/// Prefix of the ledger of deleted snapshots.
+#[must_use]
+pub fn ledger(cluster: &ClusterName) -> Path {
+    Path::from(format!("{cluster}/pruned"))
+}
+
+/// Key of one page of the ledger. `nonce` tells pages of one second apart.
+#[must_use]
+pub fn ledger_page(cluster: &ClusterName, written_at: DateTime<Utc>, nonce: u32) -> Path {
+    let time = written_at.format(TICK);
+    Path::from(format!("{cluster}/pruned/{time}-{nonce:08x}.json"))
+}
+
+/// Whether a key is that of a page of the ledger: what [`ledger_page`] builds.
+#[must_use]
+pub fn is_ledger_page(cluster: &ClusterName, key: &Path) -> bool {
+    let rest = key.as_ref().strip_prefix(cluster.as_str());
+    let name = rest.and_then(|rest| rest.strip_prefix("/pruned/")?.strip_suffix(".json"));
+    name.is_some_and(|name| name.parse::<AuditId>().is_ok())
+}
+
 /// Prefix of all claims of a cluster.
 #[must_use]
 pub fn all_claims(cluster: &ClusterName) -> Path {
@@ -252,6 +273,8 @@ pub enum Place {
     Tombstone(SnapshotId),
     /// The signature of a manifest that was deleted.
     TombstoneSignature(SnapshotId),
+    /// A page of the ledger of deleted snapshots.
+    LedgerPage,
     /// What other parts of the format keep there.
     Reserved,
     /// Nothing of this format.
@@ -300,6 +323,9 @@ pub fn place(cluster: &ClusterName, key: &Path) -> Place {
     }
     if parse_claim(cluster, key).is_some() {
         return Place::Claim;
+    }
+    if is_ledger_page(cluster, key) {
+        return Place::LedgerPage;
     }
     match RESERVED.iter().any(|folder| rest.starts_with(folder)) {
         true => Place::Reserved,
@@ -412,6 +438,7 @@ mod tests {
             (claim(&cluster, "hourly", id().time(), 1), Place::Claim),
             (tombstone(&cluster, &id()), Place::Tombstone(id())),
             (tombstone_signature(&cluster, &id()), Place::TombstoneSignature(id())),
+            (ledger_page(&cluster, id().time(), 7), Place::LedgerPage),
             (Path::from("prod-eu/holds/x"), Place::Reserved),
             (Path::from("prod-eu/claims/hourly/20261122T070000Z/1.json"), Place::Reserved),
         ];
@@ -429,6 +456,8 @@ mod tests {
             "prod-eu/reports/audits/x.json",
             "prod-eu/reports/other/x",
             "prod-eu/deleted/x.json",
+            "prod-eu/pruned/x.json",
+            "prod-eu/pruned/20261122T070000Z-00000007.json.minisig",
             "prod-eux/holds/x",
         ];
         for key in strangers {

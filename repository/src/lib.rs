@@ -48,6 +48,7 @@ pub mod reports;
 pub mod survey;
 
 pub mod holds;
+pub mod ledger;
 pub mod retention;
 pub mod sweep;
 
@@ -64,6 +65,7 @@ pub use holds::HoldState;
 pub use image::{ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
 pub use keys::{Identities, Recipients};
 pub use layout::ReportName;
+pub use ledger::{Ledger, Recorded};
 pub use location::{Location, StoreOptions};
 pub use names::SnapshotName;
 pub use publish::Doomed;

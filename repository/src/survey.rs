@@ -192,7 +192,12 @@ fn note(survey: &mut Survey, cluster: &ClusterName, entry: &ObjectMeta) {
         Place::AuditReport(name) => drop(survey.reports.insert(name)),
         Place::Tombstone(id) => drop(survey.tombstones.insert(id, object)),
         Place::TombstoneSignature(id) => drop(survey.tombstone_signatures.insert(id, object)),
-        Place::AuditSignature(_) | Place::Hold(_) | Place::Claim | Place::Reserved => {}
+        // Whoever reads the ledger lists it, after the manifests: what is gone by then is in it.
+        Place::LedgerPage
+        | Place::AuditSignature(_)
+        | Place::Hold(_)
+        | Place::Claim
+        | Place::Reserved => {}
         Place::Unknown => {
             survey.strangers_count = survey.strangers_count.saturating_add(1);
             if survey.strangers.len() < MAX_STRANGERS {

@@ -1,7 +1,7 @@
 //! Carries a decision out: manifests first, and what nobody names any more after a grace age.
 //!
 //! A snapshot is deleted by deleting its manifest; the image stays until the grace has passed, for a restore that
-//! reads it and for somebody who wants it back. A copy of the manifest under `deleted/` says since when, and is
+//! reads it and for somebody who wants it back. Before that, the ledger is told; a copy of the manifest under `deleted/` says since when, and is
 //! what brings the snapshot back. Killed at any moment, this leaves snapshots that are whole and images that
 //! nobody lists.
 //!
@@ -11,12 +11,13 @@
 mod claims;
 mod objects;
 mod orphans;
+mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Duration, Utc};
 use etcdr_schemas::report::{PruneOutcome, SweptKind, SweptObject, Unusable};
-use etcdr_schemas::{ClusterName, SnapshotId};
+use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
 use futures_util::{StreamExt, stream};
 use object_store::path::Path;
 
@@ -56,6 +57,10 @@ pub struct Known {
     pub stored_size: u64,
     /// Whether it lists reasons not to trust it.
     pub suspect: bool,
+    /// SHA-256 of its bytes.
+    pub sha256: Sha256Digest,
+    /// SHA-256 of the manifest that it follows.
+    pub previous: Option<Sha256Digest>,
     /// Whether it may be believed: with a public key, whether it is signed. One that may not protects its image
     /// all the same.
     pub believed: bool,
@@ -155,8 +160,8 @@ impl Repository {
         }
     }
 
-    /// Deletes what nobody names any more and is older than the grace: images, signatures, claims, and what was
-    /// noted of snapshots that are gone. Everything is listed again first, so that what a manifest written meanwhile
+    /// Deletes what nobody names any more and is older than the grace: images, signatures, claims, pages of the ledger, and
+    /// what was noted of snapshots that are gone. Everything is listed again first, so that what a manifest written meanwhile
     /// names is safe. An object that the store keeps is counted and skipped.
     ///
     /// # Errors
@@ -174,9 +179,15 @@ impl Repository {
         let kept: BTreeSet<&str> = kept.iter().map(Path::as_ref).collect();
         let rest = orphans::tombstones(cluster, &fresh, &buried, &kept, grace);
         self.erase_all(cluster, plan.signatures, grace, &mut swept).await?;
-        self.erase_all(cluster, rest, grace, &mut swept).await?;
+        let noted: BTreeSet<Path> = rest.iter().map(|orphan| orphan.key.clone()).collect();
+        let kept = self.erase_all(cluster, rest, grace, &mut swept).await?;
+        let undone = |id: &SnapshotId| {
+            let key = layout::tombstone(cluster, id);
+            !noted.contains(&key) || kept.contains(&key)
+        };
         let claims = self.old_claims(cluster, &fresh.survey, grace).await?;
         self.erase_all(cluster, claims, grace, &mut swept).await?;
+        self.sweep_ledger(cluster, &fresh, undone, grace, &mut swept).await?;
         Ok(swept)
     }
 

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::retention::Proof;
 use etcdr_repository::sweep::Grace;
-use etcdr_repository::{HoldState, Location, Repository, SigningKey, StoreOptions, layout, sign};
+use etcdr_repository::{
+    Chain, HoldState, Location, Repository, SigningKey, StoreOptions, layout, sign,
+};
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{PruneOutcome, SweptKind};
 use etcdr_schemas::{ClusterName, Hold, Sha256Digest, SnapshotId};
@@ -145,6 +147,33 @@ fn with(lists: &[Vec<String>], more: &[&str]) -> Vec<String> {
     all
 }
 
+/// Notes the end of a snapshot and deletes it, as a prune does.
+async fn delete(
+    repository: &Repository,
+    id: SnapshotId,
+    now: DateTime<Utc>,
+    held_too: bool,
+) -> etcdr_repository::Result<PruneOutcome> {
+    let stock = repository.stock(&cluster()).await?;
+    let doomed = vec![(id, "unneeded".to_owned())];
+    let recorded = repository.record_pruned(&cluster(), &stock, doomed, Some("a1"), now).await?;
+    repository.delete_snapshot(&cluster(), &id, &recorded, now, held_too).await
+}
+
+/// Keys but those of the ledger, and how many pages that has.
+fn apart(keys: Vec<String>) -> (Vec<String>, usize) {
+    let all = keys.len();
+    let rest: Vec<_> = keys.into_iter().filter(|key| !key.contains("/pruned/")).collect();
+    let pages = all - rest.len();
+    (rest, pages)
+}
+
+/// Whether what this snapshot follows is there, or was deleted on purpose.
+async fn chain(repository: &Repository, id: SnapshotId) -> Chain {
+    let loaded = repository.manifest(&cluster(), &id).await.unwrap();
+    repository.chain(&loaded).await.unwrap()
+}
+
 async fn some(repository: &Repository, keys: &Keys, hours: std::ops::Range<u32>) -> Vec<Manifest> {
     let mut all = Vec::new();
     for hour in hours {
@@ -168,10 +197,10 @@ async fn a_deleted_snapshot_can_be_brought_back_until_the_grace_has_passed() {
             of(&id(hour), true).iter().for_each(|key| ground.age(key));
         }
         for hour in [0, 1] {
-            let outcome = repository.delete_snapshot(&cluster(), &id(hour), time(9), false).await;
+            let outcome = delete(&repository, id(hour), time(9), false).await;
             assert_eq!(outcome.unwrap(), PruneOutcome::Deleted);
         }
-        let again = repository.delete_snapshot(&cluster(), &id(0), time(9), false).await.unwrap();
+        let again = delete(&repository, id(0), time(9), false).await.unwrap();
         assert_eq!(again, PruneOutcome::Gone);
         assert_eq!(repository.list(&cluster()).await.unwrap().ids, [id(3), id(2)]);
         // An hour has not passed, whatever our clock says: the newest object is younger.
@@ -195,12 +224,15 @@ async fn a_deleted_snapshot_can_be_brought_back_until_the_grace_has_passed() {
         let stock = repository.stock(&cluster()).await.unwrap();
         let dry = Grace { dry_run: true, ..grace(NONE) };
         let planned = repository.sweep(&cluster(), &stock, dry).await.unwrap();
-        assert_eq!(planned.gone.0, 5, "{planned:?}");
+        // What the ledger says of the one that was brought back goes, too.
+        assert_eq!(planned.gone.0, 6, "{planned:?}");
         let swept = repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
         assert_eq!(swept.gone, planned.gone);
         let gone = of(&id(0), true);
         let left: Vec<_> = whole.into_iter().filter(|key| !gone.contains(key)).collect();
-        assert_eq!(ground.keys().await, left);
+        assert_eq!(apart(ground.keys().await), (left, 1));
+        assert_eq!(chain(&repository, id(1)).await, Chain::Pruned(id(0)));
+        assert_eq!(chain(&repository, id(2)).await, Chain::Follows(id(1)));
         assert!(swept.objects.iter().any(|object| object.kind == SweptKind::Image));
     }
 }
@@ -227,6 +259,7 @@ async fn what_crashes_left_is_swept_and_nothing_else() {
             "default/claims/notes.txt".to_owned(),
             format!("default/holds/{}.json", id(8)),
             "default/images/README.md".to_owned(),
+            "default/pruned/20261122T070000Z-00000007.json".to_owned(),
             "default/reports/audits/20261122T070000Z-00000007-0001.json".to_owned(),
             "other/images/20261122T010000Z-00000007.part".to_owned(),
         ];
@@ -338,7 +371,7 @@ async fn an_image_that_kept_its_first_key_waits_for_the_grace_too() {
     refusals.refuse("CopyObject", "AccessDenied", usize::MAX);
     let all = some(&repository, &keys, 0..2).await;
     assert!(all[0].image.key.ends_with(".part"), "{}", all[0].image.key);
-    repository.delete_snapshot(&cluster(), &id(0), time(9), false).await.unwrap();
+    delete(&repository, id(0), time(9), false).await.unwrap();
     let stock = repository.stock(&cluster()).await.unwrap();
     let swept = repository.sweep(&cluster(), &stock, grace(Duration::hours(1))).await.unwrap();
     assert_eq!((swept.gone.0, swept.waiting.0), (0, 1));
@@ -348,7 +381,7 @@ async fn an_image_that_kept_its_first_key_waits_for_the_grace_too() {
     assert_eq!(swept.gone.0, 2, "{swept:?}");
     let manifest = layout::manifest(&cluster(), &id(1));
     let left = [all[1].image.key.as_str(), manifest.as_ref()];
-    assert_eq!(ground.keys().await, with(&[], &left));
+    assert_eq!(apart(ground.keys().await), (with(&[], &left), 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -361,14 +394,14 @@ async fn a_store_that_lets_nothing_go_keeps_whole_snapshots_and_takes_new_ones()
     for operation in ["DeleteObjects", "DeleteObject"] {
         refusals.refuse(operation, "AccessDenied", usize::MAX);
     }
-    let outcome = repository.delete_snapshot(&cluster(), &id(0), time(9), false).await.unwrap();
+    let outcome = delete(&repository, id(0), time(9), false).await.unwrap();
     assert_eq!(outcome, PruneOutcome::Withheld);
     let all = some(&repository, &keys, 2..3).await;
     let stock = repository.stock(&cluster()).await.unwrap();
     let swept = repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
     assert_eq!(swept.gone, (0, 0));
-    // The orphan, the staging copy of the new one, and what was noted of the deletion that was not.
-    assert_eq!(swept.withheld, 3, "{swept:?}");
+    // The orphan, the staging copy of the new one, and what was noted twice of the deletion that was not.
+    assert_eq!(swept.withheld, 4, "{swept:?}");
     refusals.clear();
     for hour in 0..3 {
         let loaded = repository.manifest(&cluster(), &id(hour)).await.unwrap();
@@ -381,7 +414,7 @@ async fn a_store_that_lets_nothing_go_keeps_whole_snapshots_and_takes_new_ones()
     let snapshots = [of(&id(0), false), of(&id(1), false), of(&id(2), false)];
     assert_eq!(ground.keys().await, with(&snapshots, &[]));
     refusals.refuse("PutObject", "AccessDenied", usize::MAX);
-    let outcome = repository.delete_snapshot(&cluster(), &id(0), time(9), false).await.unwrap();
+    let outcome = delete(&repository, id(0), time(9), false).await.unwrap();
     assert_eq!(outcome, PruneOutcome::Withheld, "nothing can be noted");
     assert_eq!(ground.keys().await, with(&snapshots, &[]));
 }
@@ -413,7 +446,7 @@ async fn holds_are_kept_released_and_seen_at_the_last_moment() {
             (2, 10, PruneOutcome::Held),
             (1, 10, PruneOutcome::Deleted),
         ] {
-            let found = repository.delete_snapshot(&cluster(), &id(hour), time(now), false).await;
+            let found = delete(&repository, id(hour), time(now), false).await;
             assert_eq!(found.unwrap(), outcome, "{hour} at {now}");
         }
         // The hold of another snapshot under this one's name is not believed, and holds.
@@ -426,7 +459,7 @@ async fn holds_are_kept_released_and_seen_at_the_last_moment() {
         // An expired hold goes with its snapshot.
         let holds = repository.holds(&cluster(), time(10)).await.unwrap();
         assert_eq!(holds.keys().copied().collect::<Vec<_>>(), [id(2)]);
-        repository.delete_snapshot(&cluster(), &id(2), time(10), true).await.unwrap();
+        delete(&repository, id(2), time(10), true).await.unwrap();
         assert!(repository.holds(&cluster(), time(10)).await.unwrap().is_empty());
     }
 }
@@ -448,8 +481,10 @@ async fn a_snapshot_whose_image_is_gone_counts_as_damaged() {
 /// Deletes two of four snapshots and sweeps, over rubbish of every kind.
 async fn prune(repository: &Repository) -> etcdr_repository::Result<()> {
     let stock = repository.stock(&cluster()).await?;
+    let doomed = [0, 2].map(|hour| (id(hour), "unneeded".to_owned())).to_vec();
+    let recorded = repository.record_pruned(&cluster(), &stock, doomed, None, time(9)).await?;
     for hour in [0, 2] {
-        repository.delete_snapshot(&cluster(), &id(hour), time(9), false).await?;
+        repository.delete_snapshot(&cluster(), &id(hour), &recorded, time(9), false).await?;
     }
     repository.sweep(&cluster(), &stock, grace(NONE)).await.map(drop)
 }
@@ -486,9 +521,13 @@ async fn a_prune_that_dies_at_any_operation_leaves_whole_snapshots_and_the_next_
             for id in &listed {
                 let loaded = repository.manifest(&cluster(), id).await.unwrap();
                 repository.verify_object(&loaded.manifest.image).await.unwrap();
+                let link = repository.chain(&loaded).await.unwrap();
+                assert!(!matches!(link, Chain::Broken { .. }), "{how:?} at {k}: {id}: {link:?}");
             }
             prune(&repository).await.unwrap();
-            assert_eq!(ground.keys().await, expected, "{how:?} at {k}: {outcome:?}");
+            let left = apart(ground.keys().await);
+            assert_eq!(left, (expected.clone(), 1), "{how:?} at {k}: {outcome:?}");
+            assert_eq!(chain(&repository, id(3)).await, Chain::Pruned(id(2)), "{how:?} at {k}");
             if outcome.is_ok() && count <= k {
                 operations = operations.max(Some(k));
                 break;

@@ -12,6 +12,7 @@ pub mod version;
 pub mod claim;
 pub mod config;
 pub mod hold;
+pub mod ledger;
 pub mod manifest;
 pub mod report;
 pub mod repository;

@@ -8,6 +8,7 @@ use std::path::Path;
 use etcdr_schemas::claim::ClaimRecord;
 use etcdr_schemas::config::Config;
 use etcdr_schemas::hold::Hold;
+use etcdr_schemas::ledger::LedgerPage;
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{self, Named, Report};
 use etcdr_schemas::repository::RepositoryInfo;
@@ -74,6 +75,7 @@ fn json_schemas_match_their_types() {
     schema::<ClaimRecord>("json/claim.v1.json");
     schema::<RepositoryInfo>("json/repository.v1.json");
     schema::<Hold>("json/snapshot-hold.v1.json");
+    schema::<LedgerPage>("json/pruned-ledger.v1.json");
     report_schema::<report::InitReport>();
     report_schema::<report::KeygenReport>();
     report_schema::<report::SnapshotReport>();

@@ -188,6 +188,8 @@ pub(super) struct Facts {
     pub(super) list: Vec<Fact>,
     /// Snapshots whose damage is known without reading their image.
     pub(super) broken: BTreeSet<SnapshotId>,
+    /// How many snapshots are not there because they were deleted on purpose.
+    pub(super) pruned: u64,
 }
 
 impl Facts {

@@ -14,8 +14,8 @@ macro_rules! kinds {
         $($(#[$doc])* pub const $name: Kind =
             Kind { code: $code, severity: Severity::$severity, advice: $advice };)*
 
-        /// All of them, and the two that an audit shares with a verification.
-        pub const ALL: &[Kind] = &[MANIFEST_UNREADABLE, CHAIN_BROKEN, $($name),*];
+        /// All of them, and the three that an audit shares with a verification.
+        pub const ALL: &[Kind] = &[MANIFEST_UNREADABLE, CHAIN_BROKEN, LEDGER_UNREADABLE, $($name),*];
     };
 }
 
@@ -23,6 +23,8 @@ macro_rules! kinds {
 pub const MANIFEST_UNREADABLE: Kind = verify::MANIFEST_DAMAGED;
 /// A manifest follows one that is gone or was exchanged.
 pub const CHAIN_BROKEN: Kind = verify::CHAIN_BROKEN;
+/// A page of the ledger cannot be used.
+pub const LEDGER_UNREADABLE: Kind = verify::LEDGER_UNREADABLE;
 
 kinds! {
     /// A manifest without its image.

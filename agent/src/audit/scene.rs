@@ -16,6 +16,7 @@ use super::findings::Findings;
 use super::history::{self, History};
 use super::walk::{self, Steps};
 use super::{AuditRequest, Error, Limits, choose, compare, kinds, timeline};
+use crate::verify;
 
 /// Manifests that are read, or objects that are looked at again, at once.
 const AT_ONCE: usize = 16;
@@ -77,6 +78,7 @@ pub(super) async fn prepare(
             snapshots: ids.len() as u64,
             objects: survey.objects,
             bytes: survey.bytes,
+            pruned: facts.pruned,
             ..AuditInventory::default()
         },
         tool_version: request.tool_version.clone(),
@@ -157,7 +159,20 @@ async fn surface(
     let signature = |id: &SnapshotId| layout::signature(cluster, id).to_string();
     findings.extend(compare::leftovers(survey, &signature, now, grace));
     findings.count_more(kinds::OBJECT_UNKNOWN.code, compare::more_strangers(survey));
-    findings.extend(timeline::findings(cluster, &facts.list, now));
+    // Read after the manifests: what was deleted since the listing is in it.
+    let ledger = match repository.ledger(cluster).await {
+        Ok(ledger) => Some(ledger),
+        Err(error) => {
+            let place = layout::ledger(cluster).to_string();
+            findings.add(kinds::UNCHECKED.at(place, error.to_string()));
+            None
+        }
+    };
+    findings.extend(timeline::findings(cluster, &facts.list, ledger.as_ref(), now));
+    if let Some(ledger) = ledger {
+        facts.pruned = timeline::lines(&facts.list, &ledger).count();
+        findings.extend(ledger.doubts.into_iter().map(verify::unreadable));
+    }
     Ok((facts, findings))
 }
 

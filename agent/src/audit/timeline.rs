@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::layout;
+use etcdr_repository::ledger::{Ledger, Lines};
 use etcdr_schemas::report::Finding;
 use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
 
@@ -30,10 +31,16 @@ impl Default for Limits {
     }
 }
 
-/// Everything that one manifest cannot tell alone. `facts` are newest first.
-pub(super) fn findings(cluster: &ClusterName, facts: &[Fact], now: DateTime<Utc>) -> Vec<Finding> {
+/// Everything that one manifest cannot tell alone. `facts` are newest first. Without a ledger nobody knows which gaps
+/// somebody meant, and none is told.
+pub(super) fn findings(
+    cluster: &ClusterName,
+    facts: &[Fact],
+    ledger: Option<&Ledger>,
+    now: DateTime<Utc>,
+) -> Vec<Finding> {
     let key = |fact: &Fact| layout::manifest(cluster, &fact.id).to_string();
-    let mut found = chain(facts, &key);
+    let mut found = chain(facts, ledger, &key);
     found.extend(neighbours(facts, &key));
     let horizon = now.checked_add_signed(SKEW).unwrap_or(now);
     for fact in facts.iter().take_while(|fact| fact.id.time() > horizon) {
@@ -43,13 +50,20 @@ pub(super) fn findings(cluster: &ClusterName, facts: &[Fact], now: DateTime<Utc>
     found
 }
 
-/// Each manifest names the SHA-256 of the one before it. The oldest one's may be gone: that is pruning.
-fn chain(facts: &[Fact], key: &dyn Fn(&Fact) -> String) -> Vec<Finding> {
+/// What the ledger knows of snapshots that are not among the facts.
+pub(super) fn lines(facts: &[Fact], ledger: &Ledger) -> Lines {
+    ledger.lines(&|id| facts.binary_search_by(|fact| id.cmp(&fact.id)).is_ok())
+}
+
+/// Each manifest names the SHA-256 of the one before it. That one may be gone where the ledger says so, and of the oldest
+/// without that: it may have been deleted before there was a ledger.
+fn chain(facts: &[Fact], ledger: Option<&Ledger>, key: &dyn Fn(&Fact) -> String) -> Vec<Finding> {
     let by_digest: BTreeMap<Sha256Digest, SnapshotId> =
         facts.iter().filter_map(|fact| Some((fact.sha256?, fact.id))).collect();
     // What could not be read may be what is missed.
-    let holes =
-        facts.iter().any(|fact| fact.sha256.is_none() && matches!(fact.use_of, Use::Unread));
+    let unread = |fact: &Fact| fact.sha256.is_none() && matches!(fact.use_of, Use::Unread);
+    let holes = ledger.is_none() || facts.iter().any(unread);
+    let lines = ledger.map(|ledger| lines(facts, ledger)).unwrap_or_default();
     // By the second: among saves of one second the id does not tell the order.
     let oldest = facts.last().map(|fact| fact.id.time());
     let mut followers: BTreeMap<Sha256Digest, SnapshotId> = BTreeMap::new();
@@ -64,13 +78,17 @@ fn chain(facts: &[Fact], key: &dyn Fn(&Fact) -> String) -> Vec<Finding> {
             }
             continue;
         };
-        if !by_digest.contains_key(&previous) && oldest != Some(fact.id.time()) && !holes {
-            let message = "the manifest that it follows is gone or was changed";
+        let known = |digest: &Sha256Digest| by_digest.contains_key(digest);
+        let accounted = known(&previous) || lines.explain(&previous, known, oldest);
+        if !accounted && oldest != Some(fact.id.time()) && !holes {
+            let message =
+                "the manifest that it follows is gone or was changed, and no prune says so";
             found.push(kinds::CHAIN_BROKEN.at(key(fact), message));
         }
         let Some(other) = followers.insert(previous, fact.id) else { continue };
         // Of saves in one second the later one is not told by its id, and a third one follows either.
-        let followed = by_digest.get(&previous).map(SnapshotId::time);
+        let pruned = || ledger.and_then(|ledger| ledger.snapshot(&previous));
+        let followed = by_digest.get(&previous).copied().or_else(pruned).map(|id| id.time());
         if followed.is_none_or(|time| time != fact.id.time() && time != other.time()) {
             let message = format!("it follows the same manifest as {other}");
             found.push(kinds::CHAIN_FORK.at(key(fact), message));
@@ -161,6 +179,7 @@ fn span(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use etcdr_schemas::ledger::LedgerEntry;
     use etcdr_schemas::{ClusterId, Revision};
     use proptest::prelude::*;
 
@@ -204,7 +223,11 @@ mod tests {
     }
 
     fn codes(facts: &[Fact]) -> Vec<String> {
-        let found = findings(&ClusterName::default(), facts, time(200));
+        codes_with(facts, &Ledger::default())
+    }
+
+    fn codes_with(facts: &[Fact], ledger: &Ledger) -> Vec<String> {
+        let found = findings(&ClusterName::default(), facts, Some(ledger), time(200));
         found.into_iter().map(|finding| finding.code).collect()
     }
 
@@ -272,11 +295,42 @@ mod tests {
         }
     }
 
+    /// What the ledger says of these.
+    fn ledger(of: &[Fact]) -> Ledger {
+        let entry = |fact: &Fact| LedgerEntry {
+            id: fact.id,
+            manifest_sha256: fact.sha256.unwrap(),
+            previous_manifest_sha256: fact.details().unwrap().previous,
+            noted_at: time(200),
+            by: None,
+            reason: String::new(),
+            extra: serde_json::Map::new(),
+        };
+        of.iter().map(entry).collect::<Vec<_>>().iter().collect()
+    }
+
+    #[test]
+    fn a_pruned_snapshot_is_no_gap_unless_it_is_there_and_was_exchanged() {
+        let mut facts = line(5);
+        let noted = ledger(&facts[2..3]);
+        facts[2].sha256 = Some(digest(99));
+        assert_eq!(codes_with(&facts, &noted), ["manifest.chain.broken"]);
+        facts.remove(2);
+        assert_eq!(codes_with(&facts, &noted), Vec::<String>::new());
+        // Two that follow one that was pruned are two histories all the same.
+        change(&mut facts[0], |details| details.previous = Some(digest(2)));
+        assert_eq!(codes_with(&facts, &noted), ["manifest.chain.fork"]);
+        // Where the ledger cannot be read, nothing is known.
+        let mut facts = line(5);
+        facts.remove(2);
+        assert!(findings(&ClusterName::default(), &facts, None, time(200)).is_empty());
+    }
+
     #[test]
     fn snapshots_from_the_future_are_told_beyond_the_skew() {
         let facts = line(5);
         let told = |now| {
-            let found = findings(&ClusterName::default(), &facts, now);
+            let found = findings(&ClusterName::default(), &facts, None, now);
             found.iter().filter(|finding| finding.code == "snapshot.clock.future").count()
         };
         assert_eq!(told(time(4) - SKEW), 0);
@@ -322,6 +376,25 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever of a line is pruned, and whatever is lost: a break is told for exactly those that lead to a lost one
+        /// before they come to one that is there.
+        #[test]
+        fn every_loss_is_told_and_no_prune(fate in prop::collection::vec(0u8..5, 30)) {
+            let all = line(30);
+            let with = |wanted: fn(u8) -> bool| -> Vec<Fact> {
+                let some = all.iter().zip(&fate).filter(|(_, fate)| wanted(**fate));
+                some.map(|(fact, _)| fact.clone()).collect()
+            };
+            let (facts, pruned) = (with(|fate| fate > 1), with(|fate| fate == 1));
+            let oldest = (0..30).rfind(|at| fate[*at] > 1);
+            let losses = (0..30).filter(|at| fate[*at] > 1 && Some(*at) != oldest);
+            let before = |at: usize| fate[at + 1..].iter().find(|fate| **fate != 1);
+            let losses = losses.filter(|at| before(*at) == Some(&0)).count();
+            let told = codes_with(&facts, &ledger(&pruned));
+            prop_assert_eq!(told.len(), losses);
+            prop_assert!(told.iter().all(|code| code == "manifest.chain.broken"));
+        }
+
         /// Whatever is taken out of a line: a break is told for exactly those whose predecessor is gone, but
         /// for the oldest that is left.
         #[test]

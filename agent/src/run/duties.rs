@@ -144,7 +144,8 @@ async fn prune(shared: &Shared) {
     let pruned = async {
         let repository = settings.open().await.map_err(|error| error.to_string())?;
         let now = (shared.clock)();
-        let run = prune::run(&repository, cluster, retention, prune.grace, now, false);
+        let how = prune::How::Done { by: Some(&shared.identity.agent) };
+        let run = prune::run(&repository, cluster, retention, prune.grace, now, how);
         run.await.map_err(|error| error.to_string())
     };
     match pruned.await {

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ArgMatches;
+use clap::parser::ValueSource;
 use etcdr_agent::admin::{self, Admin, AnyFailure, Listener, Shelf};
 use etcdr_agent::board::{About, Board, Limits};
 use etcdr_agent::command::Command;
@@ -11,7 +13,7 @@ use etcdr_agent::event::Event;
 use etcdr_agent::log;
 use etcdr_agent::metrics::Metrics;
 use etcdr_agent::pages::{self, Pages};
-use etcdr_agent::prune;
+use etcdr_agent::prune::{self, How};
 use etcdr_agent::run::{self, Start};
 use etcdr_agent::settings::Settings;
 use etcdr_schemas::config::Config;
@@ -25,6 +27,7 @@ use tokio::task::JoinHandle;
 
 use crate::commands::status::AgentFiles;
 use crate::context::{self, StopFlag};
+use crate::exit::CliError;
 use crate::options::{Global, LogFormat};
 use crate::{config, output};
 
@@ -109,6 +112,31 @@ const QUEUE: usize = 16;
 pub(in crate::commands) fn nice(global: &Global) -> u8 {
     let path = global.config_path();
     path.and_then(|path| config::parse(&path).ok()).map_or(0, |config| config.capture.nice.min(19))
+}
+
+/// Flags that commands take and an agent does not, by clap's name, with the key of the configuration that stands for each.
+/// A value that came by a flag would not follow a reload of the file, and the other agents would not know of it.
+const IN_THE_FILE: [(&str, &str, &str); 5] = [
+    ("repository", "--repository", "repository.url"),
+    ("named_cluster", "--cluster", "cluster"),
+    ("identity", "--identity", "restore.identities"),
+    ("public_key", "--public-key", "repository.public_key"),
+    ("store_cacert", "--store-cacert", "repository.cacert"),
+];
+
+/// Refuses what was typed for an agent and only its file can say. Environment variables are for the commands of the
+/// machine, and not looked at.
+pub(in crate::commands) fn refuse_ignored(typed: &ArgMatches) -> Result<(), CliError> {
+    let by_hand = |id: &str| typed.value_source(id) == Some(ValueSource::CommandLine);
+    let Some((_, flag, key)) = IN_THE_FILE.into_iter().find(|(id, ..)| by_hand(id)) else {
+        return Ok(());
+    };
+    Err(CliError {
+        what: format!("an agent takes no {flag}: only its configuration counts"),
+        safe: "Nothing was started.".into(),
+        next: format!("Leave the flag out, and set `{key}` in the file of --config.").into(),
+        code: ExitCode::Config,
+    })
 }
 
 impl Args {
@@ -226,7 +254,7 @@ impl Shelf for Shelved {
             let repository = self.0.open().await.map_err(failure)?;
             let (now, grace) = (context::now(), config.prune.grace);
             let plan =
-                prune::run(&repository, &config.cluster, &config.retention, grace, now, true);
+                prune::run(&repository, &config.cluster, &config.retention, grace, now, How::Shown);
             let report = plan.await.map_err(failure)?;
             Ok(serde_json::to_string(&report.report()).unwrap_or_default())
         })

@@ -1,6 +1,6 @@
 //! `etcdr init`.
 
-use etcdr_repository::Repository;
+use etcdr_repository::{Recipients, Repository};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::report::InitReport;
 
@@ -34,7 +34,10 @@ impl Args {
             )
             .into());
         }
-        let recipients = context::recipients(&self.recipient)?;
+        let recipients = match self.no_encryption {
+            true => Vec::new(),
+            false => Recipients::gather(&self.recipient)?.texts().to_vec(),
+        };
         let info = context::new_repository(recipients, self.no_encryption)?;
         let repository =
             Repository::init(&global.location()?, &global.store_options()?, info).await?;

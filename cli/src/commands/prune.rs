@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use etcdr_agent::prune;
+use etcdr_agent::prune::{self, How};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::config::{PruneConfig, Retention};
 use etcdr_schemas::report::{
@@ -113,7 +113,8 @@ async fn prune(
 ) -> anyhow::Result<ExitCode> {
     let repository = global.open().await?;
     let now = context::now();
-    let report = prune::run(&repository, &global.cluster, policy, grace, now, dry_run).await?;
+    let how = if dry_run { How::Shown } else { How::Done { by: None } };
+    let report = prune::run(&repository, &global.cluster, policy, grace, now, how).await?;
     for unusable in &report.unusable {
         output::say(format!("warning: {}: {}", unusable.key, unusable.reason));
     }

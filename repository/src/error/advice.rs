@@ -73,7 +73,8 @@ impl Diagnose for Error {
                 "Name one with --recipient (etcdr keygen makes a pair), or say --no-encryption."
             }
             Self::BadRecipient { .. } => {
-                "A recipient is age1…, or an ssh-ed25519 or ssh-rsa public key."
+                "Give a recipient (age1…, or an ssh-ed25519 or ssh-rsa public key), or a file with one a line: the \
+                 recipient.txt that etcdr keygen wrote."
             }
             Self::BadName { .. } => {
                 "Names are latest, latest~2, an id or a part of one, @2026-11-22T07:00:00Z, @r12345."

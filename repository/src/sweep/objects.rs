@@ -10,6 +10,7 @@ use object_store::{ObjectStoreExt, PutPayload};
 use crate::error::{Error, Result, StoreFault};
 use crate::fetch::retried;
 use crate::layout;
+use crate::ledger::Recorded;
 use crate::objects::read_small;
 use crate::repository::Repository;
 use crate::sign::MAX_TEXT;
@@ -18,8 +19,8 @@ impl Repository {
     /// Makes a snapshot not exist any more: notes its manifest (and signature) under `deleted/`, then deletes the
     /// manifest, then the signature. Its image stays until [`Repository::sweep`] finds it old enough.
     ///
-    /// A snapshot that is held by now stays, unless `held_too`. One whose manifest the store keeps, or of which
-    /// nothing can be noted, is withheld.
+    /// A snapshot that is held by now stays, unless `held_too`. One whose manifest the store keeps, of which nothing can
+    /// be noted, or whose end is not `recorded` ([`Repository::record_pruned`]), is withheld.
     ///
     /// # Errors
     /// [`Error::Store`] when the store fails: the snapshot is whole, or is not listed any more. [`Error::Damaged`] for
@@ -28,6 +29,7 @@ impl Repository {
         &self,
         cluster: &ClusterName,
         id: &SnapshotId,
+        recorded: &Recorded,
         now: DateTime<Utc>,
         held_too: bool,
     ) -> Result<PruneOutcome> {
@@ -41,7 +43,7 @@ impl Repository {
             }
             other => other?,
         };
-        if !self.bury(cluster, id, bytes).await? {
+        if !recorded.has(id, &bytes) || !self.bury(cluster, id, bytes).await? {
             return Ok(PruneOutcome::Withheld);
         }
         if self.erase(&layout::manifest(cluster, id)).await? == PruneOutcome::Withheld {

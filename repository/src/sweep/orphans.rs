@@ -65,6 +65,8 @@ pub(super) fn weigh(
         image: manifest.image.key.into(),
         stored_size: manifest.image.stored_size,
         suspect: !manifest.suspect.is_empty(),
+        sha256: examined.sha256,
+        previous: manifest.previous_manifest_sha256,
         believed: examined.signature.is_ok(),
     };
     let unusable = examined.signature.err().and_then(|error| unusable(error.to_string()));

@@ -119,6 +119,9 @@ pub struct AuditInventory {
     pub objects: u64,
     /// Bytes of all objects.
     pub bytes: u64,
+    /// Snapshots that the ledger has as deleted on purpose and that are not there.
+    #[serde(default)]
+    pub pruned: u64,
     /// The newest snapshot whose manifest can be used and whose image is there.
     pub newest: Option<SnapshotId>,
     /// The newest snapshot that this audit or an earlier one found good at level `object` or deeper.

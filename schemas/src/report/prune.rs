@@ -152,6 +152,8 @@ pub enum SweptKind {
     Tombstone,
     /// A claim of a tick that is long over.
     Claim,
+    /// A page of the ledger of deleted snapshots that explains no gap any more.
+    Ledger,
 }
 
 /// Numbers of a prune. In a dry run: what they would be.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use etcdr_tests::backup::Backup;
 use etcdr_tests::etcd::{Cluster, MemberAt, initial_cluster};
+use etcdr_tests::fleet::{Agent, until};
 use etcdr_tests::versions::{self, EtcdVersion};
 
 use crate::{boot, three_members};
@@ -74,6 +75,22 @@ fn without_a_majority_both_sides_are_kept_and_suspect() {
     values.sort();
     assert_eq!(values, ["one", "two"]);
     assert_eq!(place.ids().len(), before + 2);
+
+    // By an agent the answer is the same: one document, which names the other snapshot.
+    let mut agent = Agent::new(&place, "split", cluster.endpoint(), "@yearly");
+    agent.config["schedules"][0]["on_start"] = "wait".into();
+    agent.write();
+    agent.start(&place);
+    let socket = agent.config["agent"]["admin"]["listen"].as_str().unwrap().to_owned();
+    let ask = |args: &[&str]| place.run(&[args, &["--agent", &socket]].concat());
+    until("it answers", || ask(&["status"]).code != 1, || agent.said());
+    let said = ask(&["snapshot", "save", "--output", "json"]).ends_with(3);
+    let report = said.saying("there is no majority").json();
+    let newest = place.ids();
+    let id = report["manifest"]["id"].as_str().unwrap();
+    let other = newest.iter().take(2).find(|other| *other != id).unwrap();
+    assert!(report["warnings"].to_string().contains(other.as_str()), "{report}");
+    assert_eq!(newest.len(), before + 4);
 }
 
 /// The value of `/a` in the snapshot of a report: its exported file is searched for the values that were written.

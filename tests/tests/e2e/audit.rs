@@ -200,6 +200,9 @@ fn manifest_rows() -> Vec<Row> {
                 std::fs::remove_file(path).unwrap();
             }
         }),
+        Row("ledger.unreadable", ALL, 3, &[], |at| {
+            at.write("default/pruned/20261122T070000Z-00000007.json", br#"{"format":7}"#);
+        }),
         Row("manifest.chain.fork", ALL, 3, &[], |at| {
             let mut previous = Value::Null;
             at.edit(1, |value| previous = value["previous_manifest_sha256"].clone());

@@ -167,6 +167,12 @@ fn a_repository_is_made_once_and_not_without_a_word_about_encryption() {
     assert!(place.objects().is_empty());
     place.json(&["init", "--recipient", &place.recipient()]);
     place.run(&["init", "--recipient", &place.recipient()]).ends_with(1).saying("already");
+    for command in [&["init"][..], &["snapshot", "save"]] {
+        let typed = [command, &["--recipient", "/nowhere/recipient.txt"]].concat();
+        let said = place.run(&typed).ends_with(2).saying("/nowhere/recipient.txt");
+        said.saying("neither an age recipient nor a file")
+            .saying("recipient.txt that etcdr keygen");
+    }
     assert_eq!(place.objects(), ["etcdr.json"]);
     let missing = format!("file://{}", place.path("not/there"));
     place.run(&["--repository", &missing, "snapshot", "list"]).ends_with(10);

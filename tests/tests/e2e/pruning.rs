@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use etcdr_tests::backup::Backup;
 use etcdr_tests::etcd::Cluster;
+use etcdr_tests::fleet::until;
 use etcdr_tests::s3::{Rule, S3};
 use etcdr_tests::source::Source;
 use etcdr_tests::{versions, workload};
 use hyper::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn import(place: &Backup) -> String {
     let file = Source::of(versions::newest()).file.display().to_string();
@@ -202,4 +203,103 @@ fn an_agent_without_the_right_to_delete_saves_and_another_identity_prunes() {
     let left = s3.objects();
     assert_eq!(images(&left), 1, "{left:?}");
     place.run(&["verify", "latest", "--level", "semantic"]).ok();
+}
+
+/// What verify and audit say of the chain: whether it is broken at this snapshot, and the audit's inventory.
+#[track_caller]
+fn chain_at(place: &Backup, id: &str, broken: bool) -> Value {
+    // A verification tells it and passes all the same: the snapshot itself is sound.
+    let code = if broken { 3 } else { 0 };
+    let said = place.run(&["verify", id, "--level", "object"]).ok();
+    assert_eq!(said.stderr.contains("manifest.chain.broken"), broken, "{}", said.stderr);
+    let said = place.run(&["audit", "--no-report", "-o", "json"]).ends_with(code);
+    let report = said.json();
+    let count = &report["counts"]["manifest.chain.broken"];
+    assert_eq!(*count, if broken { json!(1) } else { Value::Null }, "{report}");
+    report["inventory"].clone()
+}
+
+fn pages(keys: &[String]) -> Vec<&String> {
+    keys.iter().filter(|key| key.contains("/pruned/")).collect()
+}
+
+#[test]
+fn what_was_pruned_is_no_gap_and_what_was_taken_away_is_one() {
+    let place = Backup::new();
+    let ids = imports(&place, 6);
+    place.run(&["snapshot", "hold", &ids[5], "--reason", "ticket 42"]).ok();
+    place.run(&["snapshot", "delete", "--yes", &ids[3]]).ok();
+    place.run(&["prune", "--keep-last", "2"]).ok();
+    assert_eq!(place.ids(), [&*ids[0], &ids[1], &ids[5]]);
+    let keys = place.objects();
+    assert_eq!(pages(&keys).len(), 2, "{keys:?}");
+    let text = std::fs::read(place.object(pages(&keys)[0])).unwrap();
+    let page: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(page["snapshots"][0]["id"], ids[3], "{page}");
+    assert_eq!(page["snapshots"][0]["reason"], "it was asked for by name", "{page}");
+    assert_eq!(chain_at(&place, &ids[1], false)["pruned"], 3);
+    assert!(place.run(&["audit"]).ok().stdout_text().contains("3 more deleted on purpose"));
+    // Also when nothing else is left of them.
+    place.run(&["prune", "--keep-last", "2", "--grace", "0"]).ok();
+    assert!(!place.objects().iter().any(|key| key.contains("/deleted/")));
+    chain_at(&place, &ids[1], false);
+
+    // Taken away by hand; pages with another digest, or another format, change nothing.
+    let manifest = |id: &str| place.object(&format!("default/manifests/{id}.json"));
+    let read = |id: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(manifest(id)).unwrap()).unwrap()
+    };
+    let (newest, lost) = (read(&ids[0]), read(&ids[1]));
+    std::fs::remove_file(manifest(&ids[1])).unwrap();
+    chain_at(&place, &ids[0], true);
+    let forge = |digest: &Value| {
+        let mut forged = page.clone();
+        forged["snapshots"] = json!([{
+            "id": ids[1],
+            "manifest_sha256": digest,
+            "previous_manifest_sha256": lost["previous_manifest_sha256"],
+            "noted_at": "2026-11-22T07:00:00Z",
+            "reason": "forged",
+        }]);
+        let key = place.object("default/pruned/20261122T070000Z-00000007.json");
+        std::fs::write(key, serde_json::to_vec(&forged).unwrap()).unwrap();
+    };
+    forge(&newest["image"]["plain_sha256"]);
+    chain_at(&place, &ids[0], true);
+    forge(&newest["previous_manifest_sha256"]);
+    chain_at(&place, &ids[0], false);
+
+    // Pages that lead nowhere go.
+    place.run(&["snapshot", "hold", &ids[5], "--release"]).ok();
+    place.run(&["prune", "--keep-last", "1", "--grace", "0"]).ok();
+    let keys = place.objects();
+    assert_eq!(pages(&keys).len(), 1, "{keys:?}");
+    chain_at(&place, &ids[0], false);
+}
+
+#[test]
+fn a_prune_that_is_killed_after_its_note_does_no_harm() {
+    let closed = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&closed);
+    let rule: Rule = Arc::new(move |method: &Method, path: &str| {
+        let many = *method == Method::POST && path.trim_end_matches('/') == "/backups";
+        let deletes = *method == Method::DELETE || many;
+        (deletes && gate.load(Ordering::SeqCst)).then_some(StatusCode::SERVICE_UNAVAILABLE)
+    });
+    let s3 = S3::start_with(rule, None);
+    let place = Backup::at(&s3.url(), &s3.env(&s3.address));
+    let ids = imports(&place, 4);
+    place.run(&["snapshot", "hold", &ids[3], "--reason", "ticket 42"]).ok();
+    closed.store(true, Ordering::SeqCst);
+    let mut prune = place.spawn(&["prune", "--keep-last", "1", "--grace", "0"]);
+    until("it is noted", || pages(&s3.objects()).len() == 1, || format!("{:?}", s3.objects()));
+    assert!(prune.alive(), "{}", prune.log());
+    prune.kill();
+    closed.store(false, Ordering::SeqCst);
+    assert_eq!(place.ids(), ids, "nothing was deleted");
+    assert_eq!(chain_at(&place, &ids[0], false)["pruned"], 0);
+    place.run(&["prune", "--keep-last", "1", "--grace", "0"]).ok();
+    assert_eq!(place.ids(), [&*ids[0], &ids[3]]);
+    assert_eq!(pages(&s3.objects()).len(), 1, "{:?}", s3.objects());
+    assert_eq!(chain_at(&place, &ids[0], false)["pruned"], 2);
 }

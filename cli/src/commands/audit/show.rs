@@ -111,6 +111,10 @@ fn summary(report: &AuditReport) -> Vec<String> {
         0 => String::new(),
         count => format!(" ({count} never)"),
     };
+    let pruned = match inventory.pruned {
+        0 => String::new(),
+        count => format!(" ({count} more deleted on purpose)"),
+    };
     vec![
         format!(
             "cluster {}: {verdict} at level {}: {} good, {} damaged, {} not checked of {} chosen; {state}",
@@ -122,7 +126,7 @@ fn summary(report: &AuditReport) -> Vec<String> {
             totals.chosen,
         ),
         format!(
-            "snapshots {}, objects {}, {}; read {}; seed {}",
+            "snapshots {}{pruned}, objects {}, {}; read {}; seed {}",
             inventory.snapshots,
             inventory.objects,
             output::bytes(inventory.bytes),

@@ -85,7 +85,7 @@ impl StoringFlags {
                 Some(Recipients::gather(&config.recipients)?)
             }
             ([], _) => repository.default_recipients()?,
-            (typed, _) => Some(Recipients::parse(&context::recipients(typed)?)?),
+            (typed, _) => Some(Recipients::gather(typed)?),
         };
         let level = self.compression_level.or(configured.map(|config| config.compression_level));
         let options = SealOptions::new(recipients);
@@ -162,14 +162,13 @@ async fn by_agent(address: &str, files: &AgentFiles, global: &Global) -> anyhow:
     let client = files.connect(Some(address)).await?;
     let progress = progress::for_stderr(global.quiet);
     let saved = client.save(progress.as_ref()).await?;
+    let signed = saved.snapshots.iter().any(|(_, signed)| *signed);
     let mut warnings = Some(saved.warnings);
-    let mut code = ExitCode::Done;
-    for (manifest, signed) in saved.snapshots {
+    let all = saved.snapshots.into_iter().map(|(manifest, _)| {
         let warnings = warnings.take().unwrap_or_default();
-        let one = finish(global, Saved { manifest, warnings, stages: Stages::default() }, signed)?;
-        code = if code == ExitCode::Done { one } else { code };
-    }
-    Ok(code)
+        Saved { manifest, warnings, stages: Stages::default() }
+    });
+    finish_all(global, all.collect(), signed)
 }
 
 /// Prints the id on stdout and the talk on stderr.

@@ -6,6 +6,7 @@ use etcdr_tests::backup::Backup;
 use etcdr_tests::certs::Certs;
 use etcdr_tests::etcd::{Cluster, Extra};
 use etcdr_tests::fleet::{Agent, until};
+use etcdr_tests::process::Running;
 use etcdr_tests::versions;
 
 fn one(place: &mut Backup) -> Cluster {
@@ -35,6 +36,37 @@ fn a_broken_configuration_is_refused_with_64_and_the_nearest_name() {
         .ends_with(64)
         .saying("nowhere.yaml");
     place.run(&["agent"]).ends_with(64).saying("etcdr config example");
+}
+
+#[test]
+fn an_agent_refuses_flags_that_only_its_file_can_say_and_ignores_the_environment() {
+    let mut place = Backup::new();
+    let cluster = one(&mut place);
+    let file = place.path("agent.yaml");
+    let here = ["agent", "--config", &file];
+    for (flag, value, key) in [
+        ("--repository", "file:///elsewhere", "repository.url"),
+        ("--cluster", "other", "cluster"),
+        ("--identity", "/x", "restore.identities"),
+        ("--public-key", "/x", "repository.public_key"),
+        ("--store-cacert", "/x", "repository.cacert"),
+    ] {
+        for args in [[&[flag, value][..], &here].concat(), [&here[..], &[flag, value]].concat()] {
+            let said = place.run(&args).ends_with(64);
+            said.saying(&format!("takes no {flag}")).saying(&format!("`{key}`"));
+        }
+    }
+    let mut agent = Agent::new(&place, "file", cluster.endpoint(), "@yearly");
+    agent.config["schedules"][0]["on_start"] = "overdue".into();
+    agent.write();
+    let elsewhere = Backup::new();
+    let mut command = place.command(&["agent", "--config", &agent.file().display().to_string()]);
+    command.env("ETCDR_REPOSITORY", &elsewhere.repository).env("ETCDR_CLUSTER", "other");
+    let log = PathBuf::from(place.path("agent-with-environment.log"));
+    let mut running = Running::start(&mut command, &log);
+    until("it saves where its file says", || place.ids().len() == 1, || running.log());
+    assert!(elsewhere.ids().is_empty());
+    running.kill();
 }
 
 #[test]

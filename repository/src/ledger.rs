@@ -1,0 +1,399 @@
+//! The ledger of deleted snapshots: written before manifests are deleted, read where a manifest is missed.
+//!
+//! Manifests are chained by digest, and a retention tears that chain on purpose. Each run that deletes notes first what
+//! it is about to delete, in pages that are written once. A gap whose digest the ledger has, and behind which the chain
+//! goes on, is no loss. An entry whose manifest is there says nothing: either it was not deleted after all, or it was
+//! brought back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use etcdr_schemas::ledger::{
+    FORMAT, LedgerEntry, LedgerPage, MAX_ENTRIES, MAX_PAGE_BYTES, MAX_REASON,
+};
+use etcdr_schemas::manifest::Manifest;
+use etcdr_schemas::report::Unusable;
+use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
+use futures_util::{StreamExt, stream};
+use object_store::ObjectStore as _;
+use object_store::path::Path;
+
+use crate::catalog::MAX_SNAPSHOTS;
+use crate::error::{Error, Result, StoreFault};
+use crate::fetch::retried;
+use crate::layout;
+use crate::objects::{create, read_small};
+use crate::repository::Repository;
+use crate::survey::Stored;
+use crate::sweep::Stock;
+
+/// Pages that are read at once.
+const AT_ONCE: usize = 8;
+
+/// How often the ledger is read when pages vanish meanwhile.
+const READINGS: u32 = 3;
+
+/// Most pages that are read, newest first; older ones explain nothing.
+const MAX_PAGES: usize = 20_000;
+
+/// Most entries that are kept of all pages: some 150 bytes each.
+const MAX_KEPT: usize = MAX_SNAPSHOTS;
+
+/// Manifests whose deletion is written down: only these are deleted, and only while they have this digest.
+#[derive(Debug, Clone, Default)]
+pub struct Recorded(BTreeMap<SnapshotId, Sha256Digest>);
+
+impl Recorded {
+    /// Whether the deletion of exactly this manifest is written down.
+    pub(crate) fn has(&self, id: &SnapshotId, manifest: &[u8]) -> bool {
+        self.0.get(id) == Some(&Sha256Digest::of(manifest))
+    }
+}
+
+/// What the ledger of a cluster says.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    entries: BTreeMap<Sha256Digest, Deleted>,
+    pub(crate) pages: Vec<Page>,
+    /// Pages that cannot be used, and that there are more than are read.
+    pub doubts: Vec<Unusable>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Deleted {
+    id: SnapshotId,
+    previous: Option<Sha256Digest>,
+}
+
+/// A page that was read.
+#[derive(Debug, Clone)]
+pub(crate) struct Page {
+    pub(crate) key: Path,
+    pub(crate) stored: Stored,
+    pub(crate) digests: Vec<Sha256Digest>,
+}
+
+impl Page {
+    /// Whether one of these is in it.
+    pub(crate) fn has_any(&self, digests: &BTreeSet<Sha256Digest>) -> bool {
+        self.digests.iter().any(|digest| digests.contains(digest))
+    }
+}
+
+/// Several deleted snapshots, each of which followed the next.
+#[derive(Debug, Clone, Copy)]
+pub struct Line {
+    /// The last of them, going back.
+    pub last: SnapshotId,
+    /// The earliest capture among them.
+    pub earliest: DateTime<Utc>,
+    /// What the last one followed; `None` when it was the first snapshot.
+    pub behind: Option<Sha256Digest>,
+}
+
+/// The lines that begin with each deleted snapshot, by the digest of its manifest.
+#[derive(Debug, Clone, Default)]
+pub struct Lines(BTreeMap<Sha256Digest, Line>);
+
+impl Lines {
+    /// The line that begins with the manifest of this digest.
+    #[must_use]
+    pub fn get(&self, missed: &Sha256Digest) -> Option<&Line> {
+        self.0.get(missed)
+    }
+
+    /// Whether a missing manifest was deleted on purpose, and so was everything between it and one that is there (`known`)
+    /// or one that is no younger than the `oldest`: what was before that, pruning has taken.
+    #[must_use]
+    pub fn explain(
+        &self,
+        missed: &Sha256Digest,
+        known: impl Fn(&Sha256Digest) -> bool,
+        oldest: Option<DateTime<Utc>>,
+    ) -> bool {
+        self.get(missed).is_some_and(|line| {
+            line.behind.is_none_or(|digest| known(&digest))
+                || oldest.is_some_and(|oldest| line.earliest <= oldest)
+        })
+    }
+
+    /// How many snapshots were deleted on purpose and are not there.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+impl Ledger {
+    /// The deleted snapshot whose manifest had this digest.
+    #[must_use]
+    pub fn snapshot(&self, digest: &Sha256Digest) -> Option<SnapshotId> {
+        self.entries.get(digest).map(|deleted| deleted.id)
+    }
+
+    /// Follows every deleted snapshot back as far as the ledger goes. Those that are `there` are none. Takes one step for
+    /// each entry, whatever circles somebody wrote.
+    #[must_use]
+    pub fn lines(&self, there: &dyn Fn(&SnapshotId) -> bool) -> Lines {
+        let mut lines: BTreeMap<Sha256Digest, Line> = BTreeMap::new();
+        for (start, first) in &self.entries {
+            let (mut path, mut met) = (Vec::new(), BTreeSet::new());
+            let (mut at, mut last) = (Some(*start), first.id);
+            let end = loop {
+                let Some(digest) = at else { break None };
+                if let Some(line) = lines.get(&digest) {
+                    break Some(*line);
+                }
+                match self.entries.get(&digest) {
+                    Some(deleted) if !there(&deleted.id) && met.insert(digest) => {
+                        path.push((digest, deleted.id));
+                        (at, last) = (deleted.previous, deleted.id);
+                    }
+                    _ => break None,
+                }
+            };
+            let mut line = end.unwrap_or(Line { last, earliest: last.time(), behind: at });
+            for (digest, id) in path.into_iter().rev() {
+                line.earliest = line.earliest.min(id.time());
+                lines.insert(digest, line);
+            }
+        }
+        Lines(lines)
+    }
+
+    /// Deleted snapshots that a manifest leads to which is there. `oldest` as for [`Lines::explain`].
+    pub(crate) fn needed(
+        &self,
+        stock: &Stock,
+        oldest: Option<DateTime<Utc>>,
+    ) -> BTreeSet<Sha256Digest> {
+        let digests: BTreeSet<_> = stock.known.values().map(|known| known.sha256).collect();
+        let ids: BTreeSet<_> = stock.survey.ids.iter().collect();
+        let lines = self.lines(&|id| ids.contains(id));
+        let mut needed = BTreeSet::new();
+        for known in stock.known.values() {
+            let mut at = known.previous;
+            while let Some(digest) = at
+                && let Some(line) = lines.get(&digest)
+                && let Some(deleted) = self.entries.get(&digest)
+                && needed.insert(digest)
+            {
+                // Where the line leads to one that is there, all of it is needed; else up to one before the oldest, since
+                // that one is asked what it follows, too.
+                let whole = line.behind.is_some_and(|digest| digests.contains(&digest));
+                let old = oldest.is_some_and(|oldest| deleted.id.time() < oldest);
+                at = if old && !whole { None } else { deleted.previous };
+            }
+        }
+        needed
+    }
+
+    /// Of two that say different things of one manifest, the newer page is believed.
+    fn note(&mut self, entry: &LedgerEntry) {
+        let deleted = Deleted { id: entry.id, previous: entry.previous_manifest_sha256 };
+        self.entries.entry(entry.manifest_sha256).or_insert(deleted);
+    }
+
+    fn add(&mut self, key: Path, stored: Stored, page: &LedgerPage) {
+        let room = MAX_KEPT.saturating_sub(self.entries.len());
+        if page.snapshots.len() > room {
+            let reason =
+                format!("the ledger has more than {MAX_KEPT} entries: this page is left out");
+            self.doubts.push(Unusable { key: key.to_string(), reason });
+            return;
+        }
+        let digests = page.snapshots.iter().map(|entry| entry.manifest_sha256).collect();
+        page.snapshots.iter().for_each(|entry| self.note(entry));
+        self.pages.push(Page { key, stored, digests });
+    }
+}
+
+impl<'a> FromIterator<&'a LedgerEntry> for Ledger {
+    fn from_iter<I: IntoIterator<Item = &'a LedgerEntry>>(entries: I) -> Self {
+        let mut ledger = Self::default();
+        entries.into_iter().for_each(|entry| ledger.note(entry));
+        ledger
+    }
+}
+
+impl Repository {
+    /// Reads the ledger of a cluster. A page that cannot be used is a doubt and no error.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the store does not answer.
+    pub async fn ledger(&self, cluster: &ClusterName) -> Result<Ledger> {
+        // Pages that vanish while they are read may have become one that was not listed.
+        for _ in 1..READINGS {
+            let (ledger, vanished) = self.read_ledger(cluster).await?;
+            if !vanished {
+                return Ok(ledger);
+            }
+        }
+        Ok(self.read_ledger(cluster).await?.0)
+    }
+
+    /// The ledger, and whether a page went away while it was read.
+    async fn read_ledger(&self, cluster: &ClusterName) -> Result<(Ledger, bool)> {
+        let (mut ledger, mut vanished) = (Ledger::default(), false);
+        let pages = match retried(self.pause, || self.ledger_pages(cluster)).await {
+            Err(error) if error.store_fault() == Some(StoreFault::Denied) => {
+                let (key, reason) = (layout::ledger(cluster).to_string(), error.to_string());
+                ledger.doubts.push(Unusable { key, reason });
+                return Ok((ledger, false));
+            }
+            other => other?,
+        };
+        if let Some((key, _)) = pages.get(MAX_PAGES) {
+            let reason =
+                format!("the ledger has more than {MAX_PAGES} pages: older ones are left out");
+            ledger.doubts.push(Unusable { key: key.to_string(), reason });
+        }
+        let mut read = stream::iter(pages.into_iter().take(MAX_PAGES))
+            .map(|(key, stored)| async move {
+                let page = self.ledger_page(cluster, &key).await;
+                (key, stored, page)
+            })
+            .buffered(AT_ONCE);
+        while let Some((key, stored, page)) = read.next().await {
+            match page? {
+                Some(Ok(page)) => ledger.add(key, stored, &page),
+                Some(Err(reason)) => ledger.doubts.push(Unusable { key: key.to_string(), reason }),
+                None => vanished = true,
+            }
+        }
+        Ok((ledger, vanished))
+    }
+
+    /// One page, or why it cannot be used; `None` when it is gone.
+    pub(crate) async fn ledger_page(
+        &self,
+        cluster: &ClusterName,
+        key: &Path,
+    ) -> Result<Option<Result<LedgerPage, String>>> {
+        let read = retried(self.pause, || read_small(self.store.as_ref(), key, MAX_PAGE_BYTES));
+        match read.await {
+            Ok(bytes) => {
+                let page = LedgerPage::from_json(cluster, &bytes);
+                Ok(Some(page.map_err(|error| error.to_string())))
+            }
+            Err(error) if error.store_fault() == Some(StoreFault::Missing) => Ok(None),
+            Err(error) if error.store_fault() == Some(StoreFault::Unavailable) => Err(error),
+            Err(error) => Ok(Some(Err(error.to_string()))),
+        }
+    }
+
+    /// Keys of pages, newest first: at most one more than are read.
+    async fn ledger_pages(&self, cluster: &ClusterName) -> Result<Vec<(Path, Stored)>> {
+        let prefix = layout::ledger(cluster);
+        let mut entries = self.store.list(Some(&prefix));
+        let mut pages = BTreeMap::new();
+        while let Some(entry) = entries.next().await {
+            let entry = entry.map_err(|source| Error::store("list", &prefix, source))?;
+            if layout::is_ledger_page(cluster, &entry.location) {
+                let stored = Stored { size: entry.size, modified: entry.last_modified };
+                pages.insert(entry.location, stored);
+            }
+            if pages.len() > MAX_PAGES.saturating_add(1) {
+                pages.pop_first();
+            }
+        }
+        Ok(pages.into_iter().rev().collect())
+    }
+
+    /// Writes down that these snapshots are about to be deleted, each for a reason, and `by` which agent; what the ledger
+    /// has already is not written again. Where that is not allowed, what comes back does not have them, and they are not
+    /// deleted.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the store fails, and [`Error::Damaged`] for a manifest that is too large to be read.
+    pub async fn record_pruned(
+        &self,
+        cluster: &ClusterName,
+        stock: &Stock,
+        doomed: Vec<(SnapshotId, String)>,
+        by: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<Recorded> {
+        let mut recorded = Recorded::default();
+        if doomed.is_empty() {
+            return Ok(recorded);
+        }
+        let ledger = self.ledger(cluster).await?;
+        let mut new = Vec::new();
+        for (id, reason) in doomed {
+            let Some((manifest_sha256, previous)) = self.digests(cluster, stock, id).await? else {
+                continue;
+            };
+            if ledger.entries.get(&manifest_sha256) == Some(&Deleted { id, previous }) {
+                recorded.0.insert(id, manifest_sha256);
+                continue;
+            }
+            new.push(LedgerEntry {
+                id,
+                manifest_sha256,
+                previous_manifest_sha256: previous,
+                noted_at: now,
+                by: by.map(str::to_owned),
+                reason: reason.chars().take(MAX_REASON).collect(),
+                extra: serde_json::Map::new(),
+            });
+        }
+        for entries in new.chunks(MAX_ENTRIES) {
+            if self.write_page(cluster, entries, now).await?.is_some() {
+                recorded.0.extend(entries.iter().map(|entry| (entry.id, entry.manifest_sha256)));
+            }
+        }
+        Ok(recorded)
+    }
+
+    /// Digest of a manifest, and of the one that it follows; `None` when it is not there any more.
+    async fn digests(
+        &self,
+        cluster: &ClusterName,
+        stock: &Stock,
+        id: SnapshotId,
+    ) -> Result<Option<(Sha256Digest, Option<Sha256Digest>)>> {
+        if let Some(known) = stock.known.get(&id) {
+            return Ok(Some((known.sha256, known.previous)));
+        }
+        // Somebody insists on deleting one that cannot be used.
+        match self.manifest_bytes(cluster, &id).await {
+            Err(error) if error.store_fault() == Some(StoreFault::Missing) => Ok(None),
+            bytes => {
+                let bytes = bytes?;
+                let said = Manifest::from_json(&bytes).ok();
+                let previous = said.and_then(|said| said.previous_manifest_sha256);
+                Ok(Some((Sha256Digest::of(&bytes), previous)))
+            }
+        }
+    }
+
+    /// Writes a page where there is none, and tells its key; `None` where that is not allowed. Its digest tells it from
+    /// others of the same second: one that says the same is the same page.
+    pub(crate) async fn write_page(
+        &self,
+        cluster: &ClusterName,
+        snapshots: &[LedgerEntry],
+        now: DateTime<Utc>,
+    ) -> Result<Option<Path>> {
+        let page = LedgerPage {
+            format: FORMAT,
+            cluster: cluster.clone(),
+            written_at: now,
+            snapshots: snapshots.to_vec(),
+            extra: serde_json::Map::new(),
+        };
+        let json = page.to_json();
+        let json = json.map_err(|error| Error::Worker(format!("cannot write JSON: {error}")))?;
+        let [a, b, c, d, ..] = *Sha256Digest::of(&json).as_bytes();
+        let key = layout::ledger_page(cluster, now, u32::from_be_bytes([a, b, c, d]));
+        match create(self.store.as_ref(), &key, &Bytes::from(json), self.pause).await {
+            Ok(()) => Ok(Some(key)),
+            // Some stores answer with a conflict where a policy refuses.
+            Err(Error::Claimed { .. }) => Ok(None),
+            Err(error) if error.store_fault() == Some(StoreFault::Denied) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
