@@ -1,6 +1,8 @@
 //! Agents beside the members of a cluster: their configurations, processes and what came of them.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,8 @@ use crate::process::Running;
 
 /// Longest wait for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Longest wait for one of its pages.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// One agent.
 #[derive(Debug)]
@@ -115,6 +119,23 @@ impl Agent {
     pub fn said(&self) -> String {
         let old = std::fs::read_to_string(self.log.with_extension("old")).unwrap_or_default();
         old + &std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// A page of it: status code, and the answer with its head.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    #[must_use]
+    #[track_caller]
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("its port");
+        stream.set_read_timeout(Some(ANSWER)).expect("a timeout");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer in time");
+        let code = text.split(' ').nth(1).and_then(|code| code.parse().ok());
+        (code.expect("a status"), text)
     }
 
     /// Waits until it says this.

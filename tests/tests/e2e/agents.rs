@@ -5,5 +5,6 @@ mod care;
 mod clock;
 mod contest;
 mod etcd_events;
+mod outage;
 mod settings;
 mod store_events;
