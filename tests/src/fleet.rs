@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::backup::Backup;
 use crate::etcd::{Cluster, free_port};
-use crate::process::Running;
+use crate::process::{Running, wrapped};
 
 /// Longest wait for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -80,12 +80,23 @@ impl Agent {
     /// # Panics
     /// When it cannot be started.
     pub fn start(&mut self, place: &Backup) {
+        self.start_by(place, &[]);
+    }
+
+    /// The same, started by a program that becomes the agent: its words come before the agent's.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_by(&mut self, place: &Backup, words: &[&str]) {
         self.stop_and_keep_log();
         let file = self.file.display().to_string();
         let mut command = place.command(&["agent", "--config", &file]);
         // What the commands of the place are told by is not the agent's.
         for name in ["ETCDR_REPOSITORY", "ETCDR_IDENTITY", "ETCDCTL_ENDPOINTS"] {
             command.env_remove(name);
+        }
+        if !words.is_empty() {
+            command = wrapped(&command, words);
         }
         self.running = Some(Running::start(&mut command, &self.log));
     }

@@ -136,6 +136,15 @@ impl S3 {
         self.root.path().join(BUCKET)
     }
 
+    /// What the server keeps of multipart uploads that were neither completed nor aborted. They are beside the bucket, not
+    /// in it.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<String> {
+        let mut files = crate::backup::files_under(self.root.path());
+        files.retain(|name| name.starts_with(".upload"));
+        files
+    }
+
     /// Keys of all objects in the bucket; the server's own notes left out.
     #[must_use]
     pub fn objects(&self) -> Vec<String> {

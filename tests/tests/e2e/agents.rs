@@ -4,7 +4,10 @@
 mod care;
 mod clock;
 mod contest;
+mod dissent;
 mod etcd_events;
 mod outage;
+mod partition;
 mod settings;
+mod spool;
 mod store_events;

@@ -59,15 +59,49 @@ fn a_store_that_refuses_for_a_while_costs_ticks_and_nothing_else() {
     assert_no_parts(&s3);
 }
 
-/// What the server keeps of multipart uploads that were neither completed nor aborted.
+/// Waits until nothing is left of uploads: an agent that gives one up aborts it after it has told so.
 #[track_caller]
 fn assert_no_parts(s3: &S3) {
-    let left = etcdr_tests::backup::files_under(&s3.bucket());
-    let left: Vec<_> = left
-        .into_iter()
-        .filter(|name| name.contains("upload_id") || name.ends_with(".part"))
-        .collect();
-    assert_eq!(left, Vec::<String>::new());
+    until(
+        "nothing is left of uploads",
+        || s3.unfinished().is_empty(),
+        || format!("left: {:?}", s3.unfinished()),
+    );
+}
+
+#[test]
+fn parts_of_an_upload_that_fails_are_taken_away() {
+    // Parts of images that are still taken; then the next ones are refused.
+    let room = Arc::new(AtomicU16::new(1));
+    let rule: Rule = {
+        let room = Arc::clone(&room);
+        Arc::new(move |method: &Method, path: &str| {
+            let part = *method == Method::PUT && path.contains("/images/");
+            let take = |left: u16| left.checked_sub(1);
+            let full =
+                part && room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err();
+            full.then_some(StatusCode::FORBIDDEN)
+        })
+    };
+    let s3 = S3::start_with(rule, None);
+    let place = Backup::at(&s3.url(), &s3.env(&s3.address));
+    let cluster = Cluster::new(versions::newest(), 1, &PathBuf::from(place.path("live")));
+    write_bulk(&cluster, 54, 16);
+    let mut agent = agent_of(&place, &cluster, "@every 2s");
+    agent.config["capture"]["retries"] = 0.into();
+    agent.write();
+    agent.start(&place);
+    agent.says("no snapshot was taken");
+    assert_eq!(room.load(Ordering::Relaxed), 0, "a part was taken before one was refused");
+    assert_eq!(place.ids().len(), 0);
+    // Nothing may be under way while it is looked.
+    agent.process().signal("TERM");
+    assert_eq!(agent.process().wait(), 0, "{}", agent.said());
+    assert_eq!(s3.unfinished(), Vec::<String>::new(), "{}", agent.said());
+    room.store(1000, Ordering::Relaxed);
+    agent.start(&place);
+    until("a snapshot", || !place.ids().is_empty(), || agent.said());
+    place.run(&["verify", "latest", "--level", "content"]).ok();
 }
 
 #[test]
