@@ -21,7 +21,7 @@ const NOTICED_WITHIN: (Duration, Duration) = (Duration::from_secs(45), Duration:
 /// An outage for which the agent's own patience with the store is too long to be seen.
 const SHORT: Duration = Duration::from_secs(120);
 /// Lines of log: at first, while it tries often, and from then on in each minute.
-const LINES: (f64, f64) = (40.0, 15.0);
+const LINES: (f64, f64) = (25.0, 15.0);
 /// Bytes of memory that may come on top of what is in use early in the outage.
 const GROWTH: u64 = 12 << 20;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use etcdr_tests::backup::Backup;
 use etcdr_tests::etcd::Cluster;
 use etcdr_tests::fleet::{Agent, by_tick, until};
@@ -119,6 +120,7 @@ fn a_store_that_is_gone_and_comes_back_gets_one_snapshot_for_all_ticks_missed() 
     std::thread::sleep(Duration::from_secs(8));
     assert!(agent.process().alive());
     let listener = std::net::TcpListener::bind(&address).unwrap();
+    let back = now();
     std::thread::spawn({
         let upstream = s3.address.clone();
         move || {
@@ -133,7 +135,16 @@ fn a_store_that_is_gone_and_comes_back_gets_one_snapshot_for_all_ticks_missed() 
     });
     place.set("AWS_ENDPOINT_URL", &format!("http://{}", s3.address));
     until("it goes on", || place.ids().len() >= 2, || agent.said());
-    assert!(by_tick(&place).values().all(|ids| ids.len() == 1));
+    let ticks = by_tick(&place);
+    assert!(ticks.values().all(|ids| ids.len() == 1));
+    // Of those that were missed it is the last one, if any.
+    let first: DateTime<Utc> = ticks.keys().next().unwrap().parse().unwrap();
+    assert!(first > back - chrono::Duration::seconds(6), "{ticks:?}, back at {back}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test is at the edge, as cli is")]
+fn now() -> DateTime<Utc> {
+    Utc::now()
 }
 
 #[test]
