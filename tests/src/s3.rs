@@ -19,7 +19,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certs::Pair;
@@ -188,14 +188,16 @@ fn acceptor(pair: &Pair) -> TlsAcceptor {
 }
 
 async fn serve(listener: TcpListener, service: S3Service, rule: Rule, tls: Option<TlsAcceptor>) {
+    let conditional = Arc::new(Mutex::new(()));
     while let Ok((socket, _)) = listener.accept().await {
         let (service, rule, tls) = (service.clone(), Arc::clone(&rule), tls.clone());
+        let conditional = Arc::clone(&conditional);
         tokio::spawn(async move {
             match tls {
-                None => connection(socket, service, rule).await,
+                None => connection(socket, service, rule, conditional).await,
                 Some(tls) => {
                     if let Ok(socket) = tls.accept(socket).await {
-                        connection(socket, service, rule).await;
+                        connection(socket, service, rule, conditional).await;
                     }
                 }
             }
@@ -203,14 +205,20 @@ async fn serve(listener: TcpListener, service: S3Service, rule: Rule, tls: Optio
     }
 }
 
-async fn connection<S>(socket: S, service: S3Service, rule: Rule)
+/// Requests that write only where there is nothing come one by one: the store beneath looks first and writes then, and
+/// two of them at once would both be told that they were the first.
+async fn connection<S>(socket: S, service: S3Service, rule: Rule, conditional: Arc<Mutex<()>>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let answer = service_fn(move |request: Request<Incoming>| {
         let refused = rule(request.method(), request.uri().path());
-        let service = service.clone();
+        let (service, conditional) = (service.clone(), Arc::clone(&conditional));
         async move {
+            let _alone = match request.headers().contains_key("if-none-match") {
+                true => Some(conditional.lock().await),
+                false => None,
+            };
             Ok::<_, Infallible>(match refused {
                 Some(status) => refusal(status),
                 None => respond(&service, request).await,
