@@ -39,11 +39,14 @@ struct Network {
 }
 
 impl Network {
-    /// Keeps what is needed to cut a connection; `false` when it is cut already.
+    /// Keeps what is needed to cut a connection; `false` when it is cut already, and nothing of it is kept.
     fn joins(&self, sockets: [&TcpStream; 2]) -> bool {
         let mut known = self.sockets.lock().expect("no thread panics with it");
+        if self.cut.load(Ordering::Relaxed) {
+            return false;
+        }
         known.extend(sockets.into_iter().filter_map(|socket| socket.try_clone().ok()));
-        !self.cut.load(Ordering::Relaxed)
+        true
     }
 }
 

@@ -152,7 +152,8 @@ fn a_store_that_takes_a_megabyte_a_second_is_good_enough() {
     let s3 = S3::start();
     let mut place = Backup::at(&s3.url(), &s3.env(&s3.address));
     let cluster = Cluster::new(versions::newest(), 1, &PathBuf::from(place.path("live")));
-    write_bulk(&cluster, 52, 8);
+    // More than fits in what is on its way: etcd has to wait for the store.
+    write_bulk(&cluster, 52, 20);
     let proxy = Proxy::start(&s3.address, Fault::Slow(1 << 20));
     place.set("AWS_ENDPOINT_URL", &format!("http://{}", proxy.address));
     let mut agent = agent_of(&place, &cluster, "@every 1h");
@@ -173,9 +174,14 @@ fn a_store_that_stops_answering_is_given_up_in_time_and_nothing_is_recorded() {
     let mut agent = agent_of(&place, &cluster, "@every 1h");
     agent.config["repository"]["request_timeout"] = "2s".into();
     agent.config["capture"]["retries"] = 0.into();
+    // By the time of one request, and not because the claim is lost.
+    agent.config["agent"]["takeover"] = "2m".into();
     agent.write();
     agent.start(&place);
+    agent.says("taking a snapshot");
+    let began = std::time::Instant::now();
     agent.says("no snapshot was taken");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}\n{}", began.elapsed(), agent.said());
     assert!(agent.process().alive());
     place.set("AWS_ENDPOINT_URL", &format!("http://{}", s3.address));
     assert_eq!(place.ids().len(), 0);
