@@ -22,13 +22,13 @@ const NOTICED_WITHIN: (Duration, Duration) = (Duration::from_secs(45), Duration:
 /// An outage for which the agent's own patience with the store is too long to be seen.
 const SHORT: Duration = Duration::from_secs(120);
 /// Lines of log in the second half of the outage, when it no longer tries often: so many, and so many in each minute.
-const LINES: (f64, f64) = (6.0, 15.0);
+const LINES: (f64, f64) = (4.0, 15.0);
 /// Bytes of memory that may come on top of what is in use early in the outage.
 const GROWTH: u64 = 12 << 20;
 
 fn length() -> Duration {
     let told = std::env::var("ETCDR_TEST_OUTAGE").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(told.unwrap_or(20)).max(NOTICED_WITHIN.1 + Duration::from_secs(4))
+    Duration::from_secs(told.unwrap_or(30)).max(NOTICED_WITHIN.1 + Duration::from_secs(4))
 }
 
 fn noticed_within(length: Duration) -> Duration {

@@ -153,7 +153,7 @@ fn a_store_that_takes_a_megabyte_a_second_is_good_enough() {
     let mut place = Backup::at(&s3.url(), &s3.env(&s3.address));
     let cluster = Cluster::new(versions::newest(), 1, &PathBuf::from(place.path("live")));
     // More than fits in what is on its way: etcd has to wait for the store.
-    write_bulk(&cluster, 52, 20);
+    write_bulk(&cluster, 52, 28);
     let proxy = Proxy::start(&s3.address, Fault::Slow(1 << 20));
     place.set("AWS_ENDPOINT_URL", &format!("http://{}", proxy.address));
     let mut agent = agent_of(&place, &cluster, "@every 1h");
