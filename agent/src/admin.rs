@@ -70,7 +70,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Serves until `shutdown`. A socket is removed then.
 ///
 /// # Errors
-/// [`Error::Listen`] when the certificates cannot be used, or the listener breaks.
+/// [`Error::Listen`] when the listener breaks.
 pub async fn serve(
     listener: Listener,
     admin: Admin,
@@ -87,16 +87,12 @@ pub async fn serve(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(|error| broken(&error))?;
-    let mut server = Server::builder()
+    let router = Server::builder()
         .max_concurrent_streams(STREAMS)
         .concurrency_limit_per_connection(STREAMS as usize)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
-        .http2_max_header_list_size(16 << 10);
-    if let Some(tls) = listener.tls() {
-        server = server.tls_config(tls).map_err(|error| broken(&error))?;
-    }
-    let router = server
+        .http2_max_header_list_size(16 << 10)
         .add_service(health_service)
         .add_service(reflection)
         .add_service(AdminService(Arc::new(admin)));

@@ -11,5 +11,9 @@ mod examples;
 mod metrics;
 #[path = "watching/pages.rs"]
 mod pages;
+#[path = "watching/reflection.rs"]
+mod reflection;
+#[path = "watching/rotation.rs"]
+mod rotation;
 #[path = "watching/samples.rs"]
 mod samples;

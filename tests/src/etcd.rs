@@ -308,6 +308,11 @@ impl Cluster {
         self.processes[number].kill();
     }
 
+    /// Sends a signal to one member by its name, such as `STOP`.
+    pub fn signal_member(&self, number: usize, name: &str) {
+        self.processes[number].signal(name);
+    }
+
     /// Process id of the first member.
     #[must_use]
     pub fn pid(&self) -> u32 {

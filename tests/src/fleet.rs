@@ -1,6 +1,8 @@
 //! Agents beside the members of a cluster: their configurations, processes and what came of them.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -8,10 +10,12 @@ use serde_json::{Value, json};
 
 use crate::backup::Backup;
 use crate::etcd::{Cluster, free_port};
-use crate::process::Running;
+use crate::process::{Running, wrapped};
 
 /// Longest wait for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Longest wait for one of its pages.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// One agent.
 #[derive(Debug)]
@@ -76,12 +80,23 @@ impl Agent {
     /// # Panics
     /// When it cannot be started.
     pub fn start(&mut self, place: &Backup) {
+        self.start_by(place, &[]);
+    }
+
+    /// The same, started by a program that becomes the agent: its words come before the agent's.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_by(&mut self, place: &Backup, words: &[&str]) {
         self.stop_and_keep_log();
         let file = self.file.display().to_string();
         let mut command = place.command(&["agent", "--config", &file]);
         // What the commands of the place are told by is not the agent's.
         for name in ["ETCDR_REPOSITORY", "ETCDR_IDENTITY", "ETCDCTL_ENDPOINTS"] {
             command.env_remove(name);
+        }
+        if !words.is_empty() {
+            command = wrapped(&command, words);
         }
         self.running = Some(Running::start(&mut command, &self.log));
     }
@@ -115,6 +130,25 @@ impl Agent {
     pub fn said(&self) -> String {
         let old = std::fs::read_to_string(self.log.with_extension("old")).unwrap_or_default();
         old + &std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// A page of it: status code, and the answer with its head. The code is 0 while nobody listens.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    #[must_use]
+    #[track_caller]
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
+            return (0, String::new());
+        };
+        stream.set_read_timeout(Some(ANSWER)).expect("a timeout");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer in time");
+        let code = text.split(' ').nth(1).and_then(|code| code.parse().ok());
+        (code.expect("a status"), text)
     }
 
     /// Waits until it says this.

@@ -99,6 +99,24 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// The same program with the same arguments, environment and directory, started by another: `words` come before it.
+#[must_use]
+pub fn wrapped(inner: &Command, words: &[&str]) -> Command {
+    let (first, rest) = words.split_first().expect("a program that starts it");
+    let mut outer = command(first);
+    outer.args(rest).arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    if let Some(dir) = inner.get_current_dir() {
+        outer.current_dir(dir);
+    }
+    outer
+}
+
 /// Runs a program to its end.
 ///
 /// # Panics

@@ -1,9 +1,10 @@
-//! A TCP proxy that fails on purpose: cuts, stalls or slows what flows back after a number of bytes.
+//! A TCP proxy that fails on purpose: cuts, stalls or slows what flows back after a number of bytes, and is a network that is
+//! cut and healed.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +28,26 @@ pub struct Proxy {
     pub address: String,
     stop: Arc<AtomicBool>,
     moved: Arc<AtomicU64>,
+    network: Arc<Network>,
+}
+
+/// Whether anything gets through, and what is connected.
+#[derive(Debug, Default)]
+struct Network {
+    cut: AtomicBool,
+    sockets: Mutex<Vec<TcpStream>>,
+}
+
+impl Network {
+    /// Keeps what is needed to cut a connection; `false` when it is cut already, and nothing of it is kept.
+    fn joins(&self, sockets: [&TcpStream; 2]) -> bool {
+        let mut known = self.sockets.lock().expect("no thread panics with it");
+        if self.cut.load(Ordering::Relaxed) {
+            return false;
+        }
+        known.extend(sockets.into_iter().filter_map(|socket| socket.try_clone().ok()));
+        true
+    }
 }
 
 impl Proxy {
@@ -38,20 +59,42 @@ impl Proxy {
     pub fn start(upstream: &str, fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
-        let proxy = Self { address, stop: Arc::default(), moved: Arc::default() };
+        let (stop, moved, network) = Default::default();
+        let proxy = Self { address, stop, moved, network };
         let (stop, moved) = (Arc::clone(&proxy.stop), Arc::clone(&proxy.moved));
+        let network = Arc::clone(&proxy.network);
         let upstream = upstream.to_owned();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
-                if let Ok(server) = TcpStream::connect(&upstream) {
+                if let Ok(server) = TcpStream::connect(&upstream)
+                    && network.joins([&client, &server])
+                {
                     join(&client, &server, fault, &moved, &stop);
                 }
             }
         });
         proxy
+    }
+
+    /// Cuts the network: connections break, and new ones are closed at once.
+    ///
+    /// # Panics
+    /// When a thread of the proxy did.
+    pub fn cut(&self) {
+        let mut known = self.network.sockets.lock().expect("no thread panics with it");
+        self.network.cut.store(true, Ordering::Relaxed);
+        for socket in known.drain(..) {
+            // It may have ended by itself.
+            drop(socket.shutdown(Shutdown::Both));
+        }
+    }
+
+    /// Heals it: new connections get through.
+    pub fn heal(&self) {
+        self.network.cut.store(false, Ordering::Relaxed);
     }
 
     /// Bytes moved so far, both ways.

@@ -19,7 +19,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certs::Pair;
@@ -35,8 +35,15 @@ pub struct S3 {
     /// `127.0.0.1:port`.
     pub address: String,
     root: TempDir,
-    tls: bool,
-    stop: Option<oneshot::Sender<()>>,
+    rule: Rule,
+    tls: Option<TlsAcceptor>,
+    running: Option<Running>,
+}
+
+/// The thread that serves, until it is told to end.
+struct Running {
+    stop: oneshot::Sender<()>,
+    thread: thread::JoinHandle<()>,
 }
 
 impl fmt::Debug for S3 {
@@ -60,23 +67,48 @@ impl S3 {
     pub fn start_with(rule: Rule, tls: Option<&Pair>) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir(root.path().join(BUCKET)).expect("a bucket");
-        let service = service(root.path().to_owned());
-        let acceptor = tls.map(acceptor);
-        let (stop, stopped) = oneshot::channel();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
+        let mut server = Self { address, root, rule, tls: tls.map(acceptor), running: None };
+        server.run(listener);
+        server
+    }
+
+    fn run(&mut self, listener: std::net::TcpListener) {
+        let service = service(self.root.path().to_owned());
+        let (rule, tls) = (Arc::clone(&self.rule), self.tls.clone());
+        let (stop, stopped) = oneshot::channel();
         listener.set_nonblocking(true).expect("a listener for tokio");
-        thread::spawn(move || {
+        let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async move {
                 let listener = TcpListener::from_std(listener).expect("a listener");
                 tokio::select! {
-                    () = serve(listener, service, rule, acceptor) => {}
+                    () = serve(listener, service, rule, tls) => {}
                     _ = stopped => {}
                 }
             });
         });
-        Self { address, root, tls: tls.is_some(), stop: Some(stop) }
+        self.running = Some(Running { stop, thread });
+    }
+
+    /// Stops it: its connections break and nobody listens at its address. What it holds stays.
+    pub fn stop(&mut self) {
+        if let Some(Running { stop, thread }) = self.running.take() {
+            // An error says that it has ended already.
+            let _ = stop.send(());
+            drop(thread.join());
+        }
+    }
+
+    /// Starts it at the same address, with what it held.
+    ///
+    /// # Panics
+    /// When somebody else has taken its port.
+    pub fn start_again(&mut self) {
+        self.stop();
+        let listener = std::net::TcpListener::bind(&self.address).expect("the same port");
+        self.run(listener);
     }
 
     /// The repository's URL in its bucket.
@@ -88,7 +120,7 @@ impl S3 {
     /// The environment that leads a client to this server, or to `address` in front of it.
     #[must_use]
     pub fn env(&self, address: &str) -> Vec<(&'static str, String)> {
-        let scheme = if self.tls { "https" } else { "http" };
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
         let [key, secret] = ACCESS;
         vec![
             ("AWS_ENDPOINT_URL", format!("{scheme}://{address}")),
@@ -104,6 +136,15 @@ impl S3 {
         self.root.path().join(BUCKET)
     }
 
+    /// What the server keeps of multipart uploads that were neither completed nor aborted. They are beside the bucket, not
+    /// in it.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<String> {
+        let mut files = crate::backup::files_under(self.root.path());
+        files.retain(|name| name.starts_with(".upload"));
+        files
+    }
+
     /// Keys of all objects in the bucket; the server's own notes left out.
     #[must_use]
     pub fn objects(&self) -> Vec<String> {
@@ -115,9 +156,9 @@ impl S3 {
 
 impl Drop for S3 {
     fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // An error says that it has ended already.
-            let _ = stop.send(());
+        // Not waited for: a rule of a test may be asleep in it.
+        if let Some(running) = self.running.take() {
+            let _ = running.stop.send(());
         }
     }
 }
@@ -147,14 +188,16 @@ fn acceptor(pair: &Pair) -> TlsAcceptor {
 }
 
 async fn serve(listener: TcpListener, service: S3Service, rule: Rule, tls: Option<TlsAcceptor>) {
+    let conditional = Arc::new(Mutex::new(()));
     while let Ok((socket, _)) = listener.accept().await {
         let (service, rule, tls) = (service.clone(), Arc::clone(&rule), tls.clone());
+        let conditional = Arc::clone(&conditional);
         tokio::spawn(async move {
             match tls {
-                None => connection(socket, service, rule).await,
+                None => connection(socket, service, rule, conditional).await,
                 Some(tls) => {
                     if let Ok(socket) = tls.accept(socket).await {
-                        connection(socket, service, rule).await;
+                        connection(socket, service, rule, conditional).await;
                     }
                 }
             }
@@ -162,14 +205,20 @@ async fn serve(listener: TcpListener, service: S3Service, rule: Rule, tls: Optio
     }
 }
 
-async fn connection<S>(socket: S, service: S3Service, rule: Rule)
+/// Requests that write only where there is nothing come one by one: the store beneath looks first and writes then, and
+/// two of them at once would both be told that they were the first.
+async fn connection<S>(socket: S, service: S3Service, rule: Rule, conditional: Arc<Mutex<()>>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let answer = service_fn(move |request: Request<Incoming>| {
         let refused = rule(request.method(), request.uri().path());
-        let service = service.clone();
+        let (service, conditional) = (service.clone(), Arc::clone(&conditional));
         async move {
+            let _alone = match request.headers().contains_key("if-none-match") {
+                true => Some(conditional.lock().await),
+                false => None,
+            };
             Ok::<_, Infallible>(match refused {
                 Some(status) => refusal(status),
                 None => respond(&service, request).await,

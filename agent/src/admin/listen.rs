@@ -8,16 +8,13 @@ use std::os::unix::fs::{
 };
 use std::os::unix::net as unix;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
 use etcdr_schemas::config::AdminConfig;
 use tokio::net::{TcpListener, UnixListener};
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
-use super::{Error, tls};
-
-/// Time in which a TLS handshake must be done.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+use super::Error;
+use super::tls::Certificates;
 
 /// A socket that is listened on. Dropped, a Unix socket's file goes.
 #[derive(Debug)]
@@ -29,7 +26,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub(super) enum Socket {
     Unix { listener: UnixListener, path: PathBuf, inode: u64 },
-    Tcp { listener: TcpListener, tls: Box<ServerTlsConfig> },
+    Tcp { listener: TcpListener, certificates: Arc<Certificates> },
 }
 
 impl Listener {
@@ -58,13 +55,6 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
-    }
-
-    pub(super) fn tls(&self) -> Option<ServerTlsConfig> {
-        match &self.socket {
-            Socket::Unix { .. } => None,
-            Socket::Tcp { tls, .. } => Some((**tls).clone()),
-        }
     }
 }
 
@@ -135,16 +125,11 @@ fn bind_tcp(config: &AdminConfig, address: &str) -> Result<Socket, Error> {
         ));
     };
     let at: SocketAddr = address.parse().map_err(|_| bad("it is no IP address and port"))?;
-    let identity = Identity::from_pem(tls::read(Path::new(cert))?, tls::read(Path::new(key))?);
-    let tls = ServerTlsConfig::new()
-        .identity(identity)
-        .client_ca_root(Certificate::from_pem(tls::read(Path::new(cacert))?))
-        .client_auth_optional(false)
-        .timeout(HANDSHAKE);
+    let certificates = Certificates::load([cacert, cert, key].map(PathBuf::from), address)?;
     let listen =
         |error: io::Error| Error::Listen { address: address.to_owned(), reason: error.to_string() };
     let listener = std::net::TcpListener::bind(at).map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
     let listener = TcpListener::from_std(listener).map_err(listen)?;
-    Ok(Socket::Tcp { listener, tls: Box::new(tls) })
+    Ok(Socket::Tcp { listener, certificates: Arc::new(certificates) })
 }

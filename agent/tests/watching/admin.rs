@@ -64,14 +64,14 @@ pub struct Running {
 }
 
 impl Running {
-    async fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.stop.take().unwrap().send(()).unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(10), self.task).await;
         ended.expect("it ends").unwrap().unwrap();
     }
 }
 
-fn start(config: &AdminConfig) -> Running {
+pub fn start(config: &AdminConfig) -> Running {
     let listener = Listener::bind(config).unwrap().expect("it is turned on");
     let address = listener.address().to_owned();
     let (commands, received) = mpsc::channel(4);
@@ -90,7 +90,7 @@ fn start(config: &AdminConfig) -> Running {
     Running { address, stop: Some(stop), task }
 }
 
-fn at(path: &Path) -> AdminConfig {
+pub fn at(path: &Path) -> AdminConfig {
     AdminConfig { listen: format!("unix://{}", path.display()), ..AdminConfig::default() }
 }
 
@@ -175,7 +175,7 @@ async fn tcp_without_certificates_is_refused() {
 }
 
 /// A CA of a name, and files of a certificate that it signed.
-fn certificate(dir: &Path, name: &str) -> Credentials {
+pub fn certificate(dir: &Path, name: &str) -> Credentials {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca = rcgen::CertificateParams::default();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

@@ -156,7 +156,7 @@ impl Args {
             true => LogFormat::Json,
             false => LogFormat::Text,
         };
-        crate::start_logging(format, &agent.log_level, true);
+        crate::start_logging(format, &directives(&agent.log_level), true);
         let name = agent.name.clone().unwrap_or_else(machine_name);
         let board = Arc::new(Board::new(about(&settings, &name), limits(&settings.config)));
         let metrics = Arc::new(Metrics::new());
@@ -286,6 +286,15 @@ fn limits(config: &Config) -> Limits {
         quota_warning: config.maintenance.quota_warning.0,
         member_patience,
         store_patience: Duration::from_secs(660),
+    }
+}
+
+/// What is logged at a level. The store's library tells each of its retries at `info`: a store that is gone for hours
+/// would fill the log with them, and what became of them is told by the agent.
+fn directives(level: &str) -> String {
+    match level {
+        "info" => "info,object_store=warn".to_owned(),
+        other => other.to_owned(),
     }
 }
 

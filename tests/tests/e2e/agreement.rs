@@ -94,7 +94,7 @@ fn without_a_majority_both_sides_are_kept_and_suspect() {
 }
 
 /// The value of `/a` in the snapshot of a report: its exported file is searched for the values that were written.
-fn value_in(place: &Backup, report: &serde_json::Value) -> String {
+pub(crate) fn value_in(place: &Backup, report: &serde_json::Value) -> String {
     let id = report["manifest"]["id"].as_str().unwrap();
     let file = place.path("exported.db");
     let _ = std::fs::remove_file(&file);
@@ -112,7 +112,7 @@ fn value_in(place: &Backup, report: &serde_json::Value) -> String {
 }
 
 /// A cluster of one lives for three writes, is saved, and ends. Gives the snapshot's id: two saves within one second are both "latest".
-fn save_with_value(place: &mut Backup, version: &EtcdVersion, value: &str) -> String {
+pub(crate) fn save_with_value(place: &mut Backup, version: &EtcdVersion, value: &str) -> String {
     let cluster = Cluster::new(version, 1, &PathBuf::from(place.path(value)));
     for key in ["/a", "/b", "/c"] {
         cluster.ctl(&["put", key, value]);
@@ -122,7 +122,7 @@ fn save_with_value(place: &mut Backup, version: &EtcdVersion, value: &str) -> St
 }
 
 /// Restores members one by one, as on machines of their own: same cluster, same token, same revision.
-fn restore_each(place: &Backup, id: &str, members: &[MemberAt], initial: &str) {
+pub(crate) fn restore_each(place: &Backup, id: &str, members: &[MemberAt], initial: &str) {
     for member in members {
         let dir = member.data_dir.display().to_string();
         let one = ["restore", id, "--name", &member.name, "--data-dir", &dir];

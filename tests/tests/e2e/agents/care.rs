@@ -23,16 +23,6 @@ fn one(place: &mut Backup) -> Cluster {
     cluster
 }
 
-/// What a page of the agent says.
-fn get(agent: &Agent, path: &str) -> (u16, String) {
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", agent.port)).expect("its port");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let code = text.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-    (code, text)
-}
-
 #[test]
 fn the_retention_is_carried_out_on_its_schedule() {
     let mut place = Backup::new();
@@ -108,16 +98,16 @@ fn an_agent_is_asked_through_its_socket() {
     assert_eq!(ask(&["agent", "resume", "often"]).ok().stdout_text().trim(), "often");
     let said = ask(&["agent", "defragment", "--force"]).ok().stdout_text();
     assert!(said.contains("bytes before"), "{said}");
-    assert_eq!(get(&agent, "/livez").0, 200);
-    until("it is ready", || get(&agent, "/readyz").0 == 200, || get(&agent, "/readyz").1);
-    assert!(get(&agent, "/").1.contains("Newest restorable snapshot"));
+    assert_eq!(agent.get("/livez").0, 200);
+    until("it is ready", || agent.get("/readyz").0 == 200, || agent.get("/readyz").1);
+    assert!(agent.get("/").1.contains("Newest restorable snapshot"));
     let mode = std::os::unix::fs::PermissionsExt::mode(
         &std::fs::metadata(socket.trim_start_matches("unix://")).unwrap().permissions(),
     );
     assert_eq!(mode & 0o777, 0o600);
     drop(cluster);
-    until("it cannot save now", || get(&agent, "/readyz").0 == 503, || agent.said());
-    assert_eq!(get(&agent, "/livez").0, 200, "etcd is down, the agent is not");
+    until("it cannot save now", || agent.get("/readyz").0 == 503, || agent.said());
+    assert_eq!(agent.get("/livez").0, 200, "etcd is down, the agent is not");
 }
 
 /// Two agents beside two members with some mebibytes; neither takes a snapshot unless it is asked, and none is started.
@@ -295,7 +285,7 @@ fn the_dead_mans_switch_hears_of_good_snapshots_and_its_url_stays_secret() {
     answer.store(500, Ordering::Relaxed);
     agent.says("the dead man's switch was not told");
     assert!(!agent.said().contains("hunter2"), "{}", agent.said());
-    let metrics = get(&agent, "/metrics").1;
+    let metrics = agent.get("/metrics").1;
     assert!(!metrics.contains("hunter2"));
 }
 
@@ -310,11 +300,11 @@ fn a_refused_reload_is_an_alert() {
     agent.process().signal("HUP");
     agent.says("the old one stays");
     let status: Value = {
-        let text = get(&agent, "/status.json").1;
+        let text = agent.get("/status.json").1;
         serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
     };
     assert!(!status["refused_config"].as_array().unwrap().is_empty(), "{status}");
-    let metrics = get(&agent, "/metrics").1;
+    let metrics = agent.get("/metrics").1;
     let alerts = std::fs::read_to_string(
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/prometheus/alerts.yaml"),
     )

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use etcdr_tests::backup::Backup;
 use etcdr_tests::etcd::Cluster;
 use etcdr_tests::fleet::{Agent, by_tick, until};
@@ -59,15 +60,49 @@ fn a_store_that_refuses_for_a_while_costs_ticks_and_nothing_else() {
     assert_no_parts(&s3);
 }
 
-/// What the server keeps of multipart uploads that were neither completed nor aborted.
+/// Waits until nothing is left of uploads: an agent that gives one up aborts it after it has told so.
 #[track_caller]
 fn assert_no_parts(s3: &S3) {
-    let left = etcdr_tests::backup::files_under(&s3.bucket());
-    let left: Vec<_> = left
-        .into_iter()
-        .filter(|name| name.contains("upload_id") || name.ends_with(".part"))
-        .collect();
-    assert_eq!(left, Vec::<String>::new());
+    until(
+        "nothing is left of uploads",
+        || s3.unfinished().is_empty(),
+        || format!("left: {:?}", s3.unfinished()),
+    );
+}
+
+#[test]
+fn parts_of_an_upload_that_fails_are_taken_away() {
+    // Parts of images that are still taken; then the next ones are refused.
+    let room = Arc::new(AtomicU16::new(1));
+    let rule: Rule = {
+        let room = Arc::clone(&room);
+        Arc::new(move |method: &Method, path: &str| {
+            let part = *method == Method::PUT && path.contains("/images/");
+            let take = |left: u16| left.checked_sub(1);
+            let full =
+                part && room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err();
+            full.then_some(StatusCode::FORBIDDEN)
+        })
+    };
+    let s3 = S3::start_with(rule, None);
+    let place = Backup::at(&s3.url(), &s3.env(&s3.address));
+    let cluster = Cluster::new(versions::newest(), 1, &PathBuf::from(place.path("live")));
+    write_bulk(&cluster, 54, 16);
+    let mut agent = agent_of(&place, &cluster, "@every 2s");
+    agent.config["capture"]["retries"] = 0.into();
+    agent.write();
+    agent.start(&place);
+    agent.says("no snapshot was taken");
+    assert_eq!(room.load(Ordering::Relaxed), 0, "a part was taken before one was refused");
+    assert_eq!(place.ids().len(), 0);
+    // Nothing may be under way while it is looked.
+    agent.process().signal("TERM");
+    assert_eq!(agent.process().wait(), 0, "{}", agent.said());
+    assert_eq!(s3.unfinished(), Vec::<String>::new(), "{}", agent.said());
+    room.store(1000, Ordering::Relaxed);
+    agent.start(&place);
+    until("a snapshot", || !place.ids().is_empty(), || agent.said());
+    place.run(&["verify", "latest", "--level", "content"]).ok();
 }
 
 #[test]
@@ -85,6 +120,7 @@ fn a_store_that_is_gone_and_comes_back_gets_one_snapshot_for_all_ticks_missed() 
     std::thread::sleep(Duration::from_secs(8));
     assert!(agent.process().alive());
     let listener = std::net::TcpListener::bind(&address).unwrap();
+    let back = now();
     std::thread::spawn({
         let upstream = s3.address.clone();
         move || {
@@ -99,7 +135,16 @@ fn a_store_that_is_gone_and_comes_back_gets_one_snapshot_for_all_ticks_missed() 
     });
     place.set("AWS_ENDPOINT_URL", &format!("http://{}", s3.address));
     until("it goes on", || place.ids().len() >= 2, || agent.said());
-    assert!(by_tick(&place).values().all(|ids| ids.len() == 1));
+    let ticks = by_tick(&place);
+    assert!(ticks.values().all(|ids| ids.len() == 1));
+    // Of those that were missed it is the last one, if any.
+    let first: DateTime<Utc> = ticks.keys().next().unwrap().parse().unwrap();
+    assert!(first > back - chrono::Duration::seconds(6), "{ticks:?}, back at {back}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test is at the edge, as cli is")]
+fn now() -> DateTime<Utc> {
+    Utc::now()
 }
 
 #[test]
@@ -107,7 +152,8 @@ fn a_store_that_takes_a_megabyte_a_second_is_good_enough() {
     let s3 = S3::start();
     let mut place = Backup::at(&s3.url(), &s3.env(&s3.address));
     let cluster = Cluster::new(versions::newest(), 1, &PathBuf::from(place.path("live")));
-    write_bulk(&cluster, 52, 8);
+    // More than fits in what is on its way: etcd has to wait for the store.
+    write_bulk(&cluster, 52, 28);
     let proxy = Proxy::start(&s3.address, Fault::Slow(1 << 20));
     place.set("AWS_ENDPOINT_URL", &format!("http://{}", proxy.address));
     let mut agent = agent_of(&place, &cluster, "@every 1h");
@@ -128,9 +174,14 @@ fn a_store_that_stops_answering_is_given_up_in_time_and_nothing_is_recorded() {
     let mut agent = agent_of(&place, &cluster, "@every 1h");
     agent.config["repository"]["request_timeout"] = "2s".into();
     agent.config["capture"]["retries"] = 0.into();
+    // By the time of one request, and not because the claim is lost.
+    agent.config["agent"]["takeover"] = "2m".into();
     agent.write();
     agent.start(&place);
+    agent.says("taking a snapshot");
+    let began = std::time::Instant::now();
     agent.says("no snapshot was taken");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}\n{}", began.elapsed(), agent.said());
     assert!(agent.process().alive());
     place.set("AWS_ENDPOINT_URL", &format!("http://{}", s3.address));
     assert_eq!(place.ids().len(), 0);
