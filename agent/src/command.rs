@@ -8,6 +8,7 @@ use etcdr_schemas::{Progress, SnapshotId};
 use tokio::sync::oneshot;
 
 use crate::Error;
+use crate::maintenance::Round;
 
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -43,8 +44,8 @@ pub enum Command {
     Defragment {
         /// Also members that are below the configured bounds.
         force: bool,
-        /// One sentence a member.
-        reply: Reply<Vec<String>>,
+        /// What came of it.
+        reply: Reply<Round>,
     },
     /// Reads the configuration again.
     Reload,

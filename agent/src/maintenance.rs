@@ -35,6 +35,16 @@ pub struct Round {
     pub told: Vec<String>,
     /// Why it was ended early.
     pub refusal: Option<Refusal>,
+    /// Whether a member could not be defragmented; the round ends there.
+    pub failed: bool,
+}
+
+impl Round {
+    /// Whether all was done that was meant to be.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.refusal.is_none() && !self.failed
+    }
 }
 
 /// One round of defragmentation: one member at a time, the leader last. Tells each event as it happens.
@@ -46,51 +56,52 @@ pub async fn defragment(
     situation: &(dyn Fn() -> Situation + Sync),
     tell: &mut (dyn FnMut(Event) + Send),
 ) -> Round {
-    let (mut done, mut told) = (BTreeSet::new(), Vec::new());
+    let (mut done, mut round) = (BTreeSet::new(), Round::default());
     loop {
-        let member = match next(members, config, situation, &done).await {
-            Ok(Some(member)) => member,
+        let (member, more) = match next(members, config, situation, &done).await {
+            Ok(Some(next)) => next,
             Ok(None) => {
                 if done.is_empty() {
-                    told.push("no member is worth it".to_owned());
+                    round.told.push("no member is worth it".to_owned());
                 }
-                return Round { told, refusal: None };
+                return round;
             }
             Err(refusal) => {
                 let reason = refusal.to_string();
-                told.push(reason.clone());
+                round.told.push(reason.clone());
                 tell(Event::DefragmentSkipped { reason });
-                return Round { told, refusal: Some(refusal) };
+                round.refusal = Some(refusal);
+                return round;
             }
         };
         done.insert(member);
         let began = Instant::now();
         let result = one(members, member).await;
-        told.push(sentence(member, &result));
-        let failed = result.is_err();
+        round.told.push(sentence(member, &result));
+        round.failed = result.is_err();
         tell(Event::Defragmented { member, result, took: began.elapsed() });
-        if failed {
-            return Round { told, refusal: None };
+        // Captures wait for the round: it does not rest after its last member.
+        if round.failed || !more {
+            return round;
         }
         tokio::time::sleep(config.pause.0).await;
     }
 }
 
-/// The member whose turn it is, of those that are not done; `None` when there is none.
+/// The member whose turn it is, of those that are not done, and whether there are more; `None` when there is none.
 async fn next(
     members: &Members,
     config: &DefragmentConfig,
     situation: &(dyn Fn() -> Situation + Sync),
     done: &BTreeSet<MemberId>,
-) -> Result<Option<MemberId>, Refusal> {
+) -> Result<Option<(MemberId, bool)>, Refusal> {
     let seen = members.look().await;
     let (seen, alarms) = seen.map_err(|error| Refusal::NotSeen(error.to_string()))?;
     let order = plan::order(&seen, &alarms, config, situation())?;
-    let Some(member) = order.into_iter().find(|member| !done.contains(member)) else {
-        return Ok(None);
-    };
+    let mut left = order.into_iter().filter(|member| !done.contains(member));
+    let Some(member) = left.next() else { return Ok(None) };
     plan::may_begin(member, settled_streams(members, member).await)?;
-    Ok(Some(member))
+    Ok(Some((member, left.next().is_some())))
 }
 
 /// Snapshots that a member streams. etcd counts a stream as ended a moment after its last byte.

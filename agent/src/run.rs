@@ -81,8 +81,8 @@ struct Shared {
     members: channel::Sender<Vec<MemberSeen>>,
     /// Raised when the repository has changed.
     stored: tokio::sync::Notify,
-    /// Since when no other agent has been heard of.
-    quiet: Mutex<Option<Instant>>,
+    /// Who comes before this agent, and since when none of them has been heard of.
+    quiet: Mutex<Quiet>,
     /// How far the end is.
     ending: channel::Sender<Ending>,
 }
@@ -98,6 +98,13 @@ enum Ending {
     Now,
 }
 
+/// What is known of the agents that come before this one.
+#[derive(Debug, Default)]
+struct Quiet {
+    rank: usize,
+    since: Option<Instant>,
+}
+
 impl Shared {
     fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.borrow())
@@ -107,10 +114,15 @@ impl Shared {
         (self.tell)(event);
     }
 
-    /// Since when no other agent has been heard of: since now, if nobody has waited for them yet.
-    fn quiet_since(&self) -> Instant {
-        let quiet = self.quiet.lock();
-        quiet.map_or_else(|_| Instant::now(), |mut quiet| *quiet.get_or_insert_with(Instant::now))
+    /// Since when no other agent has been heard of: since now, if nobody has waited for them yet, or if more of them come
+    /// first than the last time. This agent may have won the ticks until then, and those have not had their chance.
+    fn quiet_since(&self, rank: usize) -> Instant {
+        let Ok(mut quiet) = self.quiet.lock() else { return Instant::now() };
+        if rank > quiet.rank {
+            quiet.since = None;
+        }
+        quiet.rank = rank;
+        *quiet.since.get_or_insert_with(Instant::now)
     }
 
     /// Returns when the end is so far.
@@ -122,7 +134,7 @@ impl Shared {
 
     fn heard_others(&self) {
         if let Ok(mut quiet) = self.quiet.lock() {
-            *quiet = None;
+            quiet.since = None;
         }
     }
 

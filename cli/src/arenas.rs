@@ -1,20 +1,21 @@
 //! Memory that was freed must be memory that is free.
 //!
 //! glibc gives up to eight times as many arenas as there are cores to the threads that ask, and each keeps what was
-//! freed in it. Frames of megabytes wander between our threads, so that a restore held twice what it used. glibc takes
-//! the number of arenas from the environment at start and from nowhere else that safe code can reach, so the program
-//! starts itself once more, in the same process. Other C libraries ignore the variable.
+//! freed in it. Frames of megabytes wander between our threads, so that a restore held twice what it used. It also learns from the
+//! first large buffer that is freed to keep such buffers, and a restore that is done with its frames still held them while
+//! it read back what it wrote. glibc takes both settings from the environment at start and from nowhere else that safe code can
+//! reach, so the program starts itself once more, in the same process. Other C libraries ignore the variables.
 
 use std::os::unix::process::CommandExt as _;
 
-const VARIABLE: &str = "MALLOC_ARENA_MAX";
-/// Half the peak of the default, at the same speed.
-const ARENAS: &str = "2";
+/// Half the peak of the default number of arenas, at the same speed; buffers from 1 MiB on go back when they are freed.
+const SETTINGS: [(&str, &str); 2] =
+    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "1048576")];
 
-/// Starts this program again with few arenas, unless somebody has said how many. Returns when there is nothing to do
-/// or it cannot be done, as where `/proc` is missing: then more memory is held, and all else is the same.
+/// Starts this program again with these settings, unless somebody has made one of them. Returns when there is nothing to
+/// do or it cannot be done, as where `/proc` is missing: then more memory is held, and all else is the same.
 pub(crate) fn bound() {
-    if std::env::var_os(VARIABLE).is_some() {
+    if SETTINGS.iter().any(|(name, _)| std::env::var_os(name).is_some()) {
         return;
     }
     let Ok(program) = std::env::current_exe() else { return };
@@ -23,5 +24,5 @@ pub(crate) fn bound() {
     #[expect(clippy::disallowed_methods, reason = "it takes this process's place and starts none")]
     let mut again = std::process::Command::new(program);
     // Returns only when it fails, and then nothing has changed.
-    let _ = again.arg0(name).args(arguments).env(VARIABLE, ARENAS).exec();
+    let _ = again.arg0(name).args(arguments).envs(SETTINGS).exec();
 }

@@ -93,6 +93,15 @@ impl Cli {
         }
     }
 
+    /// How many threads drive connections, where it is not left to the number of cores. A save has one stream, and with a
+    /// second thread each chunk of it may wake the other; what computes has threads of its own.
+    pub(crate) const fn network_threads(&self) -> Option<usize> {
+        match &self.command {
+            Command::Snapshot(snapshot::Command::Save(_)) => Some(1),
+            _ => None,
+        }
+    }
+
     /// Whether the command sets its log up itself, by its configuration.
     pub(crate) fn logs_itself(&self) -> bool {
         matches!(&self.command, Command::Agent(args) if args.runs())

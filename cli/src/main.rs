@@ -38,6 +38,9 @@ fn main() -> process::ExitCode {
         // Linux gives each thread a priority of its own.
         builder.on_thread_start(move || be_nice(nice));
     }
+    if let Some(threads) = cli.network_threads() {
+        builder.worker_threads(threads);
+    }
     if !cli.logs_itself() {
         start_logging(cli.global.log_format, "warn", false);
     }

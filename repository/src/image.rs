@@ -23,7 +23,7 @@ use crate::upload::{self, PartSize};
 pub const DEFAULT_LEVEL: i32 = 3;
 
 /// Bytes that are queued together; longer chunks are cut without copying.
-const BATCH: usize = 256 << 10;
+const BATCH: usize = 1 << 20;
 
 /// How an image is packed.
 #[derive(Debug, Clone)]

@@ -100,8 +100,9 @@ pub(super) async fn defragment(
     request: pb::DefragmentRequest,
 ) -> Answer<pb::DefragmentResponse> {
     let force = request.force;
-    let members = ask(&admin, |reply| Command::Defragment { force, reply }).await?;
-    Ok(pb::DefragmentResponse { members })
+    let round = ask(&admin, |reply| Command::Defragment { force, reply }).await?;
+    let incomplete = !round.is_complete();
+    Ok(pb::DefragmentResponse { members: round.told, incomplete })
 }
 
 /// The stream of a save. The caller may go away: the capture goes on, it is the loop's.

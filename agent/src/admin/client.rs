@@ -174,14 +174,14 @@ impl Client {
         Ok(answer.changed)
     }
 
-    /// Defragments, one member after the other; a sentence a member.
+    /// Defragments, one member after the other; a sentence a member, and whether all was done that was meant to be.
     ///
     /// # Errors
     /// As all calls.
-    pub async fn defragment(&self, force: bool) -> Result<Vec<String>, Error> {
+    pub async fn defragment(&self, force: bool) -> Result<(Vec<String>, bool), Error> {
         let answer: pb::DefragmentResponse =
             self.call("Defragment", pb::DefragmentRequest { force }).await?;
-        Ok(answer.members)
+        Ok((answer.members, !answer.incomplete))
     }
 
     async fn short<Q, A>(&self, method: &'static str, request: Q) -> Result<A, Error>

@@ -61,10 +61,10 @@ pub(super) async fn tick(
     Ok(!refusal.is_some_and(|refusal| refusal.passes()))
 }
 
-/// A round that was asked for. One sentence a member, or one that says why there is none.
-pub(super) async fn asked(shared: &Shared, force: bool) -> Result<Vec<String>, Error> {
+/// A round that was asked for.
+pub(super) async fn asked(shared: &Shared, force: bool) -> Result<Round, Error> {
     if shared.busy.try_lock().is_err() {
-        return Ok(refuse(shared, Refusal::Capturing).told);
+        return Ok(refuse(shared, Refusal::Capturing));
     }
     let settings = shared.settings();
     let repository = settings.open().await?;
@@ -83,11 +83,8 @@ pub(super) async fn asked(shared: &Shared, force: bool) -> Result<Vec<String>, E
         () = shared.ends(Ending::Soon) => return Err(Error::Stopping),
     };
     match claimed? {
-        Ok(held) => {
-            let round = carry_out(shared, &settings, &repository, &held, &mut sightings, force);
-            Ok(round.await?.told)
-        }
-        Err(refusal) => Ok(refuse(shared, refusal).told),
+        Ok(held) => carry_out(shared, &settings, &repository, &held, &mut sightings, force).await,
+        Err(refusal) => Ok(refuse(shared, refusal)),
     }
 }
 
@@ -95,7 +92,7 @@ pub(super) async fn asked(shared: &Shared, force: bool) -> Result<Vec<String>, E
 fn refuse(shared: &Shared, refusal: Refusal) -> Round {
     let reason = refusal.to_string();
     shared.tell(&Event::DefragmentSkipped { reason: reason.clone() });
-    Round { told: vec![reason], refusal: Some(refusal) }
+    Round { told: vec![reason], refusal: Some(refusal), failed: false }
 }
 
 /// Works on a round that is claimed, and closes the claim.

@@ -100,9 +100,10 @@ fn unknown(shared: &Shared, reason: String) -> Vec<MemberSeen> {
 pub(super) async fn terms(shared: &Shared, settings: &Settings) -> Terms {
     let seen = look(shared).await;
     let own = seen.iter().find(|member| member.own).map(|member| member.id);
+    let rank = candidates::rank(&seen, own, settings.config.capture.max_lag);
     Terms {
-        rank: candidates::rank(&seen, own, settings.config.capture.max_lag),
-        quiet_since: shared.quiet_since(),
+        rank,
+        quiet_since: shared.quiet_since(rank),
         member: own,
         grace: settings.config.agent.takeover.0,
     }

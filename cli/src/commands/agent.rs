@@ -83,6 +83,7 @@ struct AgentAddress {
 
 impl Ask {
     async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut complete = true;
         let (done, nothing) = match self {
             Self::Pause(Asked { schedule, agent }) => {
                 let client = agent.files.connect(agent.agent.as_deref()).await?;
@@ -94,14 +95,16 @@ impl Ask {
             }
             Self::Defragment { force, agent } => {
                 let client = agent.files.connect(agent.agent.as_deref()).await?;
-                (client.defragment(force).await?, "there was nothing to do")
+                let told;
+                (told, complete) = client.defragment(force).await?;
+                (told, "there was nothing to do")
             }
         };
         match done.as_slice() {
             [] => output::say(nothing),
             done => output::line(&done.join("\n"))?,
         }
-        Ok(ExitCode::Done)
+        Ok(if complete { ExitCode::Done } else { ExitCode::Failed })
     }
 }
 

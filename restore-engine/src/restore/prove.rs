@@ -18,8 +18,8 @@ use crate::wal::RESTORE_TERM;
 use crate::{snap, wal};
 
 /// What a proof may use: two threads keep up with a disk, and a restore runs where memory is dear. The file lies in the
-/// page cache, so that small questions cost nothing; the table holds the keys of some 2 GiB.
-const MEANS: Means = Means { workers: 2, answers: 2 << 20, table: 33 << 20 };
+/// page cache, so that small questions cost nothing; the table holds 450,000 keys.
+const MEANS: Means = Means { workers: 2, answers: 2 << 20, table: 37 << 20 };
 
 /// What is known of the database that all members start with.
 #[derive(Debug)]

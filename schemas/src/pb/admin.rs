@@ -134,9 +134,12 @@ pub struct DefragmentRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DefragmentResponse {
-    /// One sentence a member.
+    /// One sentence a member, and one that says why nothing more was done.
     #[prost(string, repeated, tag = "1")]
     pub members: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Not all was done that was meant to be.
+    #[prost(bool, tag = "2")]
+    pub incomplete: bool,
 }
 /// In the details of an error status.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
