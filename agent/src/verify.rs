@@ -117,7 +117,7 @@ async fn image_levels(
     run.report.plain_size = Some(manifest.image.plain_size);
     if run.wants(Level::Object) {
         progress.begin("reading the stored object", Some(manifest.image.stored_size));
-        match repository.verify_object(&manifest.image).await {
+        match repository.verify_object(&manifest.image, &**progress).await {
             Ok(()) => run.note(Level::Object, Vec::new()),
             Err(error) => {
                 run.note_error(OBJECT_DAMAGED, Level::Object, &manifest.image.key, error)?;

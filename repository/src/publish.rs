@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use etcdr_schemas::manifest::{Image, MAX_MANIFEST_BYTES, Manifest};
-use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
+use etcdr_schemas::{ClusterName, Hidden, Progress, Sha256Digest, SnapshotId};
+use futures_util::StreamExt as _;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tokio::runtime::Handle;
@@ -99,7 +100,8 @@ impl Repository {
     pub async fn read_back(&self, image: &StoredImage) -> Result<ProvenImage> {
         let described = &image.0;
         let sealed = described.sealed;
-        self.compare(&described.key, sealed.stored_size, sealed.stored_sha256).await?;
+        let (size, sha256) = (sealed.stored_size, sealed.stored_sha256);
+        self.compare(&described.key, size, sha256, &Hidden).await?;
         Ok(ProvenImage(described.clone()))
     }
 
@@ -107,13 +109,24 @@ impl Repository {
     ///
     /// # Errors
     /// As [`Repository::read_back`].
-    pub async fn verify_object(&self, image: &Image) -> Result<()> {
-        self.compare(&image_path(image)?, image.stored_size, image.stored_sha256).await
+    pub async fn verify_object(&self, image: &Image, progress: &dyn Progress) -> Result<()> {
+        let (size, sha256) = (image.stored_size, image.stored_sha256);
+        self.compare(&image_path(image)?, size, sha256, progress).await
     }
 
-    async fn compare(&self, key: &Path, size: u64, expected: Sha256Digest) -> Result<()> {
+    async fn compare(
+        &self,
+        key: &Path,
+        size: u64,
+        expected: Sha256Digest,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         let object = Object::open(self.store.clone(), key.clone(), size, self.pause).await?;
-        let (_, found) = bridge::digest(object.stream(&Handle::current())).await?;
+        let stream = object.stream(&Handle::current()).inspect(|chunk| {
+            let bytes = chunk.as_ref().map_or(0, Bytes::len);
+            progress.advance(bytes as u64);
+        });
+        let (_, found) = bridge::digest(stream).await?;
         if found == expected {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use etcdr_repository::{BoxError, Error, Identities, Repository, SealOptions, Tap, layout};
 use etcdr_schemas::manifest::{Codec, Compression, Image, Manifest};
-use etcdr_schemas::{ClusterName, Diagnose, ExitCode, ReadAt, Sha256Digest};
+use etcdr_schemas::{ClusterName, Diagnose, ExitCode, Hidden, ReadAt, Sha256Digest};
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -37,7 +37,7 @@ impl Bench {
         let ids = self.repository.list(&ClusterName::default()).await.unwrap().ids;
         assert_eq!(ids.contains(&id(hour)), outcome.is_ok(), "{context}: {outcome:?}");
         if let Ok(manifest) = outcome {
-            self.repository.verify_object(&manifest.image).await.unwrap();
+            self.repository.verify_object(&manifest.image, &Hidden).await.unwrap();
         }
         assert_eq!(self.store.open_uploads().await, 0, "{context}");
     }
@@ -228,7 +228,7 @@ async fn every_flipped_bit_of_an_image_is_found() {
             bench.put(&saved.image.key, bad).await;
             bench.read(&saved.image, ids, &data).await.unwrap_err();
             bench.read(&lying, ids, &data).await.unwrap_err();
-            let error = bench.repository.verify_object(&saved.image).await.unwrap_err();
+            let error = bench.repository.verify_object(&saved.image, &Hidden).await.unwrap_err();
             assert_eq!(error.exit_code(), ExitCode::Damaged);
         }
         for cut in [0, 1, good.len() / 2, good.len() - 1] {
@@ -345,7 +345,7 @@ async fn the_wrong_identity_is_told_who_can_and_releases_nothing() {
         assert_eq!(error.exit_code(), ExitCode::Key);
         assert!(error.to_string().contains(&bench.keys.recipients.texts()[0]), "{error}");
     }
-    bench.repository.verify_object(&image).await.unwrap();
+    bench.repository.verify_object(&image, &Hidden).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use etcdr_repository::{
 };
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{PruneOutcome, SweptKind};
-use etcdr_schemas::{ClusterName, Hold, Sha256Digest, SnapshotId};
+use etcdr_schemas::{ClusterName, Hidden, Hold, Sha256Digest, SnapshotId};
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -219,7 +219,7 @@ async fn a_deleted_snapshot_can_be_brought_back_until_the_grace_has_passed() {
         let public = etcdr_repository::PublicKey::parse(&pair.public_file, "p").unwrap();
         let strict = repository.clone().with_public_key(public);
         let back = strict.manifest(&cluster(), &id(1)).await.unwrap().manifest;
-        strict.verify_object(&back.image).await.unwrap();
+        strict.verify_object(&back.image, &Hidden).await.unwrap();
         // With no grace, what is deleted goes; what was brought back stays, and what was noted of both is gone.
         let stock = repository.stock(&cluster()).await.unwrap();
         let dry = Grace { dry_run: true, ..grace(NONE) };
@@ -324,7 +324,10 @@ async fn a_manifest_that_cannot_be_read_may_name_anything() {
         let swept = repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
         assert_eq!((swept.unsure.0, swept.gone), (0, (1, 2)));
         repository
-            .verify_object(&repository.manifest(&cluster(), &id(1)).await.unwrap().manifest.image)
+            .verify_object(
+                &repository.manifest(&cluster(), &id(1)).await.unwrap().manifest.image,
+                &Hidden,
+            )
             .await
             .unwrap();
     }
@@ -349,7 +352,7 @@ async fn a_manifest_written_meanwhile_protects_its_image() {
     let committed = repository.commit(manifest(&id(5), &data, image), None).await.unwrap();
     let swept = repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
     assert_eq!(swept.gone.0, 0);
-    repository.verify_object(&committed.image).await.unwrap();
+    repository.verify_object(&committed.image, &Hidden).await.unwrap();
     assert_eq!(
         ground.keys().await,
         with(&[of(&id(0), false), of(&id(1), false), of(&id(5), false)], &[])
@@ -405,7 +408,7 @@ async fn a_store_that_lets_nothing_go_keeps_whole_snapshots_and_takes_new_ones()
     refusals.clear();
     for hour in 0..3 {
         let loaded = repository.manifest(&cluster(), &id(hour)).await.unwrap();
-        repository.verify_object(&loaded.manifest.image).await.unwrap();
+        repository.verify_object(&loaded.manifest.image, &Hidden).await.unwrap();
     }
     assert!(!all[0].image.key.ends_with(".part"));
     // A store that refuses only the manifest keeps its image, too.
@@ -520,7 +523,7 @@ async fn a_prune_that_dies_at_any_operation_leaves_whole_snapshots_and_the_next_
             }
             for id in &listed {
                 let loaded = repository.manifest(&cluster(), id).await.unwrap();
-                repository.verify_object(&loaded.manifest.image).await.unwrap();
+                repository.verify_object(&loaded.manifest.image, &Hidden).await.unwrap();
                 let link = repository.chain(&loaded).await.unwrap();
                 assert!(!matches!(link, Chain::Broken { .. }), "{how:?} at {k}: {id}: {link:?}");
             }

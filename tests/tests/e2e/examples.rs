@@ -118,7 +118,23 @@ fn policies_let_the_agent_write_and_never_delete() {
     assert!(actions("s3/agent-policy.json", "Deny").contains(&"s3:DeleteObject".to_owned()));
     let pruning = actions("s3/prune-policy.json", "Allow");
     assert!(pruning.contains(&"s3:DeleteObject".to_owned()));
-    assert!(!pruning.contains(&"s3:PutObject".to_owned()));
+    // It writes down what it deletes, and nothing else: no snapshot can be forged with it.
+    let policy: Value = serde_json::from_str(&read("s3/prune-policy.json")).unwrap();
+    let mut writes = 0;
+    for statement in policy["Statement"].as_array().unwrap() {
+        let puts = statement["Action"].as_array().unwrap().iter().any(|one| one == "s3:PutObject");
+        if puts && statement["Effect"] == "Allow" {
+            for place in statement["Resource"].as_array().unwrap() {
+                let place = place.as_str().unwrap();
+                assert!(
+                    place.ends_with("/*/deleted/*") || place.ends_with("/*/pruned/*"),
+                    "{place}"
+                );
+                writes += 1;
+            }
+        }
+    }
+    assert_eq!(writes, 2);
     let lifecycle: Value = serde_json::from_str(&read("s3/lifecycle.json")).unwrap();
     assert!(lifecycle["Rules"][0]["AbortIncompleteMultipartUpload"].is_object());
 }

@@ -164,7 +164,7 @@ async fn check(
     manifest: &Manifest,
     identities: &Identities,
 ) -> anyhow::Result<((), String)> {
-    repository.verify_object(&manifest.image).await?;
+    repository.verify_object(&manifest.image, &Hidden).await?;
     let image = repository.open_image(&manifest.image, identities).await?;
     let random = image.random();
     let findings = context::blocking(move || verify::structure(random, &Hidden)).await??.findings;
