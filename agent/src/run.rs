@@ -25,6 +25,7 @@ use crate::turn::Identity;
 
 mod capturing;
 mod duties;
+mod quiet;
 mod requests;
 mod round;
 mod ticks;
@@ -82,7 +83,7 @@ struct Shared {
     /// Raised when the repository has changed.
     stored: tokio::sync::Notify,
     /// Who comes before this agent, and since when none of them has been heard of.
-    quiet: Mutex<Quiet>,
+    quiet: Mutex<quiet::Quiet>,
     /// How far the end is.
     ending: channel::Sender<Ending>,
 }
@@ -98,13 +99,6 @@ enum Ending {
     Now,
 }
 
-/// What is known of the agents that come before this one.
-#[derive(Debug, Default)]
-struct Quiet {
-    rank: usize,
-    since: Option<Instant>,
-}
-
 impl Shared {
     fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.borrow())
@@ -114,15 +108,8 @@ impl Shared {
         (self.tell)(event);
     }
 
-    /// Since when no other agent has been heard of: since now, if nobody has waited for them yet, or if more of them come
-    /// first than the last time. This agent may have won the ticks until then, and those have not had their chance.
     fn quiet_since(&self, rank: usize) -> Instant {
-        let Ok(mut quiet) = self.quiet.lock() else { return Instant::now() };
-        if rank > quiet.rank {
-            quiet.since = None;
-        }
-        quiet.rank = rank;
-        *quiet.since.get_or_insert_with(Instant::now)
+        self.quiet.lock().map_or_else(|_| Instant::now(), |mut quiet| quiet.since(rank))
     }
 
     /// Returns when the end is so far.
@@ -134,7 +121,7 @@ impl Shared {
 
     fn heard_others(&self) {
         if let Ok(mut quiet) = self.quiet.lock() {
-            quiet.since = None;
+            quiet.heard();
         }
     }
 
