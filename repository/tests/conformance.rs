@@ -293,7 +293,7 @@ async fn dropped_uploads_leave_nothing_in_the_store() {
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        assert_eq!(place.as_ref().map_or(0, Place::leftovers), 0);
+        assert_eq!(place.as_ref().map_or(0, Place::leftovers), 0, "{}", repository.location());
     }
 }
 
