@@ -18,7 +18,7 @@ use etcdr_tests::versions;
 const BACK_WITHIN: Duration = Duration::from_secs(75);
 /// Time in which a store that is gone must be noticed: as the agent is by itself, and where it asks
 /// only twice.
-const NOTICED_WITHIN: (Duration, Duration) = (Duration::from_secs(45), Duration::from_secs(8));
+const NOTICED_WITHIN: (Duration, Duration) = (Duration::from_secs(45), Duration::from_secs(15));
 /// An outage for which the agent's own patience with the store is too long to be seen.
 const SHORT: Duration = Duration::from_secs(120);
 /// Lines of log in the second half of the outage, when it no longer tries often: so many, and so many in each minute.
