@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::Error;
 use crate::maintenance::Refusal;
-use crate::turn::Held;
+use crate::turn::{Held, poll};
 
 mod sightings;
 #[cfg(test)]
@@ -24,7 +24,7 @@ mod tests;
 pub(crate) use sightings::{Life, Sightings};
 
 /// Name of the slots of rounds.
-const ROUNDS: &str = "_defragment";
+pub(crate) const ROUNDS: &str = "_defragment";
 /// Name of the slots of captures that no schedule asked for.
 pub(crate) const ON_DEMAND: &str = "_demand";
 /// Stage that is shown while a capture waits.
@@ -34,12 +34,6 @@ pub(crate) const WAITING: &str = "waiting for defragmentation";
 const CAPTURE_TICKS: usize = 32;
 /// Newest ticks of rounds that a capture looks at. Rounds refuse each other, so that one at most is under way.
 const ROUND_TICKS: usize = 8;
-/// Most time between two looks.
-const MAX_POLL: Duration = Duration::from_secs(5);
-
-fn poll(grace: Duration) -> Duration {
-    (grace / 12).min(MAX_POLL)
-}
 
 /// Why the round of this slot may not begin; `None` when it may. Is asked before the round is claimed, so that nobody
 /// waits for it while it is found out whether a holder is alive, which takes up to the grace.
@@ -77,10 +71,7 @@ pub(crate) async fn admit(
             return Err(error);
         }
     };
-    let (now, grace) = (Instant::now(), held.terms().grace);
-    sightings.note(&open, now);
-    let stands = open.iter().find(|(slot, _)| sightings.life(slot, now, grace) != Life::Dead);
-    let refusal = stands.map(refusal);
+    let refusal = sightings.first_standing(&open, Instant::now(), held.terms().grace).map(refusal);
     if let Some(refusal) = &refusal {
         held.give_up(refusal).await?;
     }
@@ -99,25 +90,17 @@ pub(crate) async fn rounds_over(
     let mut told = false;
     loop {
         let open = repository.open_claims(cluster, ROUNDS, ROUND_TICKS).await?;
-        let Some(record) = first_alive(&open, sightings, grace) else { return Ok(()) };
+        let standing = {
+            let mut sightings = sightings.lock().unwrap_or_else(PoisonError::into_inner);
+            sightings.first_standing(&open, Instant::now(), grace)
+        };
+        let Some((_, claim)) = standing else { return Ok(()) };
         if !told {
-            waits(record);
+            waits(&claim.record);
             told = true;
         }
         sleep(poll(grace)).await;
     }
-}
-
-fn first_alive<'a>(
-    open: &'a [(Slot, Claim)],
-    sightings: &Mutex<Sightings>,
-    grace: Duration,
-) -> Option<&'a ClaimRecord> {
-    let now = Instant::now();
-    let mut sightings = sightings.lock().unwrap_or_else(PoisonError::into_inner);
-    sightings.note(open, now);
-    let alive = open.iter().find(|(slot, _)| sightings.life(slot, now, grace) != Life::Dead);
-    alive.map(|(_, claim)| &claim.record)
 }
 
 /// Open claims of captures, and of rounds but this one.

@@ -51,7 +51,12 @@ pub(crate) enum Turn<'a> {
 }
 
 /// Most time between two looks at a claim.
-const MAX_POLL: Duration = Duration::from_secs(5);
+pub(crate) const MAX_POLL: Duration = Duration::from_secs(5);
+
+/// Time between two looks at a claim.
+pub(crate) fn poll(grace: Duration) -> Duration {
+    (grace / 12).min(MAX_POLL)
+}
 
 /// Contends for a tick until it is ours or done. Ends early only with an error of the store, or when dropped.
 /// `beside` hears who else is seen holding it.
@@ -64,7 +69,7 @@ pub(crate) async fn take<'a>(
     mut beside: impl FnMut(&ClaimRecord),
 ) -> Result<Turn<'a>, Error> {
     let mut held = Held { repository, slot, identity, terms, clock, state: Mutex::default() };
-    let poll = (terms.grace / 12).min(MAX_POLL);
+    let poll = poll(terms.grace);
     // The first waits for nobody, the next for one grace each.
     let turn_at = terms.quiet_since + terms.grace * u32::try_from(terms.rank).unwrap_or(99);
     let mut seen: Option<(u32, Instant)> = None;

@@ -1,9 +1,9 @@
 //! Carries a decision out: manifests first, and what nobody names any more after a grace age.
 //!
 //! A snapshot is deleted by deleting its manifest; the image stays until the grace has passed, for a restore that
-//! reads it and for somebody who wants it back. Before that, the ledger is told; a copy of the manifest under `deleted/` says since when, and is
-//! what brings the snapshot back. Killed at any moment, this leaves snapshots that are whole and images that
-//! nobody lists.
+//! reads it and for somebody who wants it back. Before that, the ledger is told. A copy of the manifest under
+//! `deleted/` says since when, and is what brings the snapshot back. Killed at any moment, this leaves snapshots that
+//! are whole and images that nobody lists.
 //!
 //! Unfinished multipart uploads cannot be listed through the store's common interface: a lifecycle rule of the
 //! bucket (`AbortIncompleteMultipartUpload`) is for them.

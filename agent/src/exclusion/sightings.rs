@@ -47,6 +47,17 @@ impl Sightings {
         self.seen = noted.collect();
     }
 
+    /// Takes note, and gives the first whose holder is not known to be dead.
+    pub(crate) fn first_standing<'a>(
+        &mut self,
+        open: &'a [(Slot, Claim)],
+        now: Instant,
+        grace: Duration,
+    ) -> Option<&'a (Slot, Claim)> {
+        self.note(open, now);
+        open.iter().find(|(slot, _)| self.life(slot, now, grace) != Life::Dead)
+    }
+
     /// How it stands with the holder of a slot that was noted.
     pub(crate) fn life(&self, slot: &Slot, now: Instant, grace: Duration) -> Life {
         match self.seen.get(&(slot.schedule.clone(), slot.tick)) {

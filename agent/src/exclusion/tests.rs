@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use etcdr_schemas::claim::ClaimStage;
 
 use super::*;
+use crate::turn::MAX_POLL;
 use crate::turn::tests::{GRACE, agent, repository};
 use crate::turn::{self, Identity, Terms};
 

@@ -40,7 +40,7 @@ impl Duty {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Prune => "prune",
-            Self::Defragment => round::NAME,
+            Self::Defragment => "defragment",
             Self::Compact => "compact",
         }
     }
@@ -112,10 +112,21 @@ async fn contend(
     schedule: &Schedule,
     tick: DateTime<Utc>,
 ) -> Result<bool, Error> {
-    // That one gives its claim up when the agent goes.
-    if duty == Duty::Defragment {
-        return round::tick(shared, schedule, tick).await;
+    match duty {
+        Duty::Prune => by_one(shared, duty, tick, prune(shared)).await,
+        Duty::Compact => by_one(shared, duty, tick, compact(shared)).await,
+        // That one gives its claim up when the agent goes.
+        Duty::Defragment => round::tick(shared, schedule, tick).await,
     }
+}
+
+/// Whoever has the tick's claim does the work; what comes of it is told by the work.
+async fn by_one(
+    shared: &Arc<Shared>,
+    duty: Duty,
+    tick: DateTime<Utc>,
+    work: impl Future<Output = ()>,
+) -> Result<bool, Error> {
     let settings = shared.settings();
     let terms = members::terms(shared, &settings).await;
     let repository = settings.open().await?;
@@ -123,19 +134,10 @@ async fn contend(
     let contest = turn::take(&repository, slot, &shared.identity, terms, &*shared.clock, |_| {});
     let Turn::Mine(held, _) = contest.await? else { return Ok(true) };
     tokio::select! {
-        () = perform(shared, duty) => held.done(Vec::new()).await?,
+        () = work => held.done(Vec::new()).await?,
         () = held.keep() => return Err(held.lost()),
     }
     Ok(true)
-}
-
-/// Does it; what comes of it is told. Rounds of defragmentation are [`round`]'s.
-async fn perform(shared: &Shared, duty: Duty) {
-    match duty {
-        Duty::Prune => prune(shared).await,
-        Duty::Defragment => {}
-        Duty::Compact => compact(shared).await,
-    }
 }
 
 async fn prune(shared: &Shared) {

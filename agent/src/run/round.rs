@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
-use etcdr_repository::Repository;
+use etcdr_repository::{Repository, Slot};
 use etcdr_schemas::claim::ClaimStage;
 
 use super::{Ending, Shared, ticks, watch as members};
@@ -18,9 +18,6 @@ use crate::schedule::Schedule;
 use crate::settings::Settings;
 use crate::turn::{self, Held, Turn};
 
-/// Name of the duty.
-pub(super) const NAME: &str = "defragment";
-
 /// Sees to it that a tick has its round, by whichever agent. `false`: something that passes is in its way.
 pub(super) async fn tick(
     shared: &Arc<Shared>,
@@ -29,7 +26,7 @@ pub(super) async fn tick(
 ) -> Result<bool, Error> {
     let settings = shared.settings();
     let repository = settings.open().await?;
-    let slot = turn::duty(&settings.config.cluster, NAME, tick);
+    let slot = slot_of(&settings, tick);
     let newest = repository.newest_claim(&slot).await?;
     if newest.is_some_and(|claim| matches!(claim.record.stage, ClaimStage::Done { .. })) {
         return Ok(true);
@@ -68,7 +65,7 @@ pub(super) async fn asked(shared: &Shared, force: bool) -> Result<Round, Error> 
     }
     let settings = shared.settings();
     let repository = settings.open().await?;
-    let slot = turn::duty(&settings.config.cluster, NAME, (shared.clock)());
+    let slot = slot_of(&settings, (shared.clock)());
     let (terms, mut sightings) = (members::at_once(shared, &settings), Sightings::default());
     let claimed = async {
         let obstacle = exclusion::obstacle(&repository, &slot, &mut sightings, terms.grace);
@@ -86,6 +83,11 @@ pub(super) async fn asked(shared: &Shared, force: bool) -> Result<Round, Error> 
         Ok(held) => carry_out(shared, &settings, &repository, &held, &mut sightings, force).await,
         Err(refusal) => Ok(refuse(shared, refusal)),
     }
+}
+
+fn slot_of(settings: &Settings, tick: DateTime<Utc>) -> Slot {
+    let cluster = settings.config.cluster.clone();
+    Slot { cluster, schedule: exclusion::ROUNDS.to_owned(), tick }
 }
 
 /// Nothing is done; tells why.
