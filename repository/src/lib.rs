@@ -32,6 +32,7 @@ mod publish;
 mod seal;
 mod seek_table;
 mod spool;
+mod unfinished;
 mod upload;
 
 mod fetch;

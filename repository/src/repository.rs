@@ -15,7 +15,8 @@ use crate::layout;
 use crate::location::{Location, StoreOptions};
 use crate::objects::{create, read_small};
 use crate::sign::PublicKey;
-use crate::store::{self, Store};
+use crate::store::{self, Opened, Store};
+use crate::unfinished::Uploads;
 
 /// Upper bound of `etcdr.json`, in bytes.
 const MAX_INFO: u64 = 1 << 20;
@@ -24,6 +25,7 @@ const MAX_INFO: u64 = 1 << 20;
 #[derive(Clone)]
 pub struct Repository {
     pub(crate) store: Store,
+    pub(crate) uploads: Uploads,
     pub(crate) location: Location,
     pub(crate) info: Arc<RepositoryInfo>,
     pub(crate) public_key: Option<PublicKey>,
@@ -44,8 +46,9 @@ impl Repository {
     ) -> Result<Self> {
         check(&info)?;
         store::create(location)?;
-        let store = store::connect(location, options)?;
-        Self::init_on(store, location, options.retry_pause, info).await
+        let Opened { store, uploads } = store::connect(location, options)?;
+        let made = Self::init_on(store, location, options.retry_pause, info).await?;
+        Ok(Self { uploads, ..made })
     }
 
     /// The same on a store that the caller has opened; keys are relative to it.
@@ -80,11 +83,13 @@ impl Repository {
     /// [`Error::UnknownFormat`] for a later format; [`Error::Store`] when the store cannot be reached or
     /// refuses.
     pub async fn open(location: &Location, options: &StoreOptions) -> Result<Self> {
-        let store = store::connect(location, options)?;
-        Self::open_on(store, location, options.retry_pause).await
+        let Opened { store, uploads } = store::connect(location, options)?;
+        let opened = Self::open_on(store, location, options.retry_pause).await?;
+        Ok(Self { uploads, ..opened })
     }
 
-    /// The same on a store that the caller has opened; keys are relative to it.
+    /// The same on a store that the caller has opened; keys are relative to it. Uploads that never ended are not
+    /// looked for there.
     ///
     /// # Errors
     /// As [`Repository::open`].
@@ -98,7 +103,8 @@ impl Repository {
 
     fn assemble(store: Store, location: &Location, info: RepositoryInfo, pause: Duration) -> Self {
         let location = location.clone();
-        Self { store, location, info: Arc::new(info), public_key: None, pause }
+        let (info, uploads) = (Arc::new(info), Uploads::Untold);
+        Self { store, uploads, location, info, public_key: None, pause }
     }
 
     /// From now on refuses manifests that are not signed by this key's secret half.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::{HttpConnector as _, ReqwestConnector};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -13,21 +14,31 @@ use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, Retry
 
 use crate::error::{Error, Result};
 use crate::location::{Bucket, Kind, Location, StoreOptions};
+use crate::unfinished::{self, Uploads};
 
 /// A store whose keys are relative to the repository's root.
 pub(crate) type Store = Arc<dyn ObjectStore>;
+
+/// A store, and how it is asked for uploads that never ended.
+pub(crate) struct Opened {
+    pub(crate) store: Store,
+    pub(crate) uploads: Uploads,
+}
 
 /// Upper bound of a file of CA certificates, in bytes.
 const MAX_CA_BUNDLE: u64 = 4 << 20;
 
 /// Opens the store. A local directory must exist.
-pub(crate) fn connect(location: &Location, options: &StoreOptions) -> Result<Store> {
+pub(crate) fn connect(location: &Location, options: &StoreOptions) -> Result<Opened> {
+    let untold = |store| Opened { store, uploads: Uploads::Untold };
     match location.kind() {
-        Kind::Memory => Ok(Arc::new(InMemory::new())),
-        Kind::File(path) => local(location, path),
-        Kind::S3(at) => Ok(prefixed(s3(at, options)?, at)),
-        Kind::Gcs(at) => Ok(prefixed(gcs(at, options)?, at)),
-        Kind::Azure(at) => Ok(prefixed(azure(at, options)?, at)),
+        Kind::Memory => Ok(untold(Arc::new(InMemory::new()))),
+        Kind::File(path) => {
+            Ok(Opened { store: local(location, path)?, uploads: Uploads::Local(path.clone()) })
+        }
+        Kind::S3(at) => s3(at, options),
+        Kind::Gcs(at) => Ok(untold(prefixed(gcs(at, options)?, at))),
+        Kind::Azure(at) => Ok(untold(prefixed(azure(at, options)?, at))),
     }
 }
 
@@ -72,7 +83,7 @@ fn prefixed<S: ObjectStore>(store: S, at: &Bucket) -> Store {
 
 /// Path style is the default: it works with every S3-compatible endpoint and needs no wildcard
 /// certificate. `AWS_VIRTUAL_HOSTED_STYLE_REQUEST=true` changes it.
-fn s3(at: &Bucket, options: &StoreOptions) -> Result<impl ObjectStore + use<>> {
+fn s3(at: &Bucket, options: &StoreOptions) -> Result<Opened> {
     let mut builder = AmazonS3Builder::new().with_region("us-east-1");
     let mut plain_http = false;
     for (key, value) in recognised::<AmazonS3ConfigKey>(options) {
@@ -80,12 +91,18 @@ fn s3(at: &Bucket, options: &StoreOptions) -> Result<impl ObjectStore + use<>> {
         plain_http |= endpoint && value.starts_with("http://");
         builder = builder.with_config(key, value);
     }
-    builder
+    let client = client(options, plain_http)?;
+    let fail = |source| Error::store("open", format_args!("s3://{}", at.name), source);
+    let http = ReqwestConnector::default().connect(&client).map_err(fail)?;
+    let store = builder
         .with_bucket_name(&at.name)
-        .with_client_options(client(options, plain_http)?)
+        .with_client_options(client)
         .with_retry(retry(options))
         .build()
-        .map_err(|source| Error::store("open", format_args!("s3://{}", at.name), source))
+        .map_err(fail)?;
+    let prefix = Path::from(at.prefix.as_str());
+    let bucket = unfinished::Bucket { store: store.clone(), http, prefix };
+    Ok(Opened { store: prefixed(store, at), uploads: Uploads::S3(Arc::new(bucket)) })
 }
 
 fn gcs(at: &Bucket, options: &StoreOptions) -> Result<impl ObjectStore + use<>> {

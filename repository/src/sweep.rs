@@ -5,13 +5,13 @@
 //! `deleted/` says since when, and is what brings the snapshot back. Killed at any moment, this leaves snapshots that
 //! are whole and images that nobody lists.
 //!
-//! Unfinished multipart uploads cannot be listed through the store's common interface: a lifecycle rule of the
-//! bucket (`AbortIncompleteMultipartUpload`) is for them.
+//! Uploads whose process was killed are ended as well, where the store tells of them.
 
 mod claims;
 mod objects;
 mod orphans;
 mod pages;
+mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,6 +81,23 @@ pub struct Swept {
     pub withheld: u64,
     /// Manifests that were written meanwhile and cannot be used.
     pub unusable: Vec<Unusable>,
+}
+
+impl Swept {
+    /// Counts one object and tells of it. What was gone or held is neither.
+    fn count(&mut self, object: SweptObject) {
+        match object.outcome {
+            None | Some(PruneOutcome::Deleted) => {
+                self.gone.0 = self.gone.0.saturating_add(1);
+                self.gone.1 = self.gone.1.saturating_add(object.size);
+            }
+            Some(PruneOutcome::Withheld) => self.withheld = self.withheld.saturating_add(1),
+            Some(PruneOutcome::Gone | PruneOutcome::Held) => return,
+        }
+        if self.objects.len() < MAX_TOLD {
+            self.objects.push(object);
+        }
+    }
 }
 
 /// When something is old enough, and whether anything is deleted.
@@ -160,8 +177,8 @@ impl Repository {
         }
     }
 
-    /// Deletes what nobody names any more and is older than the grace: images, signatures, claims, pages of the ledger, and
-    /// what was noted of snapshots that are gone. Everything is listed again first, so that what a manifest written meanwhile
+    /// Deletes what nobody names any more and is older than the grace: images, signatures, claims, pages of the ledger,
+    /// what was noted of snapshots that are gone, and uploads that never ended. Everything is listed again first, so that what a manifest written meanwhile
     /// names is safe. An object that the store keeps is counted and skipped.
     ///
     /// # Errors
@@ -188,6 +205,7 @@ impl Repository {
         let claims = self.old_claims(cluster, &fresh.survey, grace).await?;
         self.erase_all(cluster, claims, grace, &mut swept).await?;
         self.sweep_ledger(cluster, &fresh, undone, grace, &mut swept).await?;
+        self.sweep_uploads(cluster, &fresh.survey, grace, &mut swept).await?;
         Ok(swept)
     }
 
@@ -229,24 +247,10 @@ impl Repository {
             .buffer_unordered(AT_ONCE);
         while let Some(result) = erased.next().await {
             let (orphan, outcome) = result?;
-            match outcome {
-                None | Some(PruneOutcome::Deleted) => {
-                    swept.gone.0 = swept.gone.0.saturating_add(1);
-                    swept.gone.1 = swept.gone.1.saturating_add(orphan.size);
-                }
-                Some(PruneOutcome::Gone) => continue,
-                Some(PruneOutcome::Withheld) => {
-                    swept.withheld = swept.withheld.saturating_add(1);
-                    kept.push(orphan.key.clone());
-                }
-                Some(PruneOutcome::Held) => {
-                    kept.push(orphan.key);
-                    continue;
-                }
-            }
-            if swept.objects.len() < MAX_TOLD {
-                let (key, kind, size) = (orphan.key.to_string(), orphan.kind, orphan.size);
-                swept.objects.push(SweptObject { key, kind, size, outcome });
+            let (key, kind, size) = (orphan.key.to_string(), orphan.kind, orphan.size);
+            swept.count(SweptObject { key, kind, size, outcome });
+            if matches!(outcome, Some(PruneOutcome::Withheld | PruneOutcome::Held)) {
+                kept.push(orphan.key);
             }
         }
         Ok(kept)

@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 use std::sync::mpsc as blocking_mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::bridge::joined;
 use crate::buffers::Buffers;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StoreFault};
 use crate::store::Store;
 
 /// Parts in memory: one being filled, the others on their way.
@@ -43,8 +43,18 @@ impl PartSize {
 /// 10,000 parts: 1024 parts reach 5 GiB, and each further e-fold takes another 1024.
 const GROWTH: u64 = 1024;
 
-/// Time in which an abort must be done; the store's lifecycle rules are the second net.
+/// Time in which one try to abort must be done.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// For how long whoever uploaded waits for the abort. A program that ends then leaves the parts to the sweep.
+const ABORT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// For how long a process that goes on tries to abort, with pauses that double up to [`ABORT_PAUSE_MOST`].
+const ABORT_TRIES_FOR: Duration = Duration::from_secs(3600);
+const ABORT_PAUSE_MOST: Duration = Duration::from_secs(60);
+
+/// Parts whose requests are given up may be at the store already; so long they may take to come down.
+const LANDING: Duration = Duration::from_secs(2);
 
 /// A part on its way from the writer to the task.
 pub(crate) enum Part {
@@ -155,14 +165,17 @@ pub(crate) async fn run(store: Store, key: Path, mut incoming: PartReader) -> Re
     let mut upload = upload.map_err(|source| Error::store("upload", &key, source))?;
     let mut flying = JoinSet::new();
     let mut outcome = send_parts(upload.as_mut(), &mut flying, first, incoming, &key).await;
-    // No request of this upload may be on its way when it is aborted.
-    flying.shutdown().await;
     if outcome.is_ok() {
         let completed = upload.complete().await;
         outcome = completed.map(drop).map_err(|source| Error::store("complete", &key, source));
     }
     if outcome.is_err() {
-        clean_up(upload.as_mut(), &store, &key).await;
+        let shown = key.clone();
+        // It goes on when nobody waits for it any more.
+        let ended = tokio::spawn(clean_up(upload, flying, store, key));
+        if tokio::time::timeout(ABORT_PATIENCE, ended).await.is_err() {
+            tracing::warn!(key = %shown, "the upload is not aborted yet; its parts may remain in the store");
+        }
     }
     outcome
 }
@@ -219,15 +232,38 @@ async fn send_parts(
     }
 }
 
-/// Best effort, and said when it fails: the error that led here is the one to report. A `complete`
-/// whose answer was lost may have made the object, so the key is deleted as well.
-async fn clean_up(upload: &mut dyn MultipartUpload, store: &Store, key: &Path) {
-    let aborted = tokio::time::timeout(ABORT_TIMEOUT, upload.abort()).await;
-    if let Ok(Err(error)) = &aborted {
-        tracing::warn!(%key, %error, "cannot abort the upload; its parts may remain in the store");
+/// Ends an upload that failed. What made it fail often makes the abort fail too, and parts that nobody aborts are paid for,
+/// so it is tried until the store is back. A `complete` whose answer was lost may have made the object, so the key is
+/// deleted as well; without the right to delete, the sweep does that.
+async fn clean_up(
+    mut upload: Box<dyn MultipartUpload>,
+    mut flying: JoinSet<Result<()>>,
+    store: Store,
+    key: Path,
+) {
+    // No request of this upload may be on its way when it is aborted: a part that comes later stays.
+    let landing = async { while flying.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(LANDING, landing).await;
+    flying.shutdown().await;
+    let (began, mut pause) = (Instant::now(), Duration::from_secs(1));
+    loop {
+        let why = match tokio::time::timeout(ABORT_TIMEOUT, upload.abort()).await {
+            Ok(Ok(())) => break,
+            // It is gone already.
+            Ok(Err(error)) if StoreFault::of(&error) == StoreFault::Missing => break,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        if began.elapsed() > ABORT_TRIES_FOR {
+            tracing::warn!(%key, error = why, "cannot abort the upload; its parts remain in the store");
+            break;
+        }
+        tracing::debug!(%key, error = why, "cannot abort the upload yet");
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(ABORT_PAUSE_MOST);
     }
-    let deleted = tokio::time::timeout(ABORT_TIMEOUT, store.delete(key)).await;
-    if aborted.is_err() || deleted.is_err() {
+    let deleted = tokio::time::timeout(ABORT_TIMEOUT, store.delete(&key)).await;
+    if deleted.is_err() {
         tracing::warn!(%key, "the store did not answer while an upload was being cleaned up");
     }
 }

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use etcdr_repository::{
     Chain, Error, Identities, Location, PublicKey, Repository, SealOptions, SigningKey,
-    SnapshotName, StoreOptions, keys, sign,
+    SnapshotName, StoreOptions, Swept, keys, sign, sweep::Grace,
 };
 use etcdr_schemas::manifest::Manifest;
-use etcdr_schemas::report::SignatureState;
+use etcdr_schemas::report::{PruneOutcome, SignatureState, SweptKind};
 use etcdr_schemas::{ClusterName, Diagnose, ExitCode, Hidden, ReadAt, Sha256Digest};
-use object_store::ObjectStoreExt;
+use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
 use support::s3::S3Server;
 use support::{Keys, drain, id, info, noise, options, save, text};
@@ -43,10 +44,16 @@ impl Place {
 
     /// Parts that the store keeps of uploads that are over.
     fn leftovers(&self) -> usize {
-        let images = self.dir.as_ref().map(|dir| dir.path().join("repository/default/images"));
-        let entries = images.and_then(|images| std::fs::read_dir(images).ok());
-        let names = entries.into_iter().flatten().map(|entry| entry.unwrap().file_name());
-        let on_disk = names.filter(|name| name.to_string_lossy().contains(".part")).count();
+        let folders = ["default", "other"].map(|cluster| format!("repository/{cluster}/images"));
+        let folders = folders.into_iter().filter_map(|folder| {
+            self.dir.as_ref().and_then(|dir| std::fs::read_dir(dir.path().join(folder)).ok())
+        });
+        let names = folders.flatten().map(|entry| entry.unwrap().file_name());
+        let on_disk = names
+            .filter(|name| {
+                name.to_string_lossy().contains(".part") || name.to_string_lossy().contains('#')
+            })
+            .count();
         on_disk + self.server.as_ref().map_or(0, |server| server.leftovers().len())
     }
 }
@@ -295,6 +302,93 @@ async fn dropped_uploads_leave_nothing_in_the_store() {
         }
         assert_eq!(place.as_ref().map_or(0, Place::leftovers), 0, "{}", repository.location());
     }
+}
+
+/// Begins an upload of a part, and is gone.
+async fn kill(store: &dyn ObjectStore, key: &str) {
+    let mut upload = store.put_multipart(&Path::from(key)).await.unwrap();
+    upload.put_part(noise(5 << 20, 1).into()).await.unwrap();
+    std::mem::forget(upload);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_whose_process_was_killed_are_ended_by_the_sweep_and_no_other() {
+    let keys = Keys::new();
+    let (cluster, data) = (ClusterName::default(), text(50_000));
+    for place in [Place::disk(), Place::s3().await] {
+        let repository = Repository::init(&place.location, &place.options, info(&keys)).await;
+        let repository = repository.unwrap();
+        let (raw, root): (Arc<dyn ObjectStore>, _) = match &place.dir {
+            Some(dir) => (Arc::new(LocalFileSystem::new_with_prefix(dir).unwrap()), "repository"),
+            None => (Arc::new(place.server.as_ref().unwrap().client()), "some/prefix"),
+        };
+        let kept = save(&repository, 1, &data, options(&keys), None).await.unwrap();
+        for key in [
+            "default/images/20261122T070000Z-00000001.part",
+            "default/images/20261122T070000Z-00000002.part",
+            "default/images/20261122T070000Z-r00000000000000000005-1a2b3c4d.db.zst.age",
+        ] {
+            kill(raw.as_ref(), &format!("{root}/{key}")).await;
+        }
+        // Somebody else's, and another cluster's.
+        let stranger = "default/images/theirs.bin";
+        for key in [stranger, "other/images/20261122T070000Z-00000003.part"] {
+            kill(raw.as_ref(), &format!("{root}/{key}")).await;
+        }
+        let begun = place.leftovers();
+        let sweep = async |age: chrono::Duration, dry_run: bool| {
+            let grace = Grace { now: chrono::Utc::now() + age, age, dry_run };
+            let stock = repository.stock(&cluster).await.unwrap();
+            repository.sweep(&cluster, &stock, grace).await.unwrap()
+        };
+        // All are younger than the grace, by the store's clock.
+        assert_eq!(sweep(chrono::Duration::hours(1), false).await.gone, (0, 0));
+        assert_eq!(place.leftovers(), begun);
+        let told = |swept: &Swept| {
+            let mut keys: Vec<_> =
+                swept.objects.iter().map(|it| (it.key.clone(), it.kind)).collect();
+            keys.sort();
+            keys
+        };
+        let planned = sweep(chrono::Duration::zero(), true).await;
+        assert_eq!(planned.gone.0, 3, "{planned:?}");
+        assert_eq!(place.leftovers(), begun);
+        let swept = sweep(chrono::Duration::zero(), false).await;
+        assert_eq!(told(&swept), told(&planned));
+        assert!(swept.objects.iter().all(|it| it.outcome == Some(PruneOutcome::Deleted)));
+        assert!(swept.objects.iter().all(|it| it.kind == SweptKind::Part));
+        assert_eq!(place.leftovers(), begun / 5 * 2);
+        assert_eq!(sweep(chrono::Duration::zero(), false).await.gone, (0, 0));
+        check_content(&repository, &kept, &keys.identities, &data).await;
+        // A server that does not tell is left alone, and one that fails is asked again.
+        let Some(server) = &place.server else { continue };
+        kill(raw.as_ref(), &format!("{root}/default/images/20261122T070000Z-00000004.part")).await;
+        for refusal in ["AccessDenied", "NotImplemented"] {
+            server.refusals.refuse("ListMultipartUploads", refusal, 1);
+            assert_eq!(sweep(chrono::Duration::zero(), false).await.gone, (0, 0), "{refusal}");
+        }
+        server.refusals.refuse("ListMultipartUploads", "InternalError", 2);
+        server.refusals.refuse("AbortMultipartUpload", "AccessDenied", 1);
+        assert_eq!(sweep(chrono::Duration::zero(), false).await.withheld, 1);
+        server.refusals.refuse("AbortMultipartUpload", "InternalError", 2);
+        assert_eq!(sweep(chrono::Duration::zero(), false).await.gone.0, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_whose_abort_is_refused_is_ended_when_the_store_is_back() {
+    let keys = Keys::new();
+    let place = Place::s3().await;
+    let server = place.server.as_ref().unwrap();
+    let repository = Repository::init(&place.location, &place.options, info(&keys)).await.unwrap();
+    let began = std::time::Instant::now();
+    server.refusals.refuse("AbortMultipartUpload", "AccessDenied", 1);
+    // A refusal that comes before the part was sent breaks the connection, and is tried again.
+    server.refusals.refuse("UploadPart", "AccessDenied", 100);
+    let data = noise(20 << 20, 1);
+    assert!(save(&repository, 1, &data, options(&keys), None).await.is_err());
+    assert_eq!(place.leftovers(), 0, "after {:?}", began.elapsed());
+    assert!(repository.list(&ClusterName::default()).await.unwrap().ids.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,57 @@
+//! Uploads that were begun, and whose process is gone.
+
+use etcdr_schemas::ClusterName;
+use etcdr_schemas::report::{PruneOutcome, SweptKind, SweptObject};
+
+use super::{Grace, Swept};
+use crate::error::{Result, StoreFault};
+use crate::fetch::retried;
+use crate::repository::Repository;
+use crate::survey::Survey;
+use crate::unfinished::Upload;
+
+impl Repository {
+    /// Takes away uploads that are older than the grace. A store that does not tell of them is no error: they are
+    /// told in the log, and left to a lifecycle rule of the bucket.
+    pub(super) async fn sweep_uploads(
+        &self,
+        cluster: &ClusterName,
+        survey: &Survey,
+        grace: Grace,
+        swept: &mut Swept,
+    ) -> Result<()> {
+        let listed = retried(self.pause, || self.uploads.list(cluster)).await;
+        let uploads = match listed {
+            Err(error) if untold(&error) => {
+                tracing::warn!(%error, "uploads that never ended cannot be listed; a lifecycle rule can end them");
+                return Ok(());
+            }
+            uploads => uploads?,
+        };
+        for upload in uploads.into_iter().filter(|upload| grace.passed(survey, upload.at)) {
+            let outcome = match grace.dry_run {
+                true => None,
+                false => Some(self.end(&upload).await?),
+            };
+            let (key, kind, size) = (upload.key.to_string(), SweptKind::Part, upload.size);
+            swept.count(SweptObject { key, kind, size, outcome });
+        }
+        Ok(())
+    }
+
+    async fn end(&self, upload: &Upload) -> Result<PruneOutcome> {
+        match retried(self.pause, || self.uploads.abort(upload)).await {
+            Ok(true) => Ok(PruneOutcome::Deleted),
+            Ok(false) => Ok(PruneOutcome::Gone),
+            Err(error) if error.store_fault() == Some(StoreFault::Denied) => {
+                Ok(PruneOutcome::Withheld)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn untold(error: &crate::Error) -> bool {
+    let fault = error.store_fault();
+    matches!(fault, Some(StoreFault::Denied | StoreFault::Unsupported | StoreFault::Missing))
+}

@@ -1,0 +1,95 @@
+//! Uploads that were begun and neither completed nor aborted. Their parts take room, and no listing of objects shows them.
+//!
+//! A process that fails aborts its upload; one that is killed cannot. S3 tells what was begun
+//! (`ListMultipartUploads`), a local directory has the files. Azure drops what was not committed within a week by
+//! itself; Google's needs a lifecycle rule of the bucket.
+
+mod local;
+mod s3;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use etcdr_schemas::ClusterName;
+use object_store::aws::AmazonS3;
+use object_store::client::HttpClient;
+use object_store::path::Path;
+use tokio::runtime::Handle;
+
+use crate::bridge::blocking;
+use crate::error::{Result, StoreFault};
+use crate::layout::{self, Place};
+
+/// Most that one listing gives; the others are for the next one.
+const MOST: usize = 100_000;
+
+/// Where uploads that did not end are looked for.
+#[derive(Clone)]
+pub(crate) enum Uploads {
+    /// The store does not tell of them, or needs nobody to clear them away.
+    Untold,
+    /// The directory of a local repository.
+    Local(PathBuf),
+    /// A bucket that speaks S3.
+    S3(Arc<Bucket>),
+}
+
+/// How a bucket is asked.
+pub(crate) struct Bucket {
+    pub(crate) store: AmazonS3,
+    pub(crate) http: HttpClient,
+    /// Prefix of the repository in the bucket.
+    pub(crate) prefix: Path,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Upload {
+    /// Key under the repository's root that it was to become.
+    pub(crate) key: Path,
+    /// What the store calls it; of a local file: what its name has after the key.
+    pub(crate) id: String,
+    /// When it was begun; of a local file: when it was last written.
+    pub(crate) at: DateTime<Utc>,
+    /// Bytes, where the store says so.
+    pub(crate) size: u64,
+}
+
+impl Uploads {
+    /// All under a cluster's prefix whose keys are of this format; what somebody else uploads there is left alone.
+    ///
+    /// # Errors
+    /// [`crate::Error::Store`], with [`StoreFault::Unsupported`] and [`StoreFault::Denied`] where the store does not tell.
+    pub(crate) async fn list(&self, cluster: &ClusterName) -> Result<Vec<Upload>> {
+        let mut found = match self {
+            Self::Untold => Vec::new(),
+            Self::Local(root) => {
+                let (root, folder) = (root.clone(), root.join(cluster.as_str()));
+                blocking(&Handle::current(), move || local::list(&root, &folder)).join().await?
+            }
+            Self::S3(bucket) => bucket.list(&layout::cluster(cluster)).await?,
+        };
+        found.retain(|upload| {
+            !matches!(layout::place(cluster, &upload.key), Place::Unknown | Place::Reserved)
+        });
+        Ok(found)
+    }
+
+    /// Takes one away. `false`: it was gone.
+    ///
+    /// # Errors
+    /// [`crate::Error::Store`].
+    pub(crate) async fn abort(&self, upload: &Upload) -> Result<bool> {
+        let aborted = match self {
+            Self::Untold => return Ok(false),
+            Self::Local(root) => local::remove(root, upload),
+            Self::S3(bucket) => bucket.abort(upload).await,
+        };
+        match aborted {
+            Ok(()) => Ok(true),
+            Err(error) if error.store_fault() == Some(StoreFault::Missing) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
