@@ -15,7 +15,15 @@ use crate::error::{Error, Result, StoreFault};
 use crate::store::Store;
 
 /// Bytes of one request of a sequential read.
-const RANGE: u64 = 2 << 20;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RangeSize(u64);
+
+impl RangeSize {
+    /// A request has a way to go.
+    pub(crate) const REMOTE: Self = Self(2 << 20);
+    /// A disk is near, and what is asked for ahead takes memory.
+    pub(crate) const LOCAL: Self = Self(512 << 10);
+}
 
 /// Requests of a sequential read that are on their way at once.
 const AHEAD: usize = 4;
@@ -30,6 +38,7 @@ pub(crate) struct Object {
     key: Path,
     size: u64,
     pause: Duration,
+    step: u64,
 }
 
 impl Object {
@@ -39,6 +48,7 @@ impl Object {
         key: Path,
         expected: u64,
         pause: Duration,
+        RangeSize(step): RangeSize,
     ) -> Result<Self> {
         let head = retried(pause, || async {
             store.head(&key).await.map_err(|source| Error::store("look at", &key, source))
@@ -52,7 +62,7 @@ impl Object {
         if found != expected {
             return Err(Error::SizeMismatch { key: key.to_string(), expected, found });
         }
-        Ok(Self { store, key, size: expected, pause })
+        Ok(Self { store, key, size: expected, pause, step })
     }
 
     pub(crate) const fn size(&self) -> u64 {
@@ -83,11 +93,12 @@ impl Object {
         handle: &Handle,
     ) -> impl Stream<Item = Result<Bytes>> + Send + 'static + use<> {
         let (object, handle) = (self.clone(), handle.clone());
-        let starts = (0..self.size.div_ceil(RANGE)).map(|index| index.saturating_mul(RANGE));
+        let step = self.step;
+        let starts = (0..self.size.div_ceil(step)).map(move |index| index.saturating_mul(step));
         stream::iter(starts)
             .map(move |start| {
                 let object = object.clone();
-                let end = start.saturating_add(RANGE).min(object.size);
+                let end = start.saturating_add(step).min(object.size);
                 let task = handle.spawn(async move { object.range(start..end).await });
                 async { joined(task.await) }
             })

@@ -9,6 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::error::{Error, Result};
+use crate::fetch::RangeSize;
 use crate::upload::PartSize;
 
 /// Location of a repository. Printing it never prints credentials.
@@ -51,6 +52,14 @@ impl Location {
 
     pub(crate) const fn kind(&self) -> &Kind {
         &self.0
+    }
+
+    /// What a sequential read is cut into.
+    pub(crate) const fn range_size(&self) -> RangeSize {
+        match self.0 {
+            Kind::File(_) | Kind::Memory => RangeSize::LOCAL,
+            Kind::S3(_) | Kind::Gcs(_) | Kind::Azure(_) => RangeSize::REMOTE,
+        }
     }
 
     /// What an upload is cut into.

@@ -121,7 +121,7 @@ impl Repository {
         expected: Sha256Digest,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let object = Object::open(self.store.clone(), key.clone(), size, self.pause).await?;
+        let object = self.object(key.clone(), size).await?;
         let stream = object.stream(&Handle::current()).inspect(|chunk| {
             let bytes = chunk.as_ref().map_or(0, Bytes::len);
             progress.advance(bytes as u64);
@@ -134,6 +134,11 @@ impl Repository {
         Err(Error::DigestMismatch { key, what, expected, found })
     }
 
+    async fn object(&self, key: Path, size: u64) -> Result<Object> {
+        let step = self.location.range_size();
+        Object::open(self.store.clone(), key, size, self.pause, step).await
+    }
+
     /// Opens an image for reading: checks its size, opens its header with the identities, and checks
     /// its seek table against the manifest.
     ///
@@ -142,7 +147,7 @@ impl Repository {
     /// [`Error::ImageMissing`], [`Error::SizeMismatch`], [`Error::Damaged`], [`Error::Store`].
     pub async fn open_image(&self, image: &Image, identities: &Identities) -> Result<SealedImage> {
         let (key, size) = (image_path(image)?, image.stored_size);
-        let object = Object::open(self.store.clone(), key, size, self.pause).await?;
+        let object = self.object(key, size).await?;
         SealedImage::open(object, image.clone(), identities.clone()).await
     }
 

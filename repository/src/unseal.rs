@@ -76,8 +76,9 @@ impl SealedImage {
     #[must_use]
     pub fn chunks(&self) -> PlainChunks {
         let parts = &self.parts;
-        let (chunks, out) = sync_channel(1);
-        let spare = Spare { packed: Buffers::new(WORKERS + 3), plain: Buffers::new(WORKERS + 4) };
+        // Handed over, not queued: a frame that waits is four megabytes.
+        let (chunks, out) = sync_channel(0);
+        let spare = Spare { packed: Buffers::new(WORKERS + 3), plain: Buffers::new(WORKERS + 3) };
         let unpack = unpack(&parts.image.key, &spare);
         let (submit, collect) = pool::start(&parts.handle, WORKERS, &unpack);
         let (feed, stored) = mpsc::channel(1);

@@ -11,6 +11,7 @@ pub mod hash;
 mod key;
 pub(crate) mod keys;
 pub(crate) mod leaf;
+pub(crate) mod table;
 pub(crate) mod total;
 mod value;
 mod view;

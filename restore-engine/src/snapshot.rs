@@ -13,6 +13,7 @@ mod markers;
 mod names;
 mod pages;
 mod scanner;
+mod words;
 
 use markers::Markers;
 pub use scanner::{ScannedSnapshot, SnapshotScanner};

@@ -37,7 +37,7 @@ impl Attached {
             self.table.remove(&fingerprint);
             return true;
         };
-        if !self.part.holds(fingerprint) {
+        if !self.part.holds(fingerprint.slot) {
             return true;
         }
         self.table.insert(fingerprint, lease);
@@ -49,7 +49,7 @@ impl Attached {
             self.part.bits += 1;
             self.todo.push(Part { bits: bits + 1, value: value | 1 << bits });
             let part = self.part;
-            self.table.retain(|fingerprint, _| part.holds(*fingerprint));
+            self.table.retain(|fingerprint, _| part.holds(fingerprint.slot));
         }
         true
     }

@@ -24,8 +24,17 @@ impl Sum {
         self.len = self.len.saturating_add(bytes.len() as u64);
     }
 
+    pub(super) const fn new(crc: u32, len: u64) -> Self {
+        Self { crc, len }
+    }
+
     pub(crate) const fn crc(self) -> u32 {
         self.crc
+    }
+
+    /// Bytes.
+    pub(super) const fn len(self) -> u64 {
+        self.len
     }
 }
 

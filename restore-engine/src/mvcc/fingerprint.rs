@@ -1,34 +1,45 @@
-//! 128 bits that stand for a key: SipHash-1-3, with both halves of its result.
+//! 128 bits that stand for a key: SipHash-1-3, with both halves of its result. A table keeps one half, and the other says
+//! which of 64 tables: among ten million keys two share those 70 bits once in 20 million databases.
 //!
 //! Databases may be hostile, so that keys with equal fingerprints must be hard to make; whoever could
 //! make them would only mislead the check of a file of his own.
 
-/// Two keys that share it are as unlikely as a failing disk that tells nobody.
+/// Both halves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
-    /// Where it goes in a table.
-    pub(super) slot: u64,
-    /// Which part of the keys it belongs to.
-    pub(super) part: u64,
+    /// What it is called in its table.
+    pub(super) slot: Slot,
+    /// Which table it goes to.
+    table: u64,
 }
+
+/// A key in a table. Bytes, so that it takes no more room than it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot([u8; 8]);
 
 /// Parts of a table that grow on their own.
 pub(super) const SHARDS: usize = 64;
 
 impl Fingerprint {
     pub(crate) fn of(key: &[u8]) -> Self {
-        let [slot, part] = sip128(key);
-        Self { slot, part }
+        let [slot, table] = sip128(key);
+        Self { slot: Slot(slot.to_le_bytes()), table }
     }
 
     pub(super) fn shard(self) -> usize {
-        usize::try_from(self.part >> 58).unwrap_or_default()
+        usize::try_from(self.table >> 58).unwrap_or_default()
     }
 }
 
 impl std::hash::Hash for Fingerprint {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        state.write_u64(self.slot);
+        self.slot.hash(state);
+    }
+}
+
+impl std::hash::Hash for Slot {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from_le_bytes(self.0));
     }
 }
 
@@ -98,7 +109,10 @@ impl State {
 /// Halvings of what a table is responsible for; more would be 2^32 passes.
 pub(super) const MAX_SPLITS: u32 = 32;
 
-/// The keys whose fingerprints end in these bits.
+/// Bits of a slot that say where in a map it goes; those above are free to choose a part by, up to the highest seven.
+const OF_THE_MAP: u32 = 24;
+
+/// The keys whose slots have these bits in the middle.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
     pub(super) bits: u32,
@@ -108,8 +122,8 @@ pub(super) struct Part {
 impl Part {
     pub(super) const ALL: Self = Self { bits: 0, value: 0 };
 
-    pub(super) const fn holds(self, print: Fingerprint) -> bool {
-        print.part & ((1 << self.bits) - 1) == self.value
+    pub(super) const fn holds(self, key: Slot) -> bool {
+        (u64::from_le_bytes(key.0) >> OF_THE_MAP) & ((1 << self.bits) - 1) == self.value
     }
 }
 
@@ -156,7 +170,7 @@ mod tests {
         fn keys_differ(a: Vec<u8>, b: Vec<u8>) {
             let (one, other) = (Fingerprint::of(&a), Fingerprint::of(&b));
             prop_assert_eq!(one == other, a == b);
-            prop_assert!(a == b || (one.slot != other.slot && one.part != other.part));
+            prop_assert!(a == b || (one.slot != other.slot && one.table != other.table));
             prop_assert!(one.shard() < SHARDS);
         }
     }

@@ -4,14 +4,14 @@
 //! belongs to one. A shard that is full halves the keys that it is responsible for, and the other half becomes the work
 //! of another pass over the rows. What remains is one bit for a row.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::fingerprint::{Fingerprint, MAX_SPLITS, Part, SHARDS, Through};
+use super::fingerprint::{Fingerprint, MAX_SPLITS, Part, SHARDS};
+use super::table::{ENTRY, Facts, Table};
 use crate::bolt::sweep::on_threads;
 use crate::{Error, Result};
+
+pub(crate) use super::table::Last;
 
 /// Rows that are not worth a thread.
 const FEW: usize = 4096;
@@ -31,20 +31,10 @@ pub(crate) struct Row<F> {
     pub(crate) facts: F,
 }
 
-/// The last row of a key so far.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Last<F> {
-    pub(crate) main: i64,
-    pub(crate) sub: u32,
-    index: u32,
-    pub(crate) tombstone: bool,
-    pub(crate) facts: F,
-}
-
 /// Judges the rows of each key, one after the other.
 pub(crate) trait Judge: Sync {
     /// What it wants to know of a row.
-    type Facts: Copy + Send + Sync;
+    type Facts: Facts;
     /// What it finds.
     type Tally: Default + Send + Sync;
     /// Whether a key counts only when all its rows were seen in one pass.
@@ -100,7 +90,7 @@ pub(crate) struct Keys<J: Judge> {
 }
 
 struct Shard<J: Judge> {
-    table: HashMap<Fingerprint, Last<J::Facts>, BuildHasherDefault<Through>>,
+    table: Table<J::Facts>,
     /// `None` when all its keys are done.
     part: Option<Part>,
     todo: Vec<Part>,
@@ -116,14 +106,14 @@ impl<J: Judge> Keys<J> {
     /// `table` is how many bytes all shards together may take.
     pub(crate) fn new(judge: J, marks: Marks, table: usize) -> Self {
         // A table grows when it is filled to seven eighths; just below that it does not.
-        let slots = table / SHARDS / (size_of::<(Fingerprint, Last<J::Facts>)>() + 1);
+        let slots = table / SHARDS / ENTRY;
         let capacity = (1usize << slots.max(16).ilog2()) / 8 * 7 - 1;
         Self::with_capacity(judge, marks, capacity)
     }
 
     fn with_capacity(judge: J, marks: Marks, capacity: usize) -> Self {
         let shard = |_| Shard {
-            table: HashMap::default(),
+            table: Table::default(),
             part: Some(Part::ALL),
             todo: Vec::new(),
             whole: true,
@@ -227,24 +217,16 @@ impl<J: Judge> Context<'_, J> {
 
 impl<J: Judge> Shard<J> {
     fn row(&mut self, context: &Context<'_, J>, index: u32, row: &Row<J::Facts>) -> Result<()> {
-        let Some(part) = self.part.filter(|part| part.holds(row.print)) else { return Ok(()) };
+        let Some(part) = self.part.filter(|part| part.holds(row.print.slot)) else { return Ok(()) };
         let Row { main, sub, tombstone, facts, .. } = *row;
         let last = Last { main, sub, index, tombstone, facts };
-        match self.table.entry(row.print) {
-            Entry::Occupied(mut entry) => {
-                let before = entry.insert(last);
-                let at = context.marks.at;
-                if before.main <= at && main > at {
-                    self.live += keep(&before, context.marks, context.kept);
-                }
-                context.judge.next(&mut self.tally, Some(&before), row);
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(last);
-                context.judge.next(&mut self.tally, None, row);
-            }
+        let before = self.table.put(row.print.slot, last);
+        let at = context.marks.at;
+        if let Some(before) = before.filter(|before| before.main <= at && main > at) {
+            self.live += keep(&before, context.marks, context.kept);
         }
-        if self.table.len() > context.capacity {
+        context.judge.next(&mut self.tally, before.as_ref(), row);
+        if self.table.places() > context.capacity {
             self.halve(part, context.capacity)?;
         }
         Ok(())
@@ -252,14 +234,14 @@ impl<J: Judge> Shard<J> {
 
     /// Gives half of the keys to a later pass, until the rest fits.
     fn halve(&mut self, mut part: Part, capacity: usize) -> Result<()> {
-        while self.table.len() > capacity {
+        while self.table.places() > capacity {
             if part.bits == MAX_SPLITS {
                 return Err(Error::Limit { what: "keys in a database", limit: 1 << 50 });
             }
             let Part { bits, value } = part;
             part.bits += 1;
             self.todo.push(Part { bits: bits + 1, value: value | 1 << bits });
-            self.table.retain(|print, _| part.holds(*print));
+            self.table.retain(part);
         }
         self.part = Some(part);
         // What was found so far may be of keys that are looked at later.
@@ -280,7 +262,7 @@ impl<J: Judge> Shard<J> {
             self.whole = true;
             return;
         }
-        for (_, last) in self.table.drain() {
+        for last in self.table.drain() {
             if last.main <= marks.at {
                 self.live += keep(&last, marks, kept);
             }
@@ -291,7 +273,7 @@ impl<J: Judge> Shard<J> {
         self.part = self.todo.pop();
         self.whole = true;
         if self.part.is_none() {
-            self.table = HashMap::default();
+            self.table = Table::default();
         }
     }
 }
@@ -311,8 +293,21 @@ fn keep<F>(row: &Last<F>, marks: Marks, kept: &[AtomicU64]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use super::super::table::Numbers;
     use super::*;
     use proptest::prelude::*;
+
+    impl Facts for u8 {
+        fn numbers(self) -> Numbers {
+            Numbers { labels: u64::from(self), ..Numbers::default() }
+        }
+
+        fn of(numbers: Numbers) -> Self {
+            numbers.labels.to_le_bytes()[0]
+        }
+    }
 
     /// Counts the rows of each key, and remembers the key's first byte.
     struct Counting;

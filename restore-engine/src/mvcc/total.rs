@@ -18,13 +18,53 @@ use crate::{Error, Result, buckets};
 pub(crate) const NEVER: i64 = -1;
 /// Leaves whose sums are kept, 16 bytes each: 16 GiB of an ordinary database. With more of them all are read again.
 const MAX_LEAVES: usize = 4 << 20;
+/// Sums that are allocated together: a list that doubles takes up to three times what is in it.
+const CHUNK: usize = 4096;
 
 /// The sum of a leaf that has rows at or below the compact revision.
 #[derive(Debug, Clone, Copy)]
 struct LeafSum {
     page: u32,
-    compacted: u32,
-    sum: Sum,
+    compacted: u16,
+    crc: u32,
+    len: u32,
+}
+
+impl LeafSum {
+    /// `None` for a leaf of more pages or bytes than any of etcd's.
+    fn of<F>(page: u64, leaf: &LeafRows<F>) -> Option<Self> {
+        Some(Self {
+            page: page.try_into().ok()?,
+            compacted: leaf.compacted.try_into().ok()?,
+            crc: leaf.sum.crc(),
+            len: leaf.sum.len().try_into().ok()?,
+        })
+    }
+
+    const fn sum(self) -> Sum {
+        Sum::new(self.crc, self.len as u64)
+    }
+}
+
+/// Sums of leaves, in order.
+#[derive(Debug, Default)]
+struct LeafSums(Vec<Vec<LeafSum>>);
+
+impl LeafSums {
+    /// False when there are too many.
+    fn push(&mut self, leaf: LeafSum) -> bool {
+        if self.0.last().is_none_or(|last| last.len() == CHUNK) {
+            if self.0.len() == MAX_LEAVES / CHUNK {
+                return false;
+            }
+            self.0.push(Vec::with_capacity(CHUNK));
+        }
+        self.0.last_mut().map(|last| last.push(leaf)).is_some()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = LeafSum> {
+        self.0.iter().flatten().copied()
+    }
 }
 
 /// Takes leaves in order, pass after pass, and makes the hash.
@@ -39,7 +79,7 @@ pub(crate) struct KeyHash<J: Judge> {
     rows: u64,
     end: Option<RowKey>,
     /// The leaves that may have rows that do not count; `None` when there are too many.
-    leaves: Option<Vec<LeafSum>>,
+    leaves: Option<LeafSums>,
     compacted: u64,
     /// Over the leaves behind them.
     tail: Sum,
@@ -56,7 +96,7 @@ impl<J: Judge> KeyHash<J> {
             last: None,
             rows: 0,
             end: None,
-            leaves: Some(Vec::new()),
+            leaves: Some(LeafSums::default()),
             compacted: 0,
             tail: Sum::default(),
         }
@@ -84,12 +124,9 @@ impl<J: Judge> KeyHash<J> {
             return;
         }
         self.compacted += u64::from(leaf.compacted);
-        let known = u32::try_from(page).ok();
-        match (&mut self.leaves, known) {
-            (Some(leaves), Some(page)) if leaves.len() < MAX_LEAVES => {
-                leaves.push(LeafSum { page, compacted: leaf.compacted, sum: leaf.sum });
-            }
-            (leaves, _) => *leaves = None,
+        let sum = LeafSum::of(page, leaf);
+        if !self.leaves.as_mut().zip(sum).is_some_and(|(leaves, sum)| leaves.push(sum)) {
+            self.leaves = None;
         }
     }
 
@@ -164,11 +201,11 @@ impl<J: Judge> Filter<'_, J> {
     }
 
     /// Over the leaves of the list: those with rows that do not count are read again.
-    fn listed<R: ReadAt>(&self, db: &Db<R>, leaves: &[LeafSum]) -> Result<Sum> {
+    fn listed<R: ReadAt>(&self, db: &Db<R>, leaves: &LeafSums) -> Result<Sum> {
         let mut again = Vec::new();
         let mut first = 0u32;
-        for leaf in leaves {
-            let rows = first..first.saturating_add(leaf.compacted);
+        for leaf in leaves.iter() {
+            let rows = first..first.saturating_add(leaf.compacted.into());
             if !self.live || rows.clone().any(|index| !self.hash.keys.is_newest(index)) {
                 again.push((u64::from(leaf.page), first));
             }
@@ -176,9 +213,9 @@ impl<J: Judge> Filter<'_, J> {
         }
         let mut sums = self.again(db, &again)?.into_iter().peekable();
         let mut all = Sum::default();
-        for leaf in leaves {
+        for leaf in leaves.iter() {
             let page = u64::from(leaf.page);
-            let sum = sums.next_if(|(known, _)| *known == page).map_or(leaf.sum, |(_, sum)| sum);
+            let sum = sums.next_if(|(known, _)| *known == page).map_or(leaf.sum(), |(_, sum)| sum);
             all = self.hash.combine.join(all, sum);
         }
         Ok(all)

@@ -19,7 +19,7 @@ use crate::{snap, wal};
 
 /// What a proof may use: two threads keep up with a disk, and a restore runs where memory is dear. The file lies in the
 /// page cache, so that small questions cost nothing; the table holds 450,000 keys.
-const MEANS: Means = Means { workers: 2, answers: 2 << 20, table: 37 << 20 };
+const MEANS: Means = Means { workers: 2, answers: 1 << 20, table: 19 << 20 };
 
 /// What is known of the database that all members start with.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use crate::bolt::visit::Look;
 use crate::kubernetes::{Encoding, ObjectKey, encoding};
 use crate::mvcc::fingerprint::Fingerprint;
 use crate::mvcc::leaf::{Extent, LeafRows};
+use crate::mvcc::table::{self, Numbers};
 use crate::mvcc::{KeyValue, RowKey};
 use crate::{Error, findings};
 
@@ -47,7 +48,7 @@ pub(super) mod lease {
 }
 
 /// What the judge of histories wants to know of a row.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) create: i64,
     pub(super) version: i64,
@@ -58,6 +59,35 @@ pub(super) struct Facts {
     pub(super) lease: u16,
     /// Whether it is no change of a key: it cannot be read, or only raises the revision.
     pub(super) skip: bool,
+}
+
+/// Bits of each label in a table's entry. Labels that say "none" or "other" are the highest of 16 bits, and come round to
+/// be the lowest.
+const LABELS: [u32; 4] = [12, 13, 9, 11];
+
+impl table::Facts for Facts {
+    fn numbers(self) -> Numbers {
+        let Self { create, version, size, class, namespace, form, lease, skip } = self;
+        let labels = [class, namespace, form, lease];
+        let labels = labels.iter().zip(LABELS).fold(u64::from(skip), |all, (label, bits)| {
+            all << bits | u64::from(label.wrapping_add(2))
+        });
+        Numbers { create, version, size, labels }
+    }
+
+    fn of(numbers: Numbers) -> Self {
+        let Numbers { create, version, size, mut labels } = numbers;
+        let [class, namespace, form, lease] = LABELS;
+        let mut label = |bits: u32| {
+            let label = u16::try_from(labels & ((1 << bits) - 1)).unwrap_or(OTHER);
+            labels >>= bits;
+            label.wrapping_sub(2)
+        };
+        // The last one that went in comes out first.
+        let (lease, form, namespace, class) =
+            (label(lease), label(form), label(namespace), label(class));
+        Self { create, version, size, class, namespace, form, lease, skip: labels == 1 }
+    }
 }
 
 impl Facts {
@@ -267,6 +297,30 @@ fn prefix(key: &[u8]) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mvcc::table::Facts as _;
+
+    #[test]
+    fn every_label_comes_back_from_a_tables_entry() {
+        let most = |names: usize, first: u16| first + u16::try_from(names).unwrap();
+        let classes = [0, most(MAX_CLASSES, 0), OTHER];
+        let namespaces = [0, most(MAX_NAMESPACES, 0), NO_NAMESPACE, OTHER];
+        let forms = [form::NONE, most(MAX_SEALS, form::SEALED), OTHER];
+        let leases = [lease::NONE, most(MAX_DANGLING, lease::DANGLING), OTHER];
+        for class in classes {
+            for namespace in namespaces {
+                for form in forms {
+                    for (lease, skip) in leases.into_iter().zip([false, true, false]) {
+                        let (create, version, size) = (7, 3, 100);
+                        let facts =
+                            Facts { create, version, size, class, namespace, form, lease, skip };
+                        let numbers = facts.numbers();
+                        assert!(numbers.labels < 1 << 46, "{facts:?}");
+                        assert_eq!(Facts::of(numbers), facts);
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn other_keys_are_sorted_by_the_first_part_of_their_path() {

@@ -11,6 +11,7 @@ use etcdr_schemas::Revision;
 
 use super::markers::{self, Markers};
 use super::names::{KeyRoot, MetaRoot, Names, read_markers};
+use super::words::{Word, Words};
 use super::{ImageFacts, no_key};
 use crate::bolt::page::{self, BRANCH, ELEMENT, HEADER, Header, LEAF, MAX_DEPTH, Node};
 use crate::bolt::{Meta, Problem};
@@ -18,50 +19,12 @@ use crate::buckets;
 use crate::mvcc::RowKey;
 use crate::{Error, Result};
 
-/// Words that are allocated together.
-const CHUNK: usize = 8192;
 /// Leaves of bucket names or of markers that are remembered. Only old copies of them make it more than two.
 const MAX_CANDIDATES: usize = 16 * 1024;
 /// Keys and elements behind the first page of their leaf that are waited for.
 const MAX_AWAITED: usize = 64 * 1024;
 /// Largest root page, with its overflow, that is kept whole. etcd's has less than 4 KiB.
 const MAX_ROOT: u64 = 1 << 20;
-
-/// What one page leaves behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
-    Nothing,
-    /// A branch with this last child.
-    Branch(u64),
-    /// A leaf with this last revision.
-    Leaf(u64),
-    /// A leaf without rows.
-    Empty,
-}
-
-impl Word {
-    const TAG: u32 = 62;
-    const VALUE: u64 = (1 << Self::TAG) - 1;
-
-    fn pack(self) -> u64 {
-        match self {
-            Self::Nothing => 0,
-            Self::Branch(child) if child <= Self::VALUE => 1 << Self::TAG | child,
-            Self::Leaf(main) if main <= Self::VALUE => 2 << Self::TAG | main,
-            Self::Empty => 3 << Self::TAG,
-            Self::Branch(_) | Self::Leaf(_) => 0,
-        }
-    }
-
-    fn unpack(packed: u64) -> Self {
-        match packed >> Self::TAG {
-            1 => Self::Branch(packed & Self::VALUE),
-            2 => Self::Leaf(packed & Self::VALUE),
-            3 => Self::Empty,
-            _ => Self::Nothing,
-        }
-    }
-}
 
 /// A leaf that may turn out to be the one that is wanted.
 #[derive(Debug, Clone)]
@@ -96,7 +59,7 @@ pub(super) struct PageTracker {
     root: u64,
     position: u64,
     partial: Vec<u8>,
-    words: Vec<Box<[u64]>>,
+    words: Words,
     awaited: BTreeMap<(u64, u64), Awaited>,
     candidates: HashMap<u64, Candidate>,
     root_bytes: Vec<u8>,
@@ -111,7 +74,7 @@ impl PageTracker {
             root: meta.root,
             position: 0,
             partial: Vec::new(),
-            words: Vec::new(),
+            words: Words::default(),
             awaited: BTreeMap::new(),
             candidates: HashMap::new(),
             root_bytes: Vec::new(),
@@ -165,7 +128,7 @@ impl PageTracker {
             return;
         }
         match (header.flags, header.count.checked_sub(1)) {
-            (LEAF, None) => self.set(id, Word::Empty),
+            (LEAF, None) => self.words.set(id, Word::Empty),
             (LEAF, Some(last)) => {
                 self.leaf(id, &header, last, bytes);
                 if header.overflow == 0 && self.candidates.len() < MAX_CANDIDATES {
@@ -175,7 +138,7 @@ impl PageTracker {
             (BRANCH, Some(last)) => {
                 let at = HEADER + usize::from(last) * ELEMENT + 8;
                 match page::u64_at(bytes, at) {
-                    Some(child) => self.set(id, Word::Branch(child)),
+                    Some(child) => self.words.set(id, Word::Branch(child)),
                     None => self.wait(id, at as u64, 8, &header, What::BranchElement),
                 }
             }
@@ -226,7 +189,7 @@ impl PageTracker {
 
     fn key(&mut self, id: u64, key: &[u8]) {
         if let Some(row) = RowKey::parse(key) {
-            self.set(id, Word::Leaf(u64::try_from(row.main.0).unwrap_or_default()));
+            self.words.set(id, Word::Leaf(u64::try_from(row.main.0).unwrap_or_default()));
         }
     }
 
@@ -275,7 +238,7 @@ impl PageTracker {
             }
             What::BranchElement => {
                 if let Some(child) = page::u64_at(&awaited.bytes, 0) {
-                    self.set(awaited.page, Word::Branch(child));
+                    self.words.set(awaited.page, Word::Branch(child));
                 }
             }
         }
@@ -295,23 +258,6 @@ impl PageTracker {
         }
     }
 
-    fn set(&mut self, id: u64, word: Word) {
-        let Ok(index) = usize::try_from(id) else { return };
-        while self.words.len() <= index / CHUNK {
-            self.words.push(vec![0; CHUNK].into_boxed_slice());
-        }
-        let chunk = self.words.get_mut(index / CHUNK);
-        if let Some(slot) = chunk.and_then(|chunk| chunk.get_mut(index % CHUNK)) {
-            *slot = word.pack();
-        }
-    }
-
-    fn word(&self, id: u64) -> Word {
-        let Ok(index) = usize::try_from(id) else { return Word::Nothing };
-        let slot = self.words.get(index / CHUNK).and_then(|chunk| chunk.get(index % CHUNK));
-        slot.map_or(Word::Nothing, |packed| Word::unpack(*packed))
-    }
-
     /// Walks from the root to the last revision and the markers, when all pages have been seen.
     pub(super) fn facts(&self, meta: &Meta, db_size: u64) -> Result<ImageFacts> {
         let names = self.names()?;
@@ -322,7 +268,7 @@ impl PageTracker {
         let markers = match names.meta {
             None => Markers::default(),
             Some(MetaRoot::Inline(markers)) => markers,
-            Some(MetaRoot::Page(id)) => match (self.candidates.get(&id), self.word(id)) {
+            Some(MetaRoot::Page(id)) => match (self.candidates.get(&id), self.words.get(id)) {
                 (Some(Candidate::Markers(Some(markers))), _) => markers.clone(),
                 (None, Word::Empty) => Markers::default(),
                 _ => return Err(self.lost(id)),
@@ -362,7 +308,7 @@ impl PageTracker {
             if !(2..self.high_water_mark).contains(&id) {
                 return Err(self.error(id, Problem::Range(self.high_water_mark)));
             }
-            match self.word(id) {
+            match self.words.get(id) {
                 Word::Branch(child) => id = child,
                 Word::Leaf(main) => return Ok(i64::try_from(main).ok().map(Revision)),
                 Word::Empty if id == root => return Ok(None),

@@ -27,7 +27,7 @@ pub struct ScannedSnapshot {
 
 /// Takes a snapshot file in pieces of any size, as it streams by.
 ///
-/// Its memory is 8 bytes a page. [`finish`](Self::finish) is the only judge: until it says that the file is
+/// Its memory is 4 bytes a page. [`finish`](Self::finish) is the only judge: until it says that the file is
 /// whole, nothing about it is known.
 pub struct SnapshotScanner {
     taken: u64,
