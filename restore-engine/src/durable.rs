@@ -327,9 +327,48 @@ pub(crate) fn sibling(path: &Path, before: &str, after: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Part of the name of what was moved aside.
+pub(crate) const MOVED: &str = ".etcdr-moved-";
+
+/// Most things that are moved aside in one second.
+const MOST_MOVED: u32 = 100;
+
+/// Where something is moved aside to at a time: a name that is free. The last one that is tried may be taken, and then the
+/// rename says so.
+pub(crate) fn aside(path: &Path, stamp: &str) -> PathBuf {
+    free(stamp, |ending| sibling(path, "", ending))
+}
+
+/// The same for what is in a directory and stays in it.
+pub(crate) fn aside_in(dir: &Path, stamp: &str) -> PathBuf {
+    free(stamp, |ending| dir.join(ending))
+}
+
+fn free(stamp: &str, name: impl Fn(&str) -> PathBuf) -> PathBuf {
+    let first = name(&format!("{MOVED}{stamp}"));
+    let others = (2..=MOST_MOVED).map(|n| name(&format!("{MOVED}{stamp}-{n}")));
+    let mut names = std::iter::once(first.clone()).chain(others);
+    names.find(|name| name.symlink_metadata().is_err()).unwrap_or(first)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_moved_aside_in_the_same_second_gets_names_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m");
+        let names: Vec<_> = (0..3)
+            .map(|_| {
+                let name = aside(&path, "now");
+                std::fs::create_dir(&name).unwrap();
+                name.file_name().unwrap().to_owned()
+            })
+            .collect();
+        assert_eq!(names, ["m.etcdr-moved-now", "m.etcdr-moved-now-2", "m.etcdr-moved-now-3"]);
+        assert_eq!(aside_in(dir.path(), "now"), dir.path().join(".etcdr-moved-now"));
+    }
 
     #[test]
     fn a_rename_never_overwrites() {

@@ -113,8 +113,12 @@ impl Args {
             preflight?;
             return Ok(ExitCode::Done);
         }
+        let told = plan.report.warnings.len();
         let receipt = carry_out(plan, Box::new(stop.guard(opened.chunks)), progress).await?;
         let warned = !receipt.plan.warnings.is_empty();
+        for warning in receipt.plan.warnings.iter().skip(told) {
+            output::say(format!("warning: {warning}"));
+        }
         output::print(global.output, receipt, render::receipt)?;
         Ok(if warned { ExitCode::Warnings } else { ExitCode::Done })
     }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use etcdr_schemas::report::{MovedAside, Named, RestoreReceipt};
 
 use super::Built;
-use crate::durable::{Disk, sibling};
+use crate::durable::{Disk, aside, sibling};
 use crate::error::Result;
 use crate::kubernetes::checklist;
 use crate::membership::PeerUrl;
@@ -49,7 +49,7 @@ pub(super) fn write(disk: &Disk, plan: &Plan, done: Done) -> RestoreReceipt {
 /// An older receipt tells of a restore that also happened: it is kept under another name.
 fn put(disk: &Disk, path: &Path, bytes: &[u8], stamp: &str) -> Result<()> {
     if path.exists() {
-        disk.rename(path, &sibling(path, "", &format!(".etcdr-moved-{stamp}")))?;
+        disk.rename(path, &aside(path, stamp))?;
     }
     disk.replace(path, bytes)
 }

@@ -13,15 +13,12 @@ use std::path::{Path, PathBuf};
 use etcdr_schemas::report::MovedAside;
 
 use super::space::existing_ancestor;
-use crate::durable::{Disk, Lock, parent, sibling};
+use crate::durable::{Disk, Lock, MOVED, aside, aside_in, parent, sibling};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 
 /// Part of a stage's name: what has it and is not locked was left by a restore that was killed.
 const STAGE: &str = ".etcdr-partial-";
-
-/// Part of the name of what was moved aside.
-const MOVED: &str = ".etcdr-moved-";
 
 /// Mode of directories above the target that had to be made.
 const SHARED: u32 = 0o755;
@@ -240,12 +237,12 @@ impl Place {
         let to = match self.now {
             Now::Absent | Now::Empty => return Ok(None),
             Now::Occupied => {
-                let aside = sibling(&self.target, "", &format!("{MOVED}{stamp}"));
+                let aside = aside(&self.target, stamp);
                 done.rename(&self.target, &aside)?;
                 aside
             }
             Now::OccupiedMount => {
-                let aside = self.target.join(format!("{MOVED}{stamp}"));
+                let aside = aside_in(&self.target, stamp);
                 disk.create_dir(&aside)?;
                 for entry in entries(&self.target)? {
                     done.rename(&entry, &aside.join(entry.file_name().unwrap_or_default()))?;
