@@ -337,7 +337,9 @@ async fn uploads_whose_process_was_killed_are_ended_by_the_sweep_and_no_other() 
         }
         let begun = place.leftovers();
         let sweep = async |age: chrono::Duration, dry_run: bool| {
-            let grace = Grace { now: chrono::Utc::now() + age, age, dry_run };
+            // What is old is told by the store's clock.
+            let now = id(1).time() + chrono::Duration::days(36_500);
+            let grace = Grace { now, age, dry_run };
             let stock = repository.stock(&cluster).await.unwrap();
             repository.sweep(&cluster, &stock, grace).await.unwrap()
         };

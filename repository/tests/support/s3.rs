@@ -52,6 +52,7 @@ impl S3Access for Refusals {
 /// The server over a directory, which does not know how to list uploads, and the uploads that were begun and not ended.
 struct Listing {
     inner: s3s_fs::FileSystem,
+    root: PathBuf,
     begun: Mutex<Vec<MultipartUpload>>,
 }
 
@@ -74,10 +75,12 @@ macro_rules! passed_on {
                 r: S3Request<CreateMultipartUploadInput>,
             ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
                 let created = self.inner.create_multipart_upload(r).await?;
+                // The server has just written its note of it.
+                let written = std::fs::metadata(&self.root).unwrap().modified().unwrap();
                 let upload = MultipartUpload {
                     key: created.output.key.clone(),
                     upload_id: created.output.upload_id.clone(),
-                    initiated: Some(std::time::SystemTime::now().into()),
+                    initiated: Some(written.into()),
                     ..MultipartUpload::default()
                 };
                 self.begun.lock().unwrap().push(upload);
@@ -154,7 +157,11 @@ impl S3Server {
         std::fs::create_dir(root.path().join("bucket")).unwrap();
         let refusals = Refusals::default();
         let inner = s3s_fs::FileSystem::new(root.path()).unwrap();
-        let mut service = S3ServiceBuilder::new(Listing { inner, begun: Mutex::default() });
+        let mut service = S3ServiceBuilder::new(Listing {
+            inner,
+            root: root.path().to_owned(),
+            begun: Mutex::default(),
+        });
         service.set_auth(SimpleAuth::from_single("AKTEST", "SKTEST"));
         service.set_access(refusals.clone());
         let service = service.build();

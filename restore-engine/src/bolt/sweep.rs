@@ -31,7 +31,7 @@ pub struct Means {
 }
 
 /// Enough for 16 GiB of an ordinary database in one pass.
-const AMPLE: Means = Means { workers: 1, answers: 24 << 20, table: 96 << 20 };
+const AMPLE: Means = Means { workers: 1, answers: 24 << 20, table: 48 << 20 };
 
 impl From<usize> for Means {
     /// That many threads, and ample memory.
