@@ -48,6 +48,9 @@ pub(crate) trait Judge: Sync {
         now: &Row<Self::Facts>,
     );
 
+    /// Whether [`next`](Self::next) has found nothing yet that it would find again.
+    fn is_silent(&self, tally: &Self::Tally) -> bool;
+
     /// The last row of a key.
     fn end(&self, tally: &mut Self::Tally, last: &Last<Self::Facts>);
 
@@ -65,6 +68,11 @@ impl Judge for NoJudge {
     const WHOLE: bool = false;
 
     fn next(&self, (): &mut (), _: Option<&Last<()>>, _: &Row<()>) {}
+
+    fn is_silent(&self, (): &()) -> bool {
+        true
+    }
+
     fn end(&self, (): &mut (), _: &Last<()>) {}
     fn add(&self, (): &mut (), (): ()) {}
 }
@@ -227,14 +235,14 @@ impl<J: Judge> Shard<J> {
         }
         context.judge.next(&mut self.tally, before.as_ref(), row);
         if self.table.places() > context.capacity {
-            self.halve(part, context.capacity)?;
+            self.halve(part, context)?;
         }
         Ok(())
     }
 
     /// Gives half of the keys to a later pass, until the rest fits.
-    fn halve(&mut self, mut part: Part, capacity: usize) -> Result<()> {
-        while self.table.places() > capacity {
+    fn halve(&mut self, mut part: Part, context: &Context<'_, J>) -> Result<()> {
+        while self.table.places() > context.capacity {
             if part.bits == MAX_SPLITS {
                 return Err(Error::Limit { what: "keys in a database", limit: 1 << 50 });
             }
@@ -244,10 +252,12 @@ impl<J: Judge> Shard<J> {
             self.table.retain(part);
         }
         self.part = Some(part);
-        // What was found so far may be of keys that are looked at later.
-        self.whole = false;
-        self.live = 0;
-        self.tally = J::Tally::default();
+        if self.live > 0 || !context.judge.is_silent(&self.tally) {
+            // What was found so far may be of keys that are looked at later.
+            self.whole = false;
+            self.live = 0;
+            self.tally = J::Tally::default();
+        }
         Ok(())
     }
 
@@ -309,8 +319,10 @@ mod tests {
         }
     }
 
-    /// Counts the rows of each key, and remembers the key's first byte.
-    struct Counting;
+    /// Counts the rows of each key, unless it is silent, and remembers the key's first byte.
+    struct Counting {
+        silent: bool,
+    }
 
     impl Judge for Counting {
         type Facts = u8;
@@ -321,7 +333,11 @@ mod tests {
             assert!(
                 before.is_none_or(|before| before.facts == now.facts && before.main < now.main)
             );
-            tally.1 += 1;
+            tally.1 += u64::from(!self.silent);
+        }
+
+        fn is_silent(&self, tally: &Self::Tally) -> bool {
+            tally.1 == 0
         }
 
         fn end(&self, tally: &mut Self::Tally, last: &Last<u8>) {
@@ -342,12 +358,13 @@ mod tests {
             workers in 1usize..4,
             at in 0i64..700,
             cut in 1usize..50,
+            silent: bool,
         ) {
             let rows: Vec<_> = (1..).zip(&rows).map(|(main, (key, tombstone))| Row {
                 print: Fingerprint::of(&[*key]), main, sub: 0, tombstone: *tombstone, facts: *key,
             }).collect();
             let marks = Marks { at, marked: at };
-            let mut keys = Keys::with_capacity(Counting, marks, capacity);
+            let mut keys = Keys::with_capacity(Counting { silent }, marks, capacity);
             let mut passes = 0;
             loop {
                 let lists: Vec<_> = rows.chunks(cut).collect();
@@ -377,7 +394,8 @@ mod tests {
             last.sort_unstable();
             let mut want: Vec<_> = current.into_iter().collect();
             want.sort_unstable();
-            prop_assert_eq!((last, count), (want, rows.len() as u64));
+            let judged = if silent { 0 } else { rows.len() as u64 };
+            prop_assert_eq!((last, count), (want, judged));
         }
     }
 }

@@ -86,6 +86,10 @@ impl Judge for History {
         }
     }
 
+    fn is_silent(&self, counts: &Counts) -> bool {
+        counts.notes.is_empty()
+    }
+
     fn end(&self, counts: &mut Counts, last: &Last<Facts>) {
         let facts = &last.facts;
         if facts.skip {

@@ -44,6 +44,10 @@ impl Notes {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn absorb(&mut self, more: Self) {
         for more in more.0.into_values() {
             let noted = self.of(more.kind);
