@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::fingerprint::{Fingerprint, MAX_SPLITS, Part};
+use super::fingerprint::{Fingerprint, MAX_SPLITS, Part, thin};
 
 /// Keys in the table: just as many as do not make it grow past 2^18 slots, 9 MiB.
 pub(crate) const TABLE: usize = (1 << 18) / 8 * 7 - 1;
@@ -49,7 +49,7 @@ impl Attached {
             self.part.bits += 1;
             self.todo.push(Part { bits: bits + 1, value: value | 1 << bits });
             let part = self.part;
-            self.table.retain(|fingerprint, _| part.holds(fingerprint.slot));
+            thin(&mut self.table, |fingerprint| part.holds(fingerprint.slot));
         }
         true
     }
@@ -79,6 +79,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_table_that_is_halved_again_and_again_does_not_grow() {
+        let most = 1024 / 8 * 7;
+        let mut attached = Attached::new(most - 1);
+        for key in 0u32..60_000 {
+            assert!(attached.row(&key.to_be_bytes(), Some(1)));
+            assert!(attached.table.capacity() <= most, "{key}: {}", attached.table.capacity());
+        }
+        assert!(attached.part.bits > 3, "{}", attached.part.bits);
+    }
 
     proptest! {
         #[test]

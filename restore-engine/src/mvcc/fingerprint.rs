@@ -4,6 +4,9 @@
 //! Databases may be hostile, so that keys with equal fingerprints must be hard to make; whoever could
 //! make them would only mislead the check of a file of his own.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
+
 /// Both halves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
@@ -31,13 +34,13 @@ impl Fingerprint {
     }
 }
 
-impl std::hash::Hash for Fingerprint {
+impl Hash for Fingerprint {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.slot.hash(state);
     }
 }
 
-impl std::hash::Hash for Slot {
+impl Hash for Slot {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         state.write_u64(u64::from_le_bytes(self.0));
     }
@@ -125,6 +128,16 @@ impl Part {
     pub(super) const fn holds(self, key: Slot) -> bool {
         (u64::from_le_bytes(key.0) >> OF_THE_MAP) & ((1 << self.bits) - 1) == self.value
     }
+}
+
+/// Keeps some of a map, in a new one: a map that is thinned out counts the places of what is gone as used, and doubles
+/// before they are.
+pub(super) fn thin<K, V, S>(map: &mut HashMap<K, V, S>, keep: impl Fn(&K) -> bool)
+where
+    K: Eq + Hash,
+    S: BuildHasher + Default,
+{
+    *map = std::mem::take(map).into_iter().filter(|(key, _)| keep(key)).collect();
 }
 
 /// Hands a fingerprint through: it is a hash already.

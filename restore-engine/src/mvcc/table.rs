@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::BuildHasherDefault;
 
-use super::fingerprint::{Part, Slot, Through};
+use super::fingerprint::{Part, Slot, Through, thin};
 
 /// Places of a table that one row takes that is kept as it is.
 const WIDE: usize = 3;
@@ -185,11 +185,8 @@ impl<F: Facts> Table<F> {
 
     /// Forgets keys that do not belong to a part.
     pub(super) fn retain(&mut self, part: Part) {
-        // Into new maps: one that was thinned out counts the places of what is gone as used, and doubles too early.
-        let packed = std::mem::take(&mut self.packed).into_iter();
-        self.packed = packed.filter(|(key, _)| part.holds(*key)).collect();
-        let as_it_is = std::mem::take(&mut self.as_it_is).into_iter();
-        self.as_it_is = as_it_is.filter(|(key, _)| part.holds(*key)).collect();
+        thin(&mut self.packed, |key| part.holds(*key));
+        thin(&mut self.as_it_is, |key| part.holds(*key));
     }
 
     /// Takes all rows out.
