@@ -54,20 +54,21 @@ impl Location {
         &self.0
     }
 
+    const fn is_near(&self) -> bool {
+        match self.0 {
+            Kind::File(_) | Kind::Memory => true,
+            Kind::S3(_) | Kind::Gcs(_) | Kind::Azure(_) => false,
+        }
+    }
+
     /// What a sequential read is cut into.
     pub(crate) const fn range_size(&self) -> RangeSize {
-        match self.0 {
-            Kind::File(_) | Kind::Memory => RangeSize::LOCAL,
-            Kind::S3(_) | Kind::Gcs(_) | Kind::Azure(_) => RangeSize::REMOTE,
-        }
+        if self.is_near() { RangeSize::LOCAL } else { RangeSize::REMOTE }
     }
 
     /// What an upload is cut into.
     pub(crate) const fn part_size(&self) -> PartSize {
-        match self.0 {
-            Kind::File(_) | Kind::Memory => PartSize::LOCAL,
-            Kind::S3(_) | Kind::Gcs(_) | Kind::Azure(_) => PartSize::REMOTE,
-        }
+        if self.is_near() { PartSize::LOCAL } else { PartSize::REMOTE }
     }
 }
 

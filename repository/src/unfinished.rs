@@ -18,7 +18,7 @@ use object_store::path::Path;
 use tokio::runtime::Handle;
 
 use crate::bridge::blocking;
-use crate::error::{Result, StoreFault};
+use crate::error::Result;
 use crate::layout::{self, Place};
 
 /// Most that one listing gives; the others are for the next one.
@@ -60,7 +60,7 @@ impl Uploads {
     /// All under a cluster's prefix whose keys are of this format; what somebody else uploads there is left alone.
     ///
     /// # Errors
-    /// [`crate::Error::Store`], with [`StoreFault::Unsupported`] and [`StoreFault::Denied`] where the store does not tell.
+    /// [`crate::Error::Store`], with [`crate::StoreFault::Unsupported`] and [`crate::StoreFault::Denied`] where the store does not tell.
     pub(crate) async fn list(&self, cluster: &ClusterName) -> Result<Vec<Upload>> {
         let mut found = match self {
             Self::Untold => Vec::new(),
@@ -76,20 +76,16 @@ impl Uploads {
         Ok(found)
     }
 
-    /// Takes one away. `false`: it was gone.
+    /// Takes one away.
     ///
     /// # Errors
-    /// [`crate::Error::Store`].
-    pub(crate) async fn abort(&self, upload: &Upload) -> Result<bool> {
-        let aborted = match self {
-            Self::Untold => return Ok(false),
+    /// [`crate::Error::Store`], with [`crate::StoreFault::Missing`] where it is gone.
+    pub(crate) async fn abort(&self, upload: &Upload) -> Result<()> {
+        match self {
+            // It has told of none.
+            Self::Untold => Ok(()),
             Self::Local(root) => local::remove(root, upload),
             Self::S3(bucket) => bucket.abort(upload).await,
-        };
-        match aborted {
-            Ok(()) => Ok(true),
-            Err(error) if error.store_fault() == Some(StoreFault::Missing) => Ok(false),
-            Err(error) => Err(error),
         }
     }
 }

@@ -100,17 +100,20 @@ impl Repository {
         let erased = retried(self.pause, || async {
             self.store.delete(key).await.map_err(|source| Error::store("delete", key, source))
         });
-        match erased.await {
-            Ok(()) => Ok(PruneOutcome::Deleted),
-            Err(error) if error.store_fault() == Some(StoreFault::Missing) => {
-                Ok(PruneOutcome::Gone)
-            }
-            Err(error) if kept(&error) => {
-                tracing::debug!(%error, "withheld");
-                Ok(PruneOutcome::Withheld)
-            }
-            Err(error) => Err(error),
+        outcome(erased.await)
+    }
+}
+
+/// What became of something that was to go. That the store keeps it is no error.
+pub(super) fn outcome(erased: Result<()>) -> Result<PruneOutcome> {
+    match erased {
+        Ok(()) => Ok(PruneOutcome::Deleted),
+        Err(error) if error.store_fault() == Some(StoreFault::Missing) => Ok(PruneOutcome::Gone),
+        Err(error) if kept(&error) => {
+            tracing::debug!(%error, "withheld");
+            Ok(PruneOutcome::Withheld)
         }
+        Err(error) => Err(error),
     }
 }
 

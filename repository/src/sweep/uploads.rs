@@ -3,6 +3,7 @@
 use etcdr_schemas::ClusterName;
 use etcdr_schemas::report::{PruneOutcome, SweptKind, SweptObject};
 
+use super::objects::outcome;
 use super::{Grace, Swept};
 use crate::error::{Result, StoreFault};
 use crate::fetch::retried;
@@ -40,14 +41,7 @@ impl Repository {
     }
 
     async fn end(&self, upload: &Upload) -> Result<PruneOutcome> {
-        match retried(self.pause, || self.uploads.abort(upload)).await {
-            Ok(true) => Ok(PruneOutcome::Deleted),
-            Ok(false) => Ok(PruneOutcome::Gone),
-            Err(error) if error.store_fault() == Some(StoreFault::Denied) => {
-                Ok(PruneOutcome::Withheld)
-            }
-            Err(error) => Err(error),
-        }
+        outcome(retried(self.pause, || self.uploads.abort(upload)).await)
     }
 }
 
