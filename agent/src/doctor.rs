@@ -56,7 +56,7 @@ impl Run<'_> {
     }
 
     fn failed(&mut self, name: &str, error: &(impl Diagnose + ?Sized)) {
-        self.note(name, Checked::Failed, error.to_string(), Some(&error.next()));
+        self.note(name, Checked::Failed, error.to_string(), Some(&error.diagnosis().next));
     }
 
     async fn etcd(&mut self) {

@@ -1,12 +1,11 @@
 //! Why no snapshot was made.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use etcdr_schemas::config::Problem;
-use etcdr_schemas::{Diagnose, ExitCode, SnapshotId};
+use etcdr_schemas::{Diagnose, Diagnosis, ExitCode, SnapshotId};
 
 /// Why no snapshot was made. Every variant means: no manifest was written.
 #[derive(Debug, thiserror::Error)]
@@ -85,70 +84,49 @@ pub enum Error {
     Config(Vec<Problem>),
 }
 
-impl Error {
-    fn inner(&self) -> Option<&dyn Diagnose> {
-        match self {
-            Self::Node(error) => Some(error),
-            Self::Engine(error) => Some(error),
-            Self::Repository(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+const NOT_RECORDED: &str =
+    "No snapshot was recorded; etcd and all earlier snapshots are as they were.";
+const PERHAPS_RECORDED: &str =
+    "etcd and all earlier snapshots are as they were; this one is whole if it is listed.";
 
 impl Diagnose for Error {
-    fn is_permanent(&self) -> bool {
+    fn diagnosis(&self) -> Diagnosis {
+        use ExitCode::{Claimed, Config, Failed, Interrupted, Usage};
+        let permanent = |code, next: &'static str| Diagnosis::permanent(code, NOT_RECORDED, next);
+        let transient = |next: &'static str| Diagnosis::transient(Failed, NOT_RECORDED, next);
         match self {
-            Self::HeldTooLong { .. } | Self::ClaimUnsure { .. } | Self::CommitUnsure { .. } => {
-                false
+            Self::Node(error) => error.diagnosis().with_safe(NOT_RECORDED),
+            Self::Engine(error) => error.diagnosis().with_safe(NOT_RECORDED),
+            Self::Repository(error) => error.diagnosis().with_safe(NOT_RECORDED),
+            Self::Read { source, .. } => {
+                permanent(Failed, "Check that the file exists and can be read.").caused_by(source)
             }
-            _ => self.inner().is_none_or(Diagnose::is_permanent),
-        }
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::NoEndpoint => ExitCode::Usage,
-            Self::Config(_) => ExitCode::Config,
-            Self::ClaimLost { .. } => ExitCode::Claimed,
-            Self::Stopping => ExitCode::Interrupted,
-            _ => self.inner().map_or(ExitCode::Failed, Diagnose::exit_code),
-        }
-    }
-
-    fn safe(&self) -> Cow<'static, str> {
-        match self {
-            Self::CommitUnsure { .. } => {
-                "etcd and all earlier snapshots are as they were; this one is whole if it is listed."
-            }
-            _ => "No snapshot was recorded; etcd and all earlier snapshots are as they were.",
-        }
-        .into()
-    }
-
-    fn next(&self) -> Cow<'static, str> {
-        match self {
-            Self::Read { .. } => "Check that the file exists and can be read.".into(),
-            Self::HeldTooLong { .. } => {
+            Self::HeldTooLong { .. } => transient(
                 "Give sealed bytes a place to wait (capture.spool), raise capture.rate_limit or \
-                 capture.max_hold, or use a store that takes bytes faster."
-                    .into()
-            }
-            Self::NoEndpoint => "Name one with --endpoints or ETCDCTL_ENDPOINTS.".into(),
-            Self::ClaimLost { .. } => {
-                "See whether another agent takes the snapshot, and whether the store answers."
-                    .into()
-            }
+                 capture.max_hold, or use a store that takes bytes faster.",
+            ),
+            Self::NoEndpoint => permanent(Usage, "Name one with --endpoints or ETCDCTL_ENDPOINTS."),
+            Self::ClaimLost { .. } => permanent(
+                Claimed,
+                "See whether another agent takes the snapshot, and whether the store answers.",
+            ),
             Self::ClaimUnsure { .. } => {
-                "See whether the store answers; the next tick tries again.".into()
+                transient("See whether the store answers; the next tick tries again.")
             }
-            Self::CommitUnsure { .. } => "See whether `etcdr snapshot list` shows it.".into(),
-            Self::Stopping => "Start the agent again; a tick that was missed is caught up.".into(),
-            Self::Local { .. } => "Mend what is named, then start the agent again.".into(),
+            Self::CommitUnsure { .. } => {
+                transient("See whether `etcdr snapshot list` shows it.").with_safe(PERHAPS_RECORDED)
+            }
+            Self::Stopping => permanent(
+                Interrupted,
+                "Start the agent again; a tick that was missed is caught up.",
+            ),
+            Self::Local { source, .. } => {
+                permanent(Failed, "Mend what is named, then start the agent again.")
+                    .caused_by(source)
+            }
             Self::Config(_) => {
-                "Mend the keys that are named; `etcdr config check` says more.".into()
+                permanent(Config, "Mend the keys that are named; `etcdr config check` says more.")
             }
-            _ => self.inner().map_or(Cow::Borrowed("Try again."), Diagnose::next),
         }
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use etcdr_repository::{Identities, Repository};
 use etcdr_restore_engine::inspect::{self as engine, Options};
+use etcdr_schemas::diagnose::carried;
 use etcdr_schemas::report::InspectReport;
 use etcdr_schemas::report::inspect::Form;
-use etcdr_schemas::{ClusterName, Diagnose as _, ExitCode, Progress, SnapshotId};
+use etcdr_schemas::{ClusterName, ExitCode, Progress, SnapshotId};
 use tokio::task::spawn_blocking;
 
 use crate::verify::Error;
@@ -42,6 +43,5 @@ pub async fn snapshot(
 
 /// Whether bytes of the image are damaged, and not merely out of reach.
 fn is_damage(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<etcdr_repository::Error>());
-    inner.is_some_and(|error| error.exit_code() == ExitCode::Damaged)
+    carried(error).is_some_and(|error| error.exit_code() == ExitCode::Damaged)
 }

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use etcdr_agent::settings::Settings;
 use etcdr_repository::{Identities, Location, PublicKey, Repository, StoreOptions};
+use etcdr_schemas::diagnose::carry;
 use etcdr_schemas::repository::RepositoryInfo;
 use tokio::sync::watch;
 
@@ -100,13 +101,11 @@ impl StopFlag {
         I: Iterator<Item = std::io::Result<T>>,
     {
         let flag = self.clone();
-        items.map(move |item| {
-            if flag.is_raised() {
-                Err(std::io::Error::other(CliError::interrupted()))
-            } else {
-                item
-            }
-        })
+        items.map(
+            move |item| {
+                if flag.is_raised() { Err(carry(CliError::interrupted())) } else { item }
+            },
+        )
     }
 }
 

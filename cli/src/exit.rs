@@ -1,11 +1,12 @@
 //! Errors on stderr, and the one place that turns them into exit codes.
 
 use std::borrow::Cow;
-use std::io;
+use std::error::Error;
 use std::process;
 
+use etcdr_schemas::diagnose::carried;
 use etcdr_schemas::report::{ErrorReport, Named as _};
-use etcdr_schemas::{Diagnose, ExitCode};
+use etcdr_schemas::{Diagnose, Diagnosis, ExitCode};
 
 use crate::options::OutputFormat;
 use crate::output;
@@ -44,20 +45,8 @@ impl CliError {
 }
 
 impl Diagnose for CliError {
-    fn is_permanent(&self) -> bool {
-        true
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        self.code
-    }
-
-    fn safe(&self) -> Cow<'static, str> {
-        self.safe.clone()
-    }
-
-    fn next(&self) -> Cow<'static, str> {
-        self.next.clone()
+    fn diagnosis(&self) -> Diagnosis {
+        Diagnosis::permanent(self.code, self.safe.clone(), self.next.clone())
     }
 }
 
@@ -78,19 +67,21 @@ pub(crate) fn report(error: &anyhow::Error, format: OutputFormat) -> process::Ex
     process::ExitCode::from(code)
 }
 
+/// The outermost error of ours speaks: it knows what was under way, and asks its cause for the rest.
 fn explain(error: &anyhow::Error) -> ErrorReport {
-    // What is safe, the outermost knows: it did the work. What happened, the innermost: it saw it.
-    let found = error.chain().find_map(diagnosed);
-    let cause = error.chain().filter_map(diagnosed).last();
+    let unknown = || {
+        Diagnosis::permanent(
+            ExitCode::Failed,
+            "Nothing was changed by this command.",
+            "Run it again with ETCDR_LOG=debug to see more.",
+        )
+    };
+    let found = error.chain().find_map(diagnosed).map_or_else(unknown, Diagnose::diagnosis);
     ErrorReport {
         error: sentence(error),
-        safe: found
-            .map_or("Nothing was changed by this command.".into(), Diagnose::safe)
-            .into_owned(),
-        next: cause
-            .map_or("Run it again with ETCDR_LOG=debug to see more.".into(), Diagnose::next)
-            .into_owned(),
-        exit_code: cause.map_or(ExitCode::Failed, Diagnose::exit_code) as u8,
+        safe: found.safe.into_owned(),
+        next: found.next.into_owned(),
+        exit_code: found.code as u8,
     }
 }
 
@@ -108,25 +99,20 @@ fn sentence(error: &anyhow::Error) -> String {
     text
 }
 
-/// The explanation of a cause, when it is an error of ours. Errors that travelled through
-/// [`io::Error`] are looked for inside it.
-fn diagnosed<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a dyn Diagnose> {
-    fn of<'a, T: Diagnose + 'static>(
-        cause: &'a (dyn std::error::Error + 'static),
-    ) -> Option<&'a dyn Diagnose> {
-        cause.downcast_ref::<T>().map(|error| error as &dyn Diagnose)
+/// The error as one of ours, where it is one.
+fn diagnosed<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a dyn Diagnose> {
+    fn of<'a, T: Diagnose + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a dyn Diagnose> {
+        error.downcast_ref::<T>().map(|error| error as &dyn Diagnose)
     }
-    if let Some(error) = cause.downcast_ref::<io::Error>() {
-        let inner = error.get_ref()?;
-        return diagnosed(inner).or_else(|| inner.source().and_then(diagnosed));
-    }
-    of::<CliError>(cause)
-        .or_else(|| of::<etcdr_agent::Error>(cause))
-        .or_else(|| of::<etcdr_agent::admin::Error>(cause))
-        .or_else(|| of::<etcdr_agent::verify::Error>(cause))
-        .or_else(|| of::<etcdr_agent::audit::Error>(cause))
-        .or_else(|| of::<etcdr_agent::prune::Error>(cause))
-        .or_else(|| of::<etcdr_repository::Error>(cause))
-        .or_else(|| of::<etcdr_restore_engine::Error>(cause))
-        .or_else(|| of::<etcdr_node::Error>(cause))
+    let inside = || error.downcast_ref().and_then(carried).map(|error| error as &dyn Diagnose);
+    of::<CliError>(error)
+        .or_else(|| of::<etcdr_agent::Error>(error))
+        .or_else(|| of::<etcdr_agent::admin::Error>(error))
+        .or_else(|| of::<etcdr_agent::verify::Error>(error))
+        .or_else(|| of::<etcdr_agent::audit::Error>(error))
+        .or_else(|| of::<etcdr_agent::prune::Error>(error))
+        .or_else(|| of::<etcdr_repository::Error>(error))
+        .or_else(|| of::<etcdr_restore_engine::Error>(error))
+        .or_else(|| of::<etcdr_node::Error>(error))
+        .or_else(inside)
 }

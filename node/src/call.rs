@@ -205,7 +205,9 @@ mod tests {
         let denied = explain(Code::PermissionDenied, "etcdserver: permission denied");
         let bare = explain(Code::Unknown, "auth: permission denied");
         assert!(matches!(bare, Error::Denied { .. }));
-        assert!(denied.to_string().contains("bob") && denied.next().contains("root role"));
+        assert!(
+            denied.to_string().contains("bob") && denied.diagnosis().next.contains("root role")
+        );
         assert!(explain(Code::Unauthenticated, "etcdserver: invalid auth token").is_stale_token());
         let old = explain(Code::InvalidArgument, "etcdserver: revision of auth store is old");
         assert!(old.is_stale_token());

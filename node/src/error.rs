@@ -1,11 +1,10 @@
 //! What can go wrong with a node: its connection, its answers, its snapshot stream, its process.
 
-use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use etcdr_schemas::{Diagnose, ExitCode};
+use etcdr_schemas::{Diagnose, Diagnosis, ExitCode};
 use tonic::Code;
 
 use crate::tls::TlsFault;
@@ -244,98 +243,69 @@ impl Error {
     pub const fn is_about_identity(&self) -> bool {
         matches!(self, Self::Unauthenticated { .. } | Self::Denied { .. })
     }
-
-    /// Whether this is about a process of ours and not about an etcd that we talk to.
-    const fn is_about_process(&self) -> bool {
-        matches!(
-            self,
-            Self::BinaryMissing { .. }
-                | Self::Run { .. }
-                | Self::Died { .. }
-                | Self::NotReady { .. }
-                | Self::PortTaken { .. }
-                | Self::System { .. }
-        )
-    }
 }
 
+/// What is safe, in the words that several errors share.
+const NOT_ASKED: &str = "nothing was asked of etcd";
+const ONLY_READ: &str = "etcd was only read from, and goes on as before";
+const DIRECTORIES_KEPT: &str = "the data directories were left in place; no other etcd was touched";
+
 impl Diagnose for Error {
-    fn is_permanent(&self) -> bool {
+    fn diagnosis(&self) -> Diagnosis {
+        use ExitCode::{Failed, Usage};
+        let permanent = |next: &'static str| Diagnosis::permanent(Failed, ONLY_READ, next);
+        let transient = |next: &'static str| Diagnosis::transient(Failed, ONLY_READ, next);
         match self {
-            Self::Connect { .. }
-            | Self::Lost { .. }
-            | Self::Timeout { .. }
-            | Self::Unavailable { .. }
-            | Self::SnapshotTruncated { .. }
-            | Self::SnapshotStalled { .. }
-            | Self::SnapshotFraming { .. }
-            | Self::NotReady { .. }
-            | Self::PortTaken { .. }
-            | Self::System { .. } => false,
-            Self::Rpc { code, .. } => !matches!(
-                code,
-                Code::Unknown | Code::Internal | Code::Aborted | Code::ResourceExhausted
+            Self::Config { .. } => Diagnosis::permanent(Usage, NOT_ASKED, "correct the option"),
+            Self::File { .. } => {
+                permanent("check the path and its permissions").with_safe(NOT_ASKED)
+            }
+            Self::Connect { .. } => transient(
+                "check that etcd runs, the host, and the port (2379 for clients, not 2380)",
             ),
-            _ => true,
-        }
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Config { .. } => ExitCode::Usage,
-            _ => ExitCode::Failed,
-        }
-    }
-
-    fn safe(&self) -> Cow<'static, str> {
-        if self.is_about_process() {
-            return "the data directories were left in place; no other etcd was touched".into();
-        }
-        match self {
-            Self::Config { .. } | Self::File { .. } => "nothing was asked of etcd".into(),
-            _ => "etcd was only read from, and goes on as before".into(),
-        }
-    }
-
-    fn next(&self) -> Cow<'static, str> {
-        match self {
-            Self::Config { .. } => "correct the option".into(),
-            Self::File { .. } => "check the path and its permissions".into(),
-            Self::Connect { .. } => {
-                "check that etcd runs, the host, and the port (2379 for clients, not 2380)".into()
-            }
-            Self::Tls { fault, .. } => fault.next().into(),
-            Self::Lost { .. } => {
+            Self::Tls { fault, .. } => permanent(fault.next()),
+            Self::Lost { .. } => transient(
                 "try again; if it repeats, check http:// against https://, whether etcd demands a \
-                 client certificate, and etcd's log"
-                    .into()
-            }
+                 client certificate, and etcd's log",
+            ),
             Self::Timeout { .. } | Self::Unavailable { .. } => {
-                "check that etcd has a leader and is not overloaded, then try again".into()
+                transient("check that etcd has a leader and is not overloaded, then try again")
             }
-            Self::Unauthenticated { .. } => {
-                "give the name and password of a user with the root role (--user, --password)"
-                    .into()
-            }
-            Self::Denied { .. } => {
+            Self::Unauthenticated { .. } => permanent(
+                "give the name and password of a user with the root role (--user, --password)",
+            ),
+            Self::Denied { .. } => permanent(
                 "use a user with the root role: etcd gives snapshots and hashes to \
-                 no other (etcdctl user grant-role NAME root)"
-                    .into()
-            }
-            Self::Revision { .. } => "ask for a newer revision".into(),
-            Self::Rpc { .. } | Self::Nonsense { .. } => "see etcd's log".into(),
+                 no other (etcdctl user grant-role NAME root)",
+            ),
+            Self::Revision { .. } => permanent("ask for a newer revision"),
+            Self::Rpc {
+                code: Code::Unknown | Code::Internal | Code::Aborted | Code::ResourceExhausted,
+                ..
+            } => transient("see etcd's log"),
+            Self::Rpc { .. } | Self::Nonsense { .. } => permanent("see etcd's log"),
             Self::SnapshotTruncated { .. } | Self::SnapshotStalled { .. } => {
-                "try again, or at another member; etcd's log may say why".into()
+                transient("try again, or at another member; etcd's log may say why")
             }
             Self::SnapshotFraming { .. } => {
-                "try another member; is there a proxy between here and etcd?".into()
+                transient("try another member; is there a proxy between here and etcd?")
             }
             Self::BinaryMissing { .. } => {
-                "install etcd, or name the directory that holds it".into()
+                permanent("install etcd, or name the directory that holds it")
+                    .with_safe(DIRECTORIES_KEPT)
             }
-            Self::Run { .. } => "check that the program runs on this machine".into(),
-            Self::Died { .. } | Self::NotReady { .. } => "read the lines of its log above".into(),
-            Self::PortTaken { .. } | Self::System { .. } => "try again".into(),
+            Self::Run { .. } => {
+                permanent("check that the program runs on this machine").with_safe(DIRECTORIES_KEPT)
+            }
+            Self::Died { .. } => {
+                permanent("read the lines of its log above").with_safe(DIRECTORIES_KEPT)
+            }
+            Self::NotReady { .. } => {
+                transient("read the lines of its log above").with_safe(DIRECTORIES_KEPT)
+            }
+            Self::PortTaken { .. } | Self::System { .. } => {
+                transient("try again").with_safe(DIRECTORIES_KEPT)
+            }
         }
     }
 }

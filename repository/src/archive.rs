@@ -12,6 +12,7 @@ use std::io::{self, BufReader, Chain, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use bytes::Bytes;
+use etcdr_schemas::diagnose::uncarry;
 use flate2::read::MultiGzDecoder;
 
 use crate::error::{Error, Result};
@@ -87,10 +88,7 @@ impl Source<'_> {
 
     fn failed(&self, error: io::Error) -> Error {
         let path = self.path.display().to_string();
-        match error.downcast::<Error>() {
-            Ok(ours) => ours,
-            Err(source) => Error::File { path, source },
-        }
+        uncarry(error).unwrap_or_else(|source| Error::File { path, source })
     }
 
     fn refused(&self, reason: impl Into<String>) -> Error {

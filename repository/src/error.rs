@@ -5,6 +5,7 @@ mod fault;
 
 use std::io;
 
+use etcdr_schemas::diagnose::{carry, uncarry};
 use etcdr_schemas::manifest::ManifestError;
 use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
 
@@ -289,15 +290,12 @@ impl Error {
 
     /// Takes this crate's error back out of an `io::Error`; any other one means damaged data.
     pub(crate) fn from_io(key: &str, error: io::Error) -> Self {
-        match error.downcast::<Self>() {
-            Ok(ours) => ours,
-            Err(other) => Self::damaged(key, other.to_string()),
-        }
+        uncarry(error).unwrap_or_else(|other| Self::damaged(key, other.to_string()))
     }
 
-    /// Wraps this error for readers; `get_ref().downcast_ref::<Error>()` gets it back.
+    /// Wraps this error for readers; [`uncarry`] gets it back.
     pub(crate) fn into_io(self) -> io::Error {
-        io::Error::other(self)
+        carry(self)
     }
 }
 

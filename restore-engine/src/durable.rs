@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use etcdr_schemas::diagnose::carry;
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
 
 use crate::error::{Error, Result};
@@ -234,7 +235,7 @@ impl NewFile {
 /// For writers that go back: pages are written in order, and the first two last.
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Self::write(self, bytes).map_err(io::Error::other)?;
+        Self::write(self, bytes).map_err(carry)?;
         Ok(bytes.len())
     }
 

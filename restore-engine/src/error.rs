@@ -1,11 +1,10 @@
 //! The one error of this crate.
 
-use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use etcdr_schemas::report::Finding;
-use etcdr_schemas::{Diagnose, ExitCode, Revision, Sha256Digest, TargetVersion};
+use etcdr_schemas::{Diagnose, Diagnosis, ExitCode, Revision, Sha256Digest, TargetVersion};
 
 use crate::bolt::Problem;
 
@@ -243,95 +242,93 @@ impl Error {
     }
 }
 
-impl Diagnose for Error {
-    fn is_permanent(&self) -> bool {
-        !matches!(
-            self,
-            Self::Read { .. }
-                | Self::Local { .. }
-                | Self::Write { .. }
-                | Self::Source { .. }
-                | Self::Busy { .. }
-                | Self::NoSpace { .. }
-        )
-    }
+/// What is safe, in the words that several errors share.
+const ONLY_READ: &str = "The database was only read; nothing was written.";
+const SOURCE_READ: &str = "The source was only read; nothing that existed before was changed.";
+const TARGET_KEPT: &str = "The target is as it was: what had been staged beside it is removed.";
+const NOTHING_MOVED: &str = "Nothing was written or moved.";
 
-    fn exit_code(&self) -> ExitCode {
+const ANOTHER_SNAPSHOT: &str = "Take another snapshot; `etcdr snapshot list` shows what there is.";
+const CHECK_FILE: &str = "Check that the file is an etcd snapshot or a copy of member/snap/db.";
+const REPORT_THIS: &str = "Report this: it is outside what etcdr was built for.";
+const CHECK_DISK: &str = "Check permissions, free space and the disk, then try again.";
+
+impl Diagnose for Error {
+    fn diagnosis(&self) -> Diagnosis {
+        use ExitCode::{Claimed, Damaged, Failed, NotCovered, Usage};
         match self {
-            Self::NotBolt { .. }
-            | Self::Page { .. }
-            | Self::NotEtcd { .. }
+            Self::Read { source, .. } => {
+                let next = "Check the medium or the network, then try again.";
+                Diagnosis::transient(Failed, ONLY_READ, next).caused_by(source)
+            }
+            Self::Local { source, .. } | Self::Write { source, .. } => {
+                Diagnosis::transient(Failed, SOURCE_READ, CHECK_DISK).caused_by(source)
+            }
+            Self::Source { source } => {
+                let next = "Check the source or the network, then try again.";
+                Diagnosis::transient(Failed, TARGET_KEPT, next).caused_by(source)
+            }
+            Self::NotBolt { .. } | Self::NotEtcd { .. } => {
+                Diagnosis::permanent(Damaged, ONLY_READ, CHECK_FILE)
+            }
+            Self::Page { .. }
             | Self::Row { .. }
             | Self::Digest { .. }
             | Self::Length { .. }
-            | Self::NotAsPlanned { .. }
-            | Self::NoDigest { .. }
-            | Self::Damaged { .. }
             | Self::Wal { .. }
-            | Self::Snap { .. } => ExitCode::Damaged,
-            Self::Request { .. } => ExitCode::Usage,
-            Self::Busy { .. } => ExitCode::Claimed,
-            Self::NotCovered { .. } => ExitCode::NotCovered,
-            _ => ExitCode::Failed,
+            | Self::Snap { .. } => Diagnosis::permanent(Damaged, ONLY_READ, ANOTHER_SNAPSHOT),
+            Self::NotAsPlanned { .. } | Self::Damaged { .. } => {
+                Diagnosis::permanent(Damaged, TARGET_KEPT, ANOTHER_SNAPSHOT)
+            }
+            Self::NoDigest { .. } => Diagnosis::permanent(
+                Damaged,
+                TARGET_KEPT,
+                "Check that it was copied whole. `--skip-hash-check` restores it all the same.",
+            ),
+            Self::Limit { .. } | Self::Stopped => {
+                Diagnosis::permanent(Failed, ONLY_READ, REPORT_THIS)
+            }
+            Self::Rows { .. } => Diagnosis::permanent(Failed, SOURCE_READ, REPORT_THIS),
+            Self::NotCovered { .. } => Diagnosis::permanent(
+                NotCovered,
+                ONLY_READ,
+                "Ask for a revision in that range, or take an older snapshot.",
+            ),
+            Self::Newer { newest, .. } => {
+                Diagnosis::permanent(Failed, NOTHING_MOVED, downgrade(*newest))
+            }
+            Self::Request { .. } => Diagnosis::permanent(
+                Usage,
+                ONLY_READ,
+                "Correct the command line; `etcdr restore --help` explains it.",
+            ),
+            Self::Occupied { .. } => Diagnosis::permanent(
+                Failed,
+                NOTHING_MOVED,
+                "Choose another directory, or say --replace to move it aside (never deleted).",
+            ),
+            Self::Busy { .. } => Diagnosis::transient(
+                Claimed,
+                NOTHING_MOVED,
+                "Stop the process that uses it, then try again.",
+            ),
+            Self::NoSpace { .. } => Diagnosis::transient(
+                Failed,
+                TARGET_KEPT,
+                "Free space there, or choose another target.",
+            ),
+            Self::SelfCheck { .. } => Diagnosis::permanent(
+                Failed,
+                TARGET_KEPT,
+                "Check the disk and the memory of this machine.",
+            ),
         }
     }
+}
 
-    fn safe(&self) -> Cow<'static, str> {
-        match self {
-            Self::Local { .. } | Self::Write { .. } | Self::Rows { .. } => {
-                "The source was only read; nothing that existed before was changed.".into()
-            }
-            Self::Source { .. }
-            | Self::NotAsPlanned { .. }
-            | Self::NoDigest { .. }
-            | Self::Damaged { .. }
-            | Self::SelfCheck { .. }
-            | Self::NoSpace { .. } => {
-                "The target is as it was: what had been staged beside it is removed.".into()
-            }
-            Self::Occupied { .. } | Self::Busy { .. } | Self::Newer { .. } => {
-                "Nothing was written or moved.".into()
-            }
-            _ => "The database was only read; nothing was written.".into(),
-        }
-    }
-
-    fn next(&self) -> Cow<'static, str> {
-        match self {
-            Self::Read { .. } => "Check the medium or the network, then try again.".into(),
-            Self::Local { .. } | Self::Write { .. } => {
-                "Check permissions, free space and the disk, then try again.".into()
-            }
-            Self::NotBolt { .. } | Self::NotEtcd { .. } => {
-                "Check that the file is an etcd snapshot or a copy of member/snap/db.".into()
-            }
-            Self::NotCovered { .. } => {
-                "Ask for a revision in that range, or take an older snapshot.".into()
-            }
-            Self::Limit { .. } | Self::Rows { .. } | Self::Stopped => {
-                "Report this: it is outside what etcdr was built for.".into()
-            }
-            Self::Request { .. } => {
-                "Correct the command line; `etcdr restore --help` explains it.".into()
-            }
-            Self::Newer { newest, .. } => format!(
-                "Use a newer etcdr. Or restore with the etcdutl of that etcd, start it, say `etcdctl downgrade \
-                 enable {newest}`, wait until it is done, and save a new snapshot."
-            )
-            .into(),
-            Self::Source { .. } => "Check the source or the network, then try again.".into(),
-            Self::NoDigest { .. } => {
-                "Check that it was copied whole. `--skip-hash-check` restores it all the same."
-                    .into()
-            }
-            Self::Occupied { .. } => {
-                "Choose another directory, or say --replace to move it aside (never deleted)."
-                    .into()
-            }
-            Self::Busy { .. } => "Stop the process that uses it, then try again.".into(),
-            Self::SelfCheck { .. } => "Check the disk and the memory of this machine.".into(),
-            Self::NoSpace { .. } => "Free space there, or choose another target.".into(),
-            _ => "Take another snapshot; `etcdr snapshot list` shows what there is.".into(),
-        }
-    }
+fn downgrade(newest: TargetVersion) -> String {
+    format!(
+        "Use a newer etcdr. Or restore with the etcdutl of that etcd, start it, say `etcdctl downgrade enable \
+         {newest}`, wait until it is done, and save a new snapshot."
+    )
 }

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use etcdr_schemas::diagnose::carry;
+
 use crate::durable::{Disk, NewFile};
 use crate::error::{Error, Result};
 
@@ -63,7 +65,7 @@ impl OutFile {
 
 impl Write for OutFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes).map_err(io::Error::other)?;
+        self.file.write(bytes).map_err(carry)?;
         Ok(bytes.len())
     }
 

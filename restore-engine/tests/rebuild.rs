@@ -686,7 +686,10 @@ fn snapshots_of_an_etcd_that_nobody_knows_yet_are_refused() {
                 let error = run(&with(bucket, key, version), how).err().unwrap();
                 assert!(matches!(error, Error::Newer { .. }), "{error}");
                 assert_eq!(error.exit_code(), ExitCode::Failed);
-                assert!(error.to_string().contains(version) && error.next().contains("downgrade"));
+                assert!(
+                    error.to_string().contains(version)
+                        && error.diagnosis().next.contains("downgrade")
+                );
             }
         }
     }

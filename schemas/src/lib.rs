@@ -24,7 +24,7 @@ pub mod units;
 
 pub mod pb;
 
-pub use diagnose::{Diagnose, ExitCode};
+pub use diagnose::{Diagnose, Diagnosis, ExitCode};
 pub use digest::{RunningSha256, Sha256Digest};
 pub use hold::Hold;
 pub use ids::{AuditId, ClusterId, ClusterName, MemberId, RaftIndex, SnapshotId, Term};

@@ -284,7 +284,7 @@ async fn tls_lets_in_who_trusts_the_right_authority() {
         let plain = good.at(format!("http://127.0.0.1:{port}"));
         let error = refusal(&plain).await;
         assert!(
-            matches!(error, Error::Lost { .. }) && error.next().contains("https://"),
+            matches!(error, Error::Lost { .. }) && error.diagnosis().next.contains("https://"),
             "{error}"
         );
     }
@@ -410,7 +410,9 @@ async fn with_authentication_only_root_gets_snapshots() {
         bob.current_revision().await.unwrap();
         for error in [capture(&bob).await.unwrap_err(), bob.hash_kv(None).await.unwrap_err()] {
             assert!(matches!(error, Error::Denied { .. }), "{error}");
-            assert!(error.to_string().contains("bob") && error.next().contains("root role"));
+            assert!(
+                error.to_string().contains("bob") && error.diagnosis().next.contains("root role")
+            );
         }
         let anonymous = Client::connect(&nobody).await.unwrap();
         for error in [

@@ -1,11 +1,10 @@
 //! Why an agent could not be asked, or did not do it.
 
-use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
 use etcdr_schemas::pb::admin as pb;
-use etcdr_schemas::{Diagnose, ExitCode};
+use etcdr_schemas::{Diagnose, Diagnosis, ExitCode};
 use prost::Message as _;
 use tonic::{Code, Status};
 
@@ -93,62 +92,62 @@ pub enum Error {
     },
 }
 
+const NOT_ASKED: &str = "Nothing was asked of the agent.";
+const PERHAPS_GOING_ON: &str =
+    "What the agent was asked for may be going on; `etcdr status` tells.";
+
 impl Diagnose for Error {
-    fn is_permanent(&self) -> bool {
-        matches!(self, Self::Address { .. } | Self::NotAllowed { .. } | Self::Answer { .. })
-    }
-
-    fn exit_code(&self) -> ExitCode {
+    fn diagnosis(&self) -> Diagnosis {
+        use ExitCode::{Failed, Usage};
+        let permanent = |code, next: &'static str| Diagnosis::permanent(code, NOT_ASKED, next);
+        let transient = |next: &'static str| Diagnosis::transient(Failed, NOT_ASKED, next);
         match self {
-            Self::Address { .. } => ExitCode::Usage,
-            Self::Refused { exit_code, .. } => *exit_code,
-            _ => ExitCode::Failed,
-        }
-    }
-
-    fn safe(&self) -> Cow<'static, str> {
-        match self {
-            Self::Refused { safe, .. } => safe.clone().into(),
-            Self::Lost { .. } | Self::Answer { .. } => {
-                "What the agent was asked for may be going on; `etcdr status` tells.".into()
+            Self::Address { .. } => permanent(
+                Usage,
+                "Say unix:///path/to/agent.sock, or https://HOST:PORT with --agent-cacert, \
+                 --agent-cert and --agent-key.",
+            ),
+            Self::NotRunning { .. } => transient(
+                "Start it (`etcdr agent --config FILE`), or name its socket (agent.admin.listen in \
+                 its configuration) with --agent or ETCDR_AGENT.",
+            ),
+            Self::NotAllowed { .. } => {
+                permanent(Failed, "Run this as the user that the agent runs as, or as root.")
             }
-            _ => "Nothing was asked of the agent.".into(),
-        }
-    }
-
-    fn next(&self) -> Cow<'static, str> {
-        match self {
-            Self::Address { .. } => {
-                "Say unix:///path/to/agent.sock, or https://HOST:PORT with --agent-cacert, --agent-cert and --agent-key."
-                    .into()
+            Self::InUse { .. } => {
+                transient("Stop the other agent, or give this one its own agent.admin.listen.")
             }
-            Self::NotRunning { .. } => {
-                "Start it (`etcdr agent --config FILE`), or name its socket (agent.admin.listen in its configuration) with --agent or ETCDR_AGENT."
-                    .into()
+            Self::File { source, .. } => {
+                transient("Check that the path exists and may be used by this user.")
+                    .caused_by(source)
             }
-            Self::NotAllowed { .. } => "Run this as the user that the agent runs as, or as root.".into(),
-            Self::InUse { .. } => "Stop the other agent, or give this one its own agent.admin.listen.".into(),
-            Self::File { .. } => "Check that the path exists and may be used by this user.".into(),
-            Self::Listen { .. } => "Check agent.admin in the configuration; TCP needs cacert, cert and key.".into(),
-            Self::Unreachable { .. } => {
-                "Check address and port, and that the certificates are of the authority that the agent trusts (agent.admin.cacert)."
-                    .into()
+            Self::Listen { .. } => {
+                transient("Check agent.admin in the configuration; TCP needs cacert, cert and key.")
             }
-            Self::Lost { .. } => "Look at the agent's log and ask again.".into(),
-            Self::Answer { .. } => "Use the same version of etcdr as the agent's.".into(),
-            Self::Refused { next, .. } => next.clone().into(),
+            Self::Unreachable { .. } => transient(
+                "Check address and port, and that the certificates are of the authority that the \
+                 agent trusts (agent.admin.cacert).",
+            ),
+            Self::Lost { .. } => {
+                transient("Look at the agent's log and ask again.").with_safe(PERHAPS_GOING_ON)
+            }
+            Self::Answer { .. } => {
+                permanent(Failed, "Use the same version of etcdr as the agent's.")
+                    .with_safe(PERHAPS_GOING_ON)
+            }
+            Self::Refused { safe, next, exit_code, .. } => {
+                Diagnosis::transient(*exit_code, safe.clone(), next.clone())
+            }
         }
     }
 }
 
 /// A failure as it travels.
 pub(super) fn to_status(error: &dyn Diagnose) -> Status {
-    let code = if error.is_permanent() { Code::FailedPrecondition } else { Code::Unavailable };
-    let failure = pb::Failure {
-        safe: error.safe().into_owned(),
-        next: error.next().into_owned(),
-        exit_code: error.exit_code() as u32,
-    };
+    let Diagnosis { permanent, code, safe, next } = error.diagnosis();
+    let failure =
+        pb::Failure { safe: safe.into_owned(), next: next.into_owned(), exit_code: code as u32 };
+    let code = if permanent { Code::FailedPrecondition } else { Code::Unavailable };
     Status::with_details(code, chain(error), failure.encode_to_vec().into())
 }
 

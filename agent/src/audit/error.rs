@@ -1,9 +1,7 @@
 //! Why no audit was made. What an audit finds is not here.
 
-use std::borrow::Cow;
-
 use etcdr_schemas::report::{Kind, Severity};
-use etcdr_schemas::{ClusterName, Diagnose, ExitCode};
+use etcdr_schemas::{ClusterName, Diagnose, Diagnosis, ExitCode};
 
 /// Why no audit was made, or no report could be shown.
 #[derive(Debug, thiserror::Error)]
@@ -34,35 +32,25 @@ pub enum Error {
 }
 
 impl Diagnose for Error {
-    fn is_permanent(&self) -> bool {
+    fn diagnosis(&self) -> Diagnosis {
+        const ONLY_REPORTS: &str = "An audit changes nothing but its own reports.";
         match self {
-            Self::Repository(error) => error.is_permanent(),
-            Self::Interrupted => false,
-            Self::NoReport { .. } | Self::Report { .. } => true,
-        }
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Repository(error) => error.exit_code(),
-            Self::Interrupted => ExitCode::Interrupted,
-            Self::NoReport { .. } => ExitCode::NotCovered,
+            Self::Repository(error) => error.diagnosis().with_safe(ONLY_REPORTS),
+            Self::Interrupted => Diagnosis::transient(
+                ExitCode::Interrupted,
+                ONLY_REPORTS,
+                "Run the same command again.",
+            ),
+            Self::NoReport { .. } => {
+                Diagnosis::permanent(ExitCode::NotCovered, ONLY_REPORTS, "Make one: `etcdr audit`.")
+            }
             // Not signed at all: the key decides that it is not believed. Otherwise it was changed.
-            Self::Report { kind, .. } if kind.severity == Severity::Notice => ExitCode::Key,
-            Self::Report { .. } => ExitCode::Damaged,
-        }
-    }
-
-    fn safe(&self) -> Cow<'static, str> {
-        "An audit changes nothing but its own reports.".into()
-    }
-
-    fn next(&self) -> Cow<'static, str> {
-        match self {
-            Self::Repository(error) => error.next(),
-            Self::Interrupted => "Run the same command again.".into(),
-            Self::NoReport { .. } => "Make one: `etcdr audit`.".into(),
-            Self::Report { kind, .. } => kind.advice.into(),
+            Self::Report { kind, .. } if kind.severity == Severity::Notice => {
+                Diagnosis::permanent(ExitCode::Key, ONLY_REPORTS, kind.advice)
+            }
+            Self::Report { kind, .. } => {
+                Diagnosis::permanent(ExitCode::Damaged, ONLY_REPORTS, kind.advice)
+            }
         }
     }
 }

@@ -1,8 +1,6 @@
 //! Why nothing was pruned, or not all of it.
 
-use std::borrow::Cow;
-
-use etcdr_schemas::{Diagnose, ExitCode, SnapshotId};
+use etcdr_schemas::{Diagnose, Diagnosis, ExitCode, SnapshotId};
 
 /// Why nothing was pruned or deleted, or not all of it.
 #[derive(Debug, thiserror::Error)]
@@ -38,47 +36,32 @@ pub enum Error {
     },
 }
 
+const NOTHING_DELETED: &str = "Nothing was deleted.";
+const ONLY_DECIDED: &str =
+    "Every snapshot that is listed is whole. What was deleted until then had been decided.";
+
 impl Diagnose for Error {
-    fn is_permanent(&self) -> bool {
+    fn diagnosis(&self) -> Diagnosis {
+        let failed =
+            |next: &'static str| Diagnosis::permanent(ExitCode::Failed, NOTHING_DELETED, next);
         match self {
-            Self::Repository(error) => error.is_permanent(),
-            _ => true,
-        }
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Repository(error) => error.exit_code(),
-            Self::NoRule => ExitCode::Usage,
-            _ => ExitCode::Failed,
-        }
-    }
-
-    fn safe(&self) -> Cow<'static, str> {
-        match self {
-            Self::Repository(_) => {
-                "Every snapshot that is listed is whole. What was deleted until then had been decided."
-            }
-            _ => "Nothing was deleted.",
-        }
-        .into()
-    }
-
-    fn next(&self) -> Cow<'static, str> {
-        match self {
-            Self::Repository(error) => error.next(),
-            Self::NoRule => {
+            Self::Repository(error) => error.diagnosis().with_safe(ONLY_DECIDED),
+            Self::NoRule => Diagnosis::permanent(
+                ExitCode::Usage,
+                NOTHING_DELETED,
                 "Give at least one of --keep-last, --keep-hourly, --keep-daily, --keep-weekly, \
-                 --keep-monthly, --keep-yearly, --keep-within, --max-total-size."
-                    .into()
+                 --keep-monthly, --keep-yearly, --keep-within, --max-total-size.",
+            ),
+            Self::Held { .. } => failed(
+                "Release it first: `etcdr snapshot hold NAME --release`. --force deletes it all \
+                 the same.",
+            ),
+            Self::Newest { .. } => {
+                failed("Take a new snapshot first. --force deletes it all the same.")
             }
-            Self::Held { .. } => {
-                "Release it first: `etcdr snapshot hold NAME --release`. --force deletes it all the same.".into()
-            }
-            Self::Newest { .. } => "Take a new snapshot first. --force deletes it all the same.".into(),
-            Self::Unusable { .. } => {
-                "Look at it: `etcdr verify NAME --level manifest`. --force deletes it all the same.".into()
-            }
+            Self::Unusable { .. } => failed(
+                "Look at it: `etcdr verify NAME --level manifest`. --force deletes it all the same.",
+            ),
         }
     }
 }

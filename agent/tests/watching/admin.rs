@@ -137,14 +137,14 @@ async fn every_call_is_answered_over_a_private_socket() {
     let error = client.defragment(false).await.unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Usage);
     assert!(
-        matches!(error, Error::Refused { .. }) && error.next().contains("--endpoints"),
+        matches!(error, Error::Refused { .. }) && error.diagnosis().next.contains("--endpoints"),
         "{error}"
     );
     running.stop().await;
     assert!(!path.exists(), "the socket goes with the agent");
     let error = Client::connect(&at(&path).listen, &Credentials::default()).await.unwrap_err();
     assert!(
-        matches!(error, Error::NotRunning { .. }) && error.next().contains("Start it"),
+        matches!(error, Error::NotRunning { .. }) && error.diagnosis().next.contains("Start it"),
         "{error}"
     );
 }

@@ -1,116 +1,101 @@
 //! What each error means for the person who reads it: what is safe, what to do next, how it ends.
 
-use std::borrow::Cow;
-
 use etcdr_schemas::manifest::ManifestError;
-use etcdr_schemas::{Diagnose, ExitCode};
+use etcdr_schemas::{Diagnose, Diagnosis, ExitCode};
 
 use super::{Error, StoreFault};
 
+/// What is safe, in the words that most errors share.
+const SNAPSHOTS_KEPT: &str =
+    "Snapshots that exist were not changed; no half-written snapshot can be listed.";
+const NOTHING_RELEASED: &str =
+    "Nothing was released from the damaged object, and nothing was changed.";
+
+const NEWER: &str = "Use a newer etcdr.";
+const MORE_OF_THE_ID: &str = "Run etcdr snapshot list, and give more of the id.";
+const GIVE_IDENTITY: &str = "Give the identity of one of these recipients: --identity FILE.";
+const WHO_WROTE: &str =
+    "Find out who wrote this manifest before using it; choose a signed snapshot.";
+const ANOTHER_SNAPSHOT: &str =
+    "Use another snapshot (etcdr snapshot list), keep this one, and check the store.";
+const CHECK_FILE: &str =
+    "Check the file; .db, .gz, .zst, .zip, .tar and .tar.gz of one snapshot are read.";
+const AGAIN: &str = "Run the command again.";
+
 impl Diagnose for Error {
-    fn is_permanent(&self) -> bool {
+    fn diagnosis(&self) -> Diagnosis {
+        use ExitCode::{Claimed, Damaged, Failed, Key, NotCovered, RepositoryMissing, Usage};
+        let permanent = |code, next: &'static str| Diagnosis::permanent(code, SNAPSHOTS_KEPT, next);
+        let transient = |next: &'static str| Diagnosis::transient(Failed, SNAPSHOTS_KEPT, next);
         match self {
-            Self::Store { fault, .. } => *fault != StoreFault::Unavailable,
-            Self::Stopped | Self::Worker(_) => false,
-            _ => true,
-        }
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::BadLocation { .. }
-            | Self::NoRecipients
-            | Self::BadRecipient { .. }
-            | Self::BadName { .. }
-            | Self::BadPolicy { .. } => ExitCode::Usage,
-            Self::RepositoryMissing { .. } => ExitCode::RepositoryMissing,
-            Self::UnknownSnapshot { .. } | Self::AmbiguousSnapshot { .. } => ExitCode::NotCovered,
-            Self::Claimed { .. } => ExitCode::Claimed,
-            Self::NoIdentity { .. }
-            | Self::WrongIdentity { .. }
-            | Self::BadKey { .. }
-            | Self::Unsigned { .. }
-            | Self::BadSignature { .. }
-            | Self::Encrypt { .. } => ExitCode::Key,
-            Self::Manifest { source: ManifestError::UnknownFormat(_), .. } => ExitCode::Failed,
-            Self::ImageMissing { .. }
-            | Self::SizeMismatch { .. }
-            | Self::DigestMismatch { .. }
-            | Self::Damaged { .. }
-            | Self::BadReportSignature { .. }
-            | Self::Manifest { .. } => ExitCode::Damaged,
-            _ => ExitCode::Failed,
-        }
-    }
-
-    fn safe(&self) -> Cow<'static, str> {
-        match self {
-            Self::AlreadyRepository { .. } => "The repository was not changed.",
-            Self::DigestMismatch { .. } | Self::Damaged { .. } | Self::SizeMismatch { .. } => {
-                "Nothing was released from the damaged object, and nothing was changed."
+            Self::BadLocation { .. } => permanent(
+                Usage,
+                "Use file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix.",
+            ),
+            Self::ParentMissing { .. } => {
+                permanent(Failed, "Check the path, or make the parent directory first.")
             }
-            _ => "Snapshots that exist were not changed; no half-written snapshot can be listed.",
-        }
-        .into()
-    }
-
-    fn next(&self) -> Cow<'static, str> {
-        match self {
-            Self::Store { fault, .. } => next_of(*fault),
-            Self::BadLocation { .. } => {
-                "Use file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix."
+            Self::RepositoryMissing { .. } => permanent(
+                RepositoryMissing,
+                "Check --repository, or make one: etcdr init --repository URL --recipient AGE.",
+            ),
+            Self::AlreadyRepository { .. } => {
+                permanent(Failed, "Use it as it is, or choose another URL.")
+                    .with_safe("The repository was not changed.")
             }
-            Self::ParentMissing { .. } => "Check the path, or make the parent directory first.",
-            Self::RepositoryMissing { .. } => {
-                "Check --repository, or make one: etcdr init --repository URL --recipient AGE."
-            }
-            Self::AlreadyRepository { .. } => "Use it as it is, or choose another URL.",
             Self::UnknownFormat { .. }
             | Self::Manifest { source: ManifestError::UnknownFormat(_), .. } => {
-                "Use a newer etcdr."
+                permanent(Failed, NEWER)
             }
-            Self::NoRecipients => {
-                "Name one with --recipient (etcdr keygen makes a pair), or say --no-encryption."
-            }
-            Self::BadRecipient { .. } => {
-                "Give a recipient (age1…, or an ssh-ed25519 or ssh-rsa public key), or a file with one a line: the \
-                 recipient.txt that etcdr keygen wrote."
-            }
-            Self::BadName { .. } => {
-                "Names are latest, latest~2, an id or a part of one, @2026-11-22T07:00:00Z, @r12345."
-            }
+            Self::NoRecipients => permanent(
+                Usage,
+                "Name one with --recipient (etcdr keygen makes a pair), or say --no-encryption.",
+            ),
+            Self::BadRecipient { .. } => permanent(
+                Usage,
+                "Give a recipient (age1…, or an ssh-ed25519 or ssh-rsa public key), or a file with \
+                 one a line: the recipient.txt that etcdr keygen wrote.",
+            ),
+            Self::BadName { .. } => permanent(
+                Usage,
+                "Names are latest, latest~2, an id or a part of one, @2026-11-22T07:00:00Z, @r12345.",
+            ),
             Self::UnknownSnapshot { .. } | Self::AmbiguousSnapshot { .. } => {
-                "Run etcdr snapshot list, and give more of the id."
+                permanent(NotCovered, MORE_OF_THE_ID)
             }
-            Self::BadPolicy { .. } => "Correct it; docs/cli.md tells the rules.",
-            Self::TooManySnapshots { .. } => "Use one cluster name per cluster, and prune.",
-            Self::Claimed { .. } => "Look at what the other process wrote before trying again.",
-            Self::NoIdentity { .. } | Self::WrongIdentity { .. } => {
-                "Give the identity of one of these recipients: --identity FILE."
+            Self::BadPolicy { .. } => permanent(Usage, "Correct it; docs/cli.md tells the rules."),
+            Self::TooManySnapshots { .. } => {
+                permanent(Failed, "Use one cluster name per cluster, and prune.")
             }
-            Self::BadKey { .. } => "Give the file that etcdr keygen, age-keygen or minisign wrote.",
-            Self::Unsigned { .. } | Self::BadSignature { .. } => {
-                "Find out who wrote this manifest before using it; choose a signed snapshot."
+            Self::Claimed { .. } => {
+                permanent(Claimed, "Look at what the other process wrote before trying again.")
             }
-            Self::BadReportSignature { .. } => {
-                "Find out who changed it. `etcdr audit` looks at everything again."
+            Self::NoIdentity { .. } | Self::WrongIdentity { .. } => permanent(Key, GIVE_IDENTITY),
+            Self::BadKey { .. } => {
+                permanent(Key, "Give the file that etcdr keygen, age-keygen or minisign wrote.")
             }
-            Self::Encrypt { .. } => "Check the recipients; plugins must be on PATH.",
-            Self::ImageMissing { .. }
-            | Self::SizeMismatch { .. }
-            | Self::DigestMismatch { .. }
-            | Self::Damaged { .. }
-            | Self::Manifest { .. } => {
-                "Use another snapshot (etcdr snapshot list), keep this one, and check the store."
+            Self::Unsigned { .. } | Self::BadSignature { .. } => permanent(Key, WHO_WROTE),
+            Self::Encrypt { .. } => {
+                permanent(Key, "Check the recipients; plugins must be on PATH.")
             }
-            Self::File { .. } | Self::Archive { .. } => {
-                "Check the file; .db, .gz, .zst, .zip, .tar and .tar.gz of one snapshot are read."
+            Self::BadReportSignature { .. } => permanent(
+                Damaged,
+                "Find out who changed it. `etcdr audit` looks at everything again.",
+            ),
+            Self::ImageMissing { .. } | Self::Manifest { .. } => {
+                permanent(Damaged, ANOTHER_SNAPSHOT)
             }
-            Self::Tap(_) | Self::Compress(_) | Self::Stopped | Self::Worker(_) => {
-                "Run the command again."
+            Self::SizeMismatch { .. } | Self::DigestMismatch { .. } | Self::Damaged { .. } => {
+                permanent(Damaged, ANOTHER_SNAPSHOT).with_safe(NOTHING_RELEASED)
             }
+            Self::Store { fault: StoreFault::Unavailable, .. } => {
+                transient(next_of(StoreFault::Unavailable))
+            }
+            Self::Store { fault, .. } => permanent(Failed, next_of(*fault)),
+            Self::File { .. } | Self::Archive { .. } => permanent(Failed, CHECK_FILE),
+            Self::Tap(_) | Self::Compress(_) => permanent(Failed, AGAIN),
+            Self::Stopped | Self::Worker(_) => transient(AGAIN),
         }
-        .into()
     }
 }
 

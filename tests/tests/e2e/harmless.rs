@@ -92,7 +92,7 @@ fn a_read_transaction_that_is_open_too_long_is_given_up_with_nothing_recorded() 
         .block_on(save(&place, StoreOptions::default(), &cluster, &pace, None))
         .expect_err("it is too slow");
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    assert!(!error.is_permanent() && error.next().contains("spool"), "{error}");
+    assert!(!error.is_permanent() && error.diagnosis().next.contains("spool"), "{error}");
     assert_eq!(place.ids(), Vec::<String>::new());
     let left: Vec<_> = place.objects().into_iter().filter(|key| key.contains("image")).collect();
     assert_eq!(left, Vec::<String>::new());
