@@ -5,6 +5,7 @@
 
 mod bump;
 mod selection;
+mod source;
 mod versions;
 
 use std::collections::BTreeSet;

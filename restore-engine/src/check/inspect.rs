@@ -15,8 +15,9 @@ use etcdr_schemas::report::inspect::{
 use etcdr_schemas::report::{Finding, Level, Severity};
 use etcdr_schemas::{Hidden, Progress, ReadAt};
 
-use crate::check::file as verify;
-use crate::check::structure::{self, Checked, Observe, Strays, check_observed};
+use super::file::file as check_file;
+use super::found::found;
+use super::structure::{self, Checked, Observe, Strays, check_observed};
 use crate::disk::local::LocalFile;
 use crate::error::{Error, Result};
 use crate::format::bolt::{Bucket, Db, Meta, meta};
@@ -63,7 +64,7 @@ pub fn file(path: &Path, options: Options, progress: &dyn Progress) -> Result<In
     let image = LocalFile::open(path)?;
     let content = std::thread::scope(|scope| {
         let (bytes, reader) = (&image, LocalFile::open(path)?);
-        let content = scope.spawn(move || verify::file(reader, Level::Content, &Hidden));
+        let content = scope.spawn(move || check_file(reader, Level::Content, &Hidden));
         let form = Form::RawDatabase;
         let report = database(subject, form, bytes, disk_damage, options, progress)?;
         let gone = || Error::Source { source: std::io::Error::other("the digest's thread ended") };
@@ -134,7 +135,7 @@ fn look<R: ReadAt>(
     let (db, problem) = match Db::open_damaged(source, options.meta) {
         Ok(opened) => opened,
         Err(error) => {
-            report.findings.push(verify::found(error)?);
+            report.findings.push(found(error)?);
             let size = report.metas.iter().map(|meta| meta.page_size).find(|size| plausible(*size));
             let strays = structure::strays(source, size.unwrap_or(USUAL_PAGE))?;
             report.recovery = Some(recovery(0, 1, Some(strays)));

@@ -11,8 +11,9 @@ use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{Contents, Finding, OfflineHash};
 use etcdr_schemas::{Progress, ReadAt};
 
-use super::file::{Structure, found, structure};
+use super::found::found;
 use super::structure::check_with;
+use super::structure::{Structure, structure};
 use crate::format::bolt::visit::walk;
 use crate::format::bolt::{Bucket, Db, Means};
 use crate::format::facts::{ImageFacts, facts_and_key_bucket};

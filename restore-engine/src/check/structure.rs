@@ -24,13 +24,16 @@ mod freelist;
 mod lost;
 mod observe;
 mod page;
+mod strays;
+mod verdict;
 
 use batch::{Batch, Bits, Place};
 use findings::Findings;
 use lost::Bounds;
-pub(crate) use lost::{Strays, strays};
 pub(crate) use observe::{Nobody, Observe};
 use page::{Children, Saw, Seen, leaf, look};
+pub(crate) use strays::{Strays, strays};
+pub use verdict::{Structure, structure, structure_with};
 
 /// Checks the structure of a database. No findings mean that it is sound.
 ///
@@ -144,7 +147,7 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
         if self.findings.lost_parts() == 0 {
             return Ok(None);
         }
-        lost::look(db, &self.reached, free.as_ref(), &mut self.findings).map(Some)
+        strays::count_lost(db, &self.reached, free.as_ref(), &mut self.findings).map(Some)
     }
 
     fn metas(&mut self) {

@@ -10,9 +10,11 @@ use crate::format::buckets;
 use crate::format::mvcc::RowKey;
 use crate::{Error, Result};
 
+mod alarms;
 pub(crate) mod markers;
 pub(crate) mod names;
 
+pub(crate) use alarms::alarms;
 pub(crate) use markers::Markers;
 
 /// What an image says about itself.

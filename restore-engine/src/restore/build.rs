@@ -1,32 +1,70 @@
-//! The database of the first member, written anew.
+//! The database of the first member: the source's pages as they are and patched, or its rows written anew.
 //!
-//! The source is staged first and checked to its last byte, because its digests show at its end only. Then it
-//! is read in order and written again beside, and the staged copy goes. That takes twice the room for a
-//! while, and no memory that grows with the database.
+//! To be written anew, the source is staged first and checked to its last byte, because its digests
+//! show at its end only. Then it is read in order and written again beside, and the staged copy goes.
+//! That takes twice the room for a while, and no memory that grows with the database.
 
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use etcdr_schemas::report::{DropReason, DroppedKeys, PlannedRebuild, Rebuilt};
-use etcdr_schemas::{Hidden, Progress};
+use etcdr_schemas::report::{
+    DanglingLeases, DropReason, DroppedKeys, KubernetesFacts, PlannedRebuild, Rebuilt,
+};
+use etcdr_schemas::{Hidden, Progress, Sha256Digest};
 
 use super::normalise::{self, Changes};
-use super::prove;
+use super::prove::{self, Proof};
 use super::rebuild::{self, Outcome, Survey};
-use super::run::{Built, none_dangling, receive, repaired, same};
 use crate::disk::durable::{Disk, NewFile};
 use crate::disk::local::LocalFile;
 use crate::error::{Error, Result};
 use crate::format::bolt::Db;
-use crate::format::facts;
+use crate::format::bolt::patch::{self, Patch};
+use crate::format::{buckets, facts};
 use crate::plan::Plan;
+use crate::stream::intake::{Intake, Shape, Sink};
 
 /// Bytes that are written at once.
 const BUFFER: usize = 1 << 20;
 
-/// Stages the source at the first path, and writes the database to the second one.
-pub(super) fn write(
+/// The database of the first member, written, proven and synced.
+pub(super) struct Built {
+    pub(super) source_sha256: Sha256Digest,
+    pub(super) proof: Proof,
+    /// A sentence for each.
+    pub(super) changes: Vec<String>,
+    pub(super) rebuilt: Option<Rebuilt>,
+    pub(super) dangling: Option<DanglingLeases>,
+    pub(super) kubernetes: Option<KubernetesFacts>,
+}
+
+/// Takes the pages of the source as they are, and patches them.
+pub(super) fn patched(
+    disk: &Disk,
+    plan: &Plan,
+    db: &Path,
+    chunks: impl Iterator<Item = io::Result<Bytes>>,
+    progress: &dyn Progress,
+) -> Result<Built> {
+    let mut file = disk.create(db)?;
+    file.write_behind()?;
+    let (source_sha256, file) = receive(plan, file, chunks, progress)?;
+    let mut changes = normalise(plan, db, progress)?;
+    let mut proof = prove::database(&file, db, None, progress)?;
+    let dangling = rebuild::report(&proof.dangling);
+    if let Some(dangling) = &dangling {
+        let insert = [(buckets::LEASE.to_vec(), rebuild::repair_rows(&proof.dangling))].into();
+        patch::apply(db, &Patch { insert, ..Patch::default() })?;
+        changes.push(repaired(dangling));
+        proof = prove::database(&file, db, None, progress)?;
+    }
+    none_dangling(&proof, db)?;
+    Ok(Built { source_sha256, proof, changes, rebuilt: None, dangling, kubernetes: None })
+}
+
+/// Writes the database anew: stages the source at the first path, and writes to the second one.
+pub(super) fn rewritten(
     disk: &Disk,
     plan: &Plan,
     rebuild: &PlannedRebuild,
@@ -130,4 +168,82 @@ fn dropped(dropped: &DroppedKeys) -> String {
         }
     };
     format!("left out: {} keys ({} rows) {what}", dropped.keys, dropped.rows)
+}
+
+fn repaired(dangling: &DanglingLeases) -> String {
+    format!(
+        "{} leases that {} keys name were not in the snapshot and were added with {} s to live, or a write could \
+         crash every member",
+        dangling.count, dangling.keys, dangling.ttl_seconds
+    )
+}
+
+fn none_dangling(proof: &Proof, db: &Path) -> Result<()> {
+    if proof.dangling.is_empty() {
+        return Ok(());
+    }
+    let reason = "keys name leases that it does not have".to_owned();
+    Err(Error::SelfCheck { path: db.to_owned(), reason })
+}
+
+/// Writes the database while hashing the source; returns the source's SHA-256 and the open file, whose
+/// sync reports every failed write-back since it was made, whoever wrote.
+fn receive(
+    plan: &Plan,
+    file: NewFile,
+    chunks: impl Iterator<Item = io::Result<Bytes>>,
+    progress: &dyn Progress,
+) -> Result<(Sha256Digest, NewFile)> {
+    let mut sink = Destination { plan, file, progress };
+    let mut intake = Intake::new(plan.source.expected);
+    progress.begin("write", Some(plan.source.facts.db_size));
+    for chunk in chunks {
+        intake.push(chunk.map_err(|source| Error::Source { source })?, &mut sink)?;
+    }
+    let received = intake.finish(&mut sink)?;
+    progress.end();
+    received.check(plan.source.expected, plan.skip_hash_check)?;
+    Ok((received.sha256, sink.file))
+}
+
+/// The staged database, being written.
+struct Destination<'a> {
+    plan: &'a Plan,
+    file: NewFile,
+    progress: &'a dyn Progress,
+}
+
+impl Sink for Destination<'_> {
+    fn begin(&mut self, shape: Shape) -> Result<()> {
+        let facts = &self.plan.source.facts;
+        same("the database's size", &facts.db_size, &shape.db_size)?;
+        same("the page size", &facts.page_size, &shape.page_size)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write(bytes)?;
+        self.progress.advance(bytes.len() as u64);
+        Ok(())
+    }
+}
+
+fn same<T: PartialEq + ToString>(what: &'static str, planned: &T, came: &T) -> Result<()> {
+    if planned == came {
+        return Ok(());
+    }
+    Err(Error::NotAsPlanned { what, expected: planned.to_string(), actual: came.to_string() })
+}
+
+/// Rewrites what the new cluster must not inherit; returns a sentence for each change.
+fn normalise(plan: &Plan, path: &Path, progress: &dyn Progress) -> Result<Vec<String>> {
+    let db = Db::open(LocalFile::open(path)?)?;
+    same("the revision", &plan.source.facts.revision, &facts::facts(&db)?.revision)?;
+    if db.meta().freelist.is_some() {
+        // The patched file has none, so this is the only chance to check it.
+        prove::structure(&db, progress)?;
+    }
+    let changes = normalise::changes(&db, plan)?;
+    drop(db);
+    patch::apply(path, &changes.patch)?;
+    Ok(changes.told)
 }

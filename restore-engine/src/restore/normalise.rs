@@ -10,11 +10,11 @@ use crate::error::{Error, Result};
 use crate::format::bolt::Db;
 use crate::format::bolt::patch::Patch;
 use crate::format::buckets;
+use crate::format::facts::alarms;
 use crate::format::membership::NewCluster;
 use crate::format::mvcc::RowKey;
 use crate::format::wal::RESTORE_TERM;
 use crate::plan::{self, Plan};
-use crate::stream::source::alarms;
 
 /// Most bytes of rows of one small bucket; etcd's hold a few hundred.
 const MAX_SMALL_BUCKET: u64 = 4 << 20;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use etcdr_schemas::report::{MovedAside, Named, RestoreReceipt};
 
-use super::run::Built;
+use super::build::Built;
 use crate::disk::durable::{Disk, aside, sibling};
 use crate::error::Result;
 use crate::format::membership::PeerUrl;

@@ -9,25 +9,16 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use etcdr_schemas::report::{DanglingLeases, KubernetesFacts, Rebuilt, RestoreReceipt};
-use etcdr_schemas::{Progress, Sha256Digest};
+use etcdr_schemas::Progress;
+use etcdr_schemas::report::RestoreReceipt;
 
-use super::prove::{self, Proof};
-use super::rebuild;
 use super::receipt::{self, Done};
 use super::staging::{self, MemberSite, Site};
-use super::{build, normalise, space};
-use crate::disk::durable::{Disk, NewFile};
-use crate::disk::local::LocalFile;
+use super::{build, prove, space};
+use crate::disk::durable::Disk;
 use crate::error::{Error, Result};
-use crate::format::bolt::patch::Patch;
-use crate::format::bolt::{Db, patch};
-use crate::format::buckets;
-use crate::format::facts;
-use crate::format::snap;
-use crate::format::wal;
+use crate::format::{snap, wal};
 use crate::plan::Plan;
-use crate::stream::intake::{Intake, Shape, Sink};
 
 /// Mode of all directories that are made for a member.
 const PRIVATE: u32 = 0o700;
@@ -73,10 +64,10 @@ pub fn restore_on(
     let (first, others) = databases.split_first().ok_or_else(no_member)?;
 
     let mut built = match &plan.report.rebuild {
-        None => as_it_is(disk, plan, first, chunks, progress)?,
+        None => build::patched(disk, plan, first, chunks, progress)?,
         Some(rebuild) => {
             let scratch = site.scratch().ok_or_else(no_member)?;
-            build::write(disk, plan, rebuild, [&scratch, first], chunks, progress)?
+            build::rewritten(disk, plan, rebuild, [&scratch, first], chunks, progress)?
         }
     };
     copy(disk, first, others, progress)?;
@@ -86,57 +77,6 @@ pub fn restore_on(
     let (moved_aside, notices) = site.install()?;
     built.changes.extend(notices);
     Ok(receipt::write(disk, plan, Done { built, moved_aside, finished_at: clock() }))
-}
-
-/// The database of the first member, written, proven and synced.
-pub(super) struct Built {
-    pub(super) source_sha256: Sha256Digest,
-    pub(super) proof: Proof,
-    /// A sentence for each.
-    pub(super) changes: Vec<String>,
-    pub(super) rebuilt: Option<Rebuilt>,
-    pub(super) dangling: Option<DanglingLeases>,
-    pub(super) kubernetes: Option<KubernetesFacts>,
-}
-
-/// Takes the pages of the source as they are, and patches them.
-fn as_it_is(
-    disk: &Disk,
-    plan: &Plan,
-    db: &Path,
-    chunks: impl Iterator<Item = io::Result<Bytes>>,
-    progress: &dyn Progress,
-) -> Result<Built> {
-    let mut file = disk.create(db)?;
-    file.write_behind()?;
-    let (source_sha256, file) = receive(plan, file, chunks, progress)?;
-    let mut changes = normalise(plan, db, progress)?;
-    let mut proof = prove::database(&file, db, None, progress)?;
-    let dangling = rebuild::report(&proof.dangling);
-    if let Some(dangling) = &dangling {
-        let insert = [(buckets::LEASE.to_vec(), rebuild::repair_rows(&proof.dangling))].into();
-        patch::apply(db, &Patch { insert, ..Patch::default() })?;
-        changes.push(repaired(dangling));
-        proof = prove::database(&file, db, None, progress)?;
-    }
-    none_dangling(&proof, db)?;
-    Ok(Built { source_sha256, proof, changes, rebuilt: None, dangling, kubernetes: None })
-}
-
-pub(super) fn repaired(dangling: &DanglingLeases) -> String {
-    format!(
-        "{} leases that {} keys name were not in the snapshot and were added with {} s to live, or a write could \
-         crash every member",
-        dangling.count, dangling.keys, dangling.ttl_seconds
-    )
-}
-
-pub(super) fn none_dangling(proof: &Proof, db: &Path) -> Result<()> {
-    if proof.dangling.is_empty() {
-        return Ok(());
-    }
-    let reason = "keys name leases that it does not have".to_owned();
-    Err(Error::SelfCheck { path: db.to_owned(), reason })
 }
 
 fn no_member() -> Error {
@@ -154,72 +94,6 @@ fn make_directories(disk: &Disk, members: &[MemberSite]) -> Result<Vec<PathBuf>>
         databases.push(snap.join("db"));
     }
     Ok(databases)
-}
-
-/// Writes the database while hashing the source; returns the source's SHA-256 and the open file, whose
-/// sync reports every failed write-back since it was made, whoever wrote.
-pub(super) fn receive(
-    plan: &Plan,
-    file: NewFile,
-    chunks: impl Iterator<Item = io::Result<Bytes>>,
-    progress: &dyn Progress,
-) -> Result<(Sha256Digest, NewFile)> {
-    let mut sink = Destination { plan, file, progress };
-    let mut intake = Intake::new(plan.source.expected);
-    progress.begin("write", Some(plan.source.facts.db_size));
-    for chunk in chunks {
-        intake.push(chunk.map_err(|source| Error::Source { source })?, &mut sink)?;
-    }
-    let received = intake.finish(&mut sink)?;
-    progress.end();
-    received.check(plan.source.expected, plan.skip_hash_check)?;
-    Ok((received.sha256, sink.file))
-}
-
-/// The staged database, being written.
-struct Destination<'a> {
-    plan: &'a Plan,
-    file: NewFile,
-    progress: &'a dyn Progress,
-}
-
-impl Sink for Destination<'_> {
-    fn begin(&mut self, shape: Shape) -> Result<()> {
-        let facts = &self.plan.source.facts;
-        same("the database's size", &facts.db_size, &shape.db_size)?;
-        same("the page size", &facts.page_size, &shape.page_size)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write(bytes)?;
-        self.progress.advance(bytes.len() as u64);
-        Ok(())
-    }
-}
-
-pub(super) fn same<T: PartialEq + ToString>(
-    what: &'static str,
-    planned: &T,
-    came: &T,
-) -> Result<()> {
-    if planned == came {
-        return Ok(());
-    }
-    Err(Error::NotAsPlanned { what, expected: planned.to_string(), actual: came.to_string() })
-}
-
-/// Rewrites what the new cluster must not inherit; returns a sentence for each change.
-fn normalise(plan: &Plan, path: &Path, progress: &dyn Progress) -> Result<Vec<String>> {
-    let db = Db::open(LocalFile::open(path)?)?;
-    same("the revision", &plan.source.facts.revision, &facts::facts(&db)?.revision)?;
-    if db.meta().freelist.is_some() {
-        // The patched file has none, so this is the only chance to check it.
-        prove::structure(&db, progress)?;
-    }
-    let changes = normalise::changes(&db, plan)?;
-    drop(db);
-    patch::apply(path, &changes.patch)?;
-    Ok(changes.told)
 }
 
 /// All members begin with the same database, byte for byte.

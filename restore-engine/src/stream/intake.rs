@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use bytes::{Bytes, BytesMut};
 use etcdr_schemas::{RunningSha256, Sha256Digest};
 
-use super::source::{Expected, Form};
+use super::form::{Expected, Form};
 use crate::error::{Error, Result};
 use crate::format::bolt::meta::{self, Meta};
 use crate::format::bolt::page::MAX_PAGE_SIZE;

@@ -9,8 +9,8 @@ use std::io;
 use bytes::Bytes;
 use etcdr_schemas::RunningSha256;
 
+use super::form::Form;
 use super::intake::{Intake, Shape, Sink};
-use super::source::Form;
 use crate::error::{Error, Result};
 
 /// Gives `out` the bytes of a snapshot file, made from `chunks`. The caller must drop what it got when

@@ -7,7 +7,7 @@ use etcdr_schemas::report::inspect::{Form, InspectReport, LogFacts, RaftSnapshot
 use etcdr_schemas::{ClusterId, MemberId, Progress, RaftIndex, Term};
 
 use super::{Options, database, db_path, disk_damage, empty, judge};
-use crate::check::file as verify;
+use crate::check::data_dir::{between, member_unknown, newest_snap};
 use crate::disk::local::LocalFile;
 use crate::error::{Error, Result};
 use crate::findings;
@@ -46,10 +46,10 @@ pub fn data_dir(
         report.cluster.id_from = Some("log".to_owned());
         let snap = raft_snapshot.as_ref().map(|(_, snap)| snap);
         let index = report.space.as_ref().map(|_| report.raft.consistent_index.unwrap_or_default());
-        damage.extend(verify::between(&raw, snap, index));
+        damage.extend(between(&raw, snap, index));
         let members = &report.cluster.members;
         if !members.is_empty() && members.iter().all(|member| member.id != facts.member_id) {
-            damage.push(verify::member_unknown(facts.member_id));
+            damage.push(member_unknown(facts.member_id));
         }
         report.log = Some(facts);
     }
@@ -100,7 +100,7 @@ fn log(dir: &Path) -> Result<(LogFacts, wal::LogFacts)> {
 }
 
 fn raft_snapshot(dir: &Path) -> Result<Option<(RaftSnapshotFacts, snap::SnapFacts)>> {
-    let Some(path) = verify::newest_snap(dir)? else { return Ok(None) };
+    let Some(path) = newest_snap(dir)? else { return Ok(None) };
     let raw = snap::read(&path)?;
     let ids = |ids: &[u64]| ids.iter().map(|id| MemberId(*id)).collect();
     let state = &raw.metadata.conf_state;

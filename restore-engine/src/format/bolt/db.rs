@@ -3,6 +3,8 @@
 //! A scan goes depth first and holds one path of page numbers and one window of bytes. Neighbouring
 //! pages are read together: leaves that were written in one go lie side by side.
 
+mod load;
+
 use std::ops::ControlFlow;
 
 use etcdr_schemas::ReadAt;
