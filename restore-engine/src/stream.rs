@@ -1,11 +1,15 @@
-//! An image that streams by from its first to its last byte: recognised, bounded, hashed, and told of.
+//! An image that streams by from its first to its last byte: split, bounded and hashed.
+//!
+//! One [`splitter`] serves everybody; what a caller wants with the bytes of the database is a `Sink`.
 
+mod digest;
 mod form;
 pub(crate) mod intake;
 mod pages;
 pub mod refile;
 mod scanner;
 mod source;
+pub(crate) mod splitter;
 mod words;
 
 pub use form::{Expected, Form};

@@ -9,7 +9,8 @@ use etcdr_schemas::{Progress, Sha256Digest};
 use super::found::found;
 use crate::error::{Error, Result};
 use crate::findings;
-use crate::stream::intake::{Intake, Shape, Sink};
+use crate::stream::intake::Intake;
+use crate::stream::splitter::Sink;
 use crate::stream::{Expected, Form};
 
 /// What the check of a file's bytes found.
@@ -67,10 +68,6 @@ pub fn content(
 struct Nowhere;
 
 impl Sink for Nowhere {
-    fn begin(&mut self, _: Shape) -> Result<()> {
-        Ok(())
-    }
-
     fn write(&mut self, _: &[u8]) -> Result<()> {
         Ok(())
     }

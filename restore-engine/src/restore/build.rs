@@ -23,7 +23,8 @@ use crate::format::bolt::Db;
 use crate::format::bolt::patch::{self, Patch};
 use crate::format::{buckets, facts};
 use crate::plan::Plan;
-use crate::stream::intake::{Intake, Shape, Sink};
+use crate::stream::intake::Intake;
+use crate::stream::splitter::{Shape, Sink};
 
 /// Bytes that are written at once.
 const BUFFER: usize = 1 << 20;
@@ -214,10 +215,10 @@ struct Destination<'a> {
 }
 
 impl Sink for Destination<'_> {
-    fn begin(&mut self, shape: Shape) -> Result<()> {
+    fn begin(&mut self, shape: &Shape) -> Result<()> {
         let facts = &self.plan.source.facts;
         same("the database's size", &facts.db_size, &shape.db_size)?;
-        same("the page size", &facts.page_size, &shape.page_size)
+        same("the page size", &facts.page_size, &shape.meta.page_size)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {

@@ -1,49 +1,13 @@
-//! Taking in a snapshot as a stream: recognised by its first pages, bounded by what they say, hashed
-//! on a second thread while the first one writes.
-//!
-//! A file of zeroes, of noise or of nothing is refused after its first pages; an archive that unpacks to more
-//! than its database can be is refused soon after. Only the database itself is handed on: what a raw copy
-//! has behind its high-water mark is garbage, and what a snapshot has behind it is its digest.
+//! Taking in a source of a restore or of a check: split, and hashed on a second thread while the first
+//! one writes.
 
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use bytes::Bytes;
+use etcdr_schemas::Sha256Digest;
 
-use bytes::{Bytes, BytesMut};
-use etcdr_schemas::{RunningSha256, Sha256Digest};
-
+use super::digest::{Digests, Hasher};
 use super::form::{Expected, Form};
+use super::splitter::{Shape, Sink, Splitter};
 use crate::error::{Error, Result};
-use crate::format::bolt::meta::{self, Meta};
-use crate::format::bolt::page::MAX_PAGE_SIZE;
-
-/// Bytes that hold both meta pages at any page size.
-const HEAD: usize = 2 * MAX_PAGE_SIZE as usize;
-
-/// Chunks on their way to the hashing thread. A chunk is at most a few MiB.
-const QUEUE: usize = 2;
-
-/// Bytes that may follow the database in a raw copy, besides as many as it has: bbolt grows files ahead.
-const GROWTH: u64 = 64 << 20;
-
-const TRAILER: usize = Sha256Digest::LEN;
-
-/// What the meta pages say of the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
-    /// Bytes of a page.
-    pub(crate) page_size: u32,
-    /// Bytes of the database.
-    pub(crate) db_size: u64,
-}
-
-/// Where the database goes.
-pub(crate) trait Sink {
-    /// The meta pages are there; nothing is written yet.
-    fn begin(&mut self, shape: Shape) -> Result<()>;
-
-    /// The next bytes of the database.
-    fn write(&mut self, bytes: &[u8]) -> Result<()>;
-}
 
 /// What has come in.
 #[derive(Debug, Clone, Copy)]
@@ -60,11 +24,7 @@ pub(crate) struct Received {
 /// A stream that is being taken in.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    head: BytesMut,
-    shape: Option<Shape>,
-    limit: u64,
-    taken: u64,
-    handed_on: u64,
+    splitter: Splitter,
     digest: Digest,
 }
 
@@ -80,94 +40,45 @@ enum Digest {
 impl Intake {
     /// A stream of `expected` length, or of unknown length.
     pub(crate) fn new(expected: Option<Expected>) -> Self {
-        Self {
-            head: BytesMut::new(),
-            shape: None,
-            limit: expected.map_or(u64::MAX, |expected| expected.size),
-            taken: 0,
-            handed_on: 0,
-            digest: match expected {
-                Some(Expected { sha256, by_reader: true, .. }) => Digest::ByReader(sha256),
-                _ => Digest::Here(Hasher::start()),
-            },
-        }
+        let limit = expected.map_or(u64::MAX, |expected| expected.size);
+        let digest = match expected {
+            Some(Expected { sha256, by_reader: true, .. }) => Digest::ByReader(sha256),
+            _ => Digest::Here(Hasher::start()),
+        };
+        Self { splitter: Splitter::any_form(limit), digest }
     }
 
     /// Takes a chunk.
     ///
     /// # Errors
     /// For a stream that is no database or too long, and whatever the sink says.
-    pub(crate) fn push(&mut self, mut chunk: Bytes, sink: &mut dyn Sink) -> Result<()> {
-        self.taken = self.taken.saturating_add(chunk.len() as u64);
-        if self.taken > self.limit {
-            return Err(Error::Length { expected: self.limit, actual: self.taken });
-        }
+    pub(crate) fn push(&mut self, chunk: Bytes, sink: &mut dyn Sink) -> Result<()> {
         if let Digest::Here(hasher) = &self.digest {
             hasher.feed(chunk.clone())?;
         }
-        if self.shape.is_none() {
-            let part = chunk.split_to(chunk.len().min(HEAD - self.head.len()));
-            self.head.extend_from_slice(&part);
-            if self.head.len() < HEAD {
-                return Ok(());
-            }
-            self.recognise(sink)?;
-        }
-        self.hand_on(&chunk, sink)
-    }
-
-    /// Reads the meta pages out of the head and hands it on.
-    fn recognise(&mut self, sink: &mut dyn Sink) -> Result<()> {
-        let head = std::mem::take(&mut self.head);
-        let meta = newest_meta(&head)?;
-        let size = meta.database_size().unwrap_or(u64::MAX);
-        let shape = Shape { page_size: meta.page_size, db_size: size };
-        self.limit = self.limit.min(size.saturating_mul(2).saturating_add(GROWTH));
-        self.shape = Some(shape);
-        sink.begin(shape)?;
-        self.hand_on(&head, sink)
-    }
-
-    fn hand_on(&mut self, bytes: &[u8], sink: &mut dyn Sink) -> Result<()> {
-        let left = self.shape.map_or(0, |shape| shape.db_size.saturating_sub(self.handed_on));
-        let part = bytes.get(..usize::try_from(left).unwrap_or(usize::MAX)).unwrap_or(bytes);
-        self.handed_on += part.len() as u64;
-        if part.is_empty() { Ok(()) } else { sink.write(part) }
+        self.splitter.push(&chunk, sink)
     }
 
     /// The stream is over.
     ///
     /// # Errors
     /// For a stream that is no database, or that is cut short.
-    pub(crate) fn finish(mut self, sink: &mut dyn Sink) -> Result<Received> {
-        if self.shape.is_none() {
-            self.recognise(sink)?;
-        }
-        let shape = self.shape.unwrap_or(Shape { page_size: 0, db_size: u64::MAX });
-        let size = self.taken;
-        if size < shape.db_size {
-            let expected = shape.db_size.saturating_add(TRAILER as u64);
-            return Err(Error::Length { expected, actual: size });
-        }
-        let (sha256, trailer) = match self.digest {
-            Digest::ByReader(sha256) => (sha256, None),
-            Digest::Here(hasher) => {
-                let digests = hasher.finish()?;
-                (digests.whole, Some((digests.trailer, digests.but_trailer)))
-            }
-        };
-        Ok(Received { size, sha256, trailer, shape })
+    pub(crate) fn finish(self, sink: &mut dyn Sink) -> Result<Received> {
+        let (size, shape) = self.splitter.finish(sink)?;
+        Ok(match self.digest {
+            Digest::ByReader(sha256) => Received { size, sha256, trailer: None, shape },
+            Digest::Here(hasher) => Received::hashed(size, shape, hasher.finish()?),
+        })
     }
 }
 
-/// The meta that counts, from the first bytes of a file.
-fn newest_meta(head: &BytesMut) -> Result<Meta> {
-    let meta = meta::discover(&head[..])?.chosen;
-    meta.check(None).map_err(|problem| Error::NotBolt { problem })?;
-    Ok(meta)
-}
-
 impl Received {
+    /// A whole stream and its digests.
+    pub(super) fn hashed(size: u64, shape: Shape, digests: Digests) -> Self {
+        let Digests { whole, but_trailer, trailer } = digests;
+        Self { size, sha256: whole, trailer: Some((trailer, but_trailer)), shape }
+    }
+
     /// Whether the file ends with etcd's digest.
     pub(crate) const fn form(&self) -> Form {
         Form::of_size(self.size)
@@ -192,100 +103,25 @@ impl Received {
         match self.form() {
             Form::Snapshot if expected == actual => Ok(()),
             Form::Snapshot => Err(Error::Digest { expected, actual }),
-            Form::RawDatabase if self.size.is_multiple_of(self.shape.page_size.into()) => Ok(()),
+            Form::RawDatabase if self.size.is_multiple_of(self.shape.meta.page_size.into()) => {
+                Ok(())
+            }
             Form::RawDatabase => Err(Error::NoDigest { size: self.size }),
         }
-    }
-}
-
-struct Digests {
-    whole: Sha256Digest,
-    but_trailer: Sha256Digest,
-    trailer: Sha256Digest,
-}
-
-/// The hashing thread and the queue before it.
-#[derive(Debug)]
-struct Hasher {
-    queue: Option<SyncSender<Bytes>>,
-    worker: Option<JoinHandle<TailedSha256>>,
-}
-
-impl Hasher {
-    fn start() -> Self {
-        let (queue, chunks) = sync_channel::<Bytes>(QUEUE);
-        let worker = std::thread::spawn(move || {
-            let mut sha = TailedSha256::default();
-            chunks.iter().for_each(|chunk| sha.update(&chunk));
-            sha
-        });
-        Self { queue: Some(queue), worker: Some(worker) }
-    }
-
-    fn feed(&self, chunk: Bytes) -> Result<()> {
-        let sent = self.queue.as_ref().is_some_and(|queue| queue.send(chunk).is_ok());
-        if sent { Ok(()) } else { Err(gone()) }
-    }
-
-    fn finish(mut self) -> Result<Digests> {
-        self.queue = None;
-        let worker = self.worker.take().ok_or_else(gone)?;
-        worker.join().map(TailedSha256::finish).map_err(|_| gone())
-    }
-}
-
-fn gone() -> Error {
-    Error::Source { source: std::io::Error::other("the hashing thread has stopped") }
-}
-
-/// SHA-256 of a stream, and of the stream without its last 32 bytes, in one pass.
-#[derive(Debug, Default)]
-struct TailedSha256 {
-    sha: RunningSha256,
-    tail: Vec<u8>,
-}
-
-impl TailedSha256 {
-    fn update(&mut self, chunk: &[u8]) {
-        match chunk.len().checked_sub(TRAILER) {
-            Some(body) => {
-                self.sha.update(&self.tail);
-                let (body, tail) = chunk.split_at(body);
-                self.sha.update(body);
-                self.tail.clear();
-                self.tail.extend_from_slice(tail);
-            }
-            None => {
-                self.tail.extend_from_slice(chunk);
-                let excess = self.tail.len().saturating_sub(TRAILER);
-                self.sha.update(self.tail.get(..excess).unwrap_or_default());
-                self.tail.drain(..excess);
-            }
-        }
-    }
-
-    fn finish(self) -> Digests {
-        let but_trailer = self.sha.clone().finish();
-        let mut whole = self.sha;
-        whole.update(&self.tail);
-        let mut trailer = [0; TRAILER];
-        // Shorter only when the stream is, and then no trailer is asked for.
-        trailer.iter_mut().zip(&self.tail).for_each(|(to, from)| *to = *from);
-        Digests { whole: whole.finish(), but_trailer, trailer: Sha256Digest::from_bytes(trailer) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::bolt::Problem;
+    use crate::format::bolt::{Meta, Problem};
 
     #[derive(Default)]
     struct Collect(Vec<u8>, Option<Shape>);
 
     impl Sink for Collect {
-        fn begin(&mut self, shape: Shape) -> Result<()> {
-            self.1 = Some(shape);
+        fn begin(&mut self, shape: &Shape) -> Result<()> {
+            self.1 = Some(*shape);
             Ok(())
         }
         fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -392,9 +228,7 @@ mod tests {
         let mut intake = Intake::new(Some(Expected { size: 100, ..good }));
         let long = intake.push(Bytes::from(file), &mut Collect::default());
         assert!(matches!(long, Err(Error::Length { expected: 100, .. })));
-        assert!(matches!(
-            newest_meta(&BytesMut::new()),
-            Err(Error::NotBolt { problem: Problem::TooShort { .. } })
-        ));
+        let nothing = Intake::new(None).finish(&mut Collect::default());
+        assert!(matches!(nothing, Err(Error::NotBolt { problem: Problem::TooShort { .. } })));
     }
 }

@@ -82,11 +82,6 @@ impl PageTracker {
         }
     }
 
-    /// Bytes of the database that were taken.
-    pub(super) const fn position(&self) -> u64 {
-        self.position
-    }
-
     pub(super) fn push(&mut self, mut data: &[u8]) {
         let mut page = self.position / self.page_size as u64;
         self.position += data.len() as u64;

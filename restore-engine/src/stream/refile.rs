@@ -10,7 +10,8 @@ use bytes::Bytes;
 use etcdr_schemas::RunningSha256;
 
 use super::form::Form;
-use super::intake::{Intake, Shape, Sink};
+use super::intake::Intake;
+use super::splitter::Sink;
 use crate::error::{Error, Result};
 
 /// Gives `out` the bytes of a snapshot file, made from `chunks`. The caller must drop what it got when
@@ -42,10 +43,6 @@ struct Refile<'a> {
 }
 
 impl Sink for Refile<'_> {
-    fn begin(&mut self, _: Shape) -> Result<()> {
-        Ok(())
-    }
-
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.sha.update(bytes);
         (self.out)(Bytes::copy_from_slice(bytes)).map_err(|source| Error::Source { source })

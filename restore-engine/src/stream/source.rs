@@ -3,11 +3,11 @@
 use std::io;
 
 use bytes::Bytes;
-use etcdr_schemas::{ReadAt, RunningSha256};
+use etcdr_schemas::ReadAt;
 
 use super::form::{Expected, Form};
-use super::intake::{Intake, Shape, Sink};
-use super::scanner::SnapshotScanner;
+use super::intake::Intake;
+use super::scanner::FactsSink;
 use crate::error::{Error, Result};
 use crate::format::bolt::Db;
 use crate::format::facts::{self, ImageFacts, alarms};
@@ -50,32 +50,12 @@ impl Source {
         chunks: impl Iterator<Item = io::Result<Bytes>>,
     ) -> Result<Self> {
         let mut intake = Intake::new(None);
-        let mut sink = ScanSink { scanner: SnapshotScanner::new(), sha: RunningSha256::new() };
+        let mut sink = FactsSink::default();
         for chunk in chunks {
             intake.push(chunk.map_err(|source| Error::Source { source })?, &mut sink)?;
         }
-        let received = intake.finish(&mut sink)?;
-        let mut scanner = sink.scanner;
-        scanner.push(sink.sha.finish().as_bytes())?;
-        let scanned = scanner.finish()?;
-        let form = received.form();
-        Ok(Self { label, facts: scanned.facts, form, alarms: Vec::new(), expected: None })
-    }
-}
-
-/// Feeds the scanner the database alone, so that raw copies with garbage behind it can be scanned too.
-struct ScanSink {
-    scanner: SnapshotScanner,
-    sha: RunningSha256,
-}
-
-impl Sink for ScanSink {
-    fn begin(&mut self, _: Shape) -> Result<()> {
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.sha.update(bytes);
-        self.scanner.push(bytes)
+        let form = intake.finish(&mut sink)?.form();
+        let facts = sink.finish()?;
+        Ok(Self { label, facts, form, alarms: Vec::new(), expected: None })
     }
 }
