@@ -10,9 +10,12 @@ pub(crate) mod hash;
 pub(crate) mod keys;
 pub(crate) mod leaf;
 pub(crate) mod names;
+pub(crate) mod rows;
+pub(crate) mod sample;
 pub(crate) mod table;
 pub(crate) mod total;
 mod view;
 
 pub use hash::{KeySpace, hash_kv, hash_kv_with, key_space, key_space_with, live_keys};
-pub use view::{Row, View, VisitRow};
+pub use rows::{Row, VisitRow};
+pub use view::View;

@@ -1,6 +1,6 @@
 //! What a database, a snapshot or a data directory holds, as far as it can be read.
 //!
-//! The structural check reads every page of every tree once, in file order; [`Survey`] looks over its shoulder and
+//! The structural check reads every page of every tree once, in file order; [`Census`] looks over its shoulder and
 //! counts. So a large file is read once, and a damaged one is told about with the same findings as `verify`.
 //! Memory is a few bits a page, a table of keys with a limit (beyond it live keys are estimated from a sample), and a
 //! table of prefixes with a limit.
@@ -23,19 +23,19 @@ use crate::error::{Error, Result};
 use crate::format::bolt::{Bucket, Db, Meta, meta};
 use crate::stream;
 
+mod census;
 mod directory;
 mod keys;
 mod prefixes;
 mod reader;
 mod records;
 mod space;
-mod survey;
 mod tolerant;
 
+use census::Census;
 pub use directory::data_dir;
-use prefixes::Names;
+use prefixes::PrefixNames;
 use reader::{Leaf, Reader};
-use survey::Survey;
 use tolerant::Tolerant;
 pub use tolerant::{IsDamage, disk_damage};
 
@@ -148,11 +148,11 @@ fn look<R: ReadAt>(
     for page in &mut report.metas {
         page.used = page.valid && page.txid == db.meta().txid;
     }
-    let (checked, survey, reader) = survey(&db, options.prefix_depth, progress)?;
-    report.space = Some(space(&db, &checked, &survey));
+    let (checked, census, reader) = census(&db, options.prefix_depth, progress)?;
+    report.space = Some(space(&db, &checked, &census));
     report.findings.extend(checked.findings);
-    let rows_read = survey.rows();
-    survey.tell(report, &reader.names, options.top, db.size());
+    let rows_read = census.rows();
+    census.tell(report, reader.names, options.top, db.size());
     if report.findings.iter().any(|finding| finding.severity == Severity::Damage) {
         let mut left = recovery(rows_read, checked.lost_parts, checked.strays);
         left.other_meta = other_meta(&db)?;
@@ -162,24 +162,24 @@ fn look<R: ReadAt>(
 }
 
 /// Checks a database, and counts what is read.
-fn survey<R: ReadAt>(
+fn census<R: ReadAt>(
     db: &Db<R>,
     prefix_depth: u32,
     progress: &dyn Progress,
-) -> Result<(Checked, Survey, Reader)> {
-    let reader = Reader { names: Names::new(prefix_depth) };
-    let survey = RefCell::new(Survey::new(db.page_size()));
+) -> Result<(Checked, Census, Reader)> {
+    let reader = Reader { names: PrefixNames::new(prefix_depth) };
+    let census = RefCell::new(Census::new(db.page_size()));
     let mut take = |leaves: Vec<(u64, Leaf)>| {
-        let mut survey = survey.borrow_mut();
-        leaves.iter().for_each(|(_, leaf)| survey.leaf(leaf));
+        let mut census = census.borrow_mut();
+        leaves.iter().for_each(|(_, leaf)| census.leaf(leaf));
         Ok(ControlFlow::Continue(()))
     };
-    let checked = check_observed(db, WORKERS, progress, &reader, &mut take, &mut Shared(&survey))?;
-    Ok((checked, survey.into_inner(), reader))
+    let checked = check_observed(db, WORKERS, progress, &reader, &mut take, &mut Shared(&census))?;
+    Ok((checked, census.into_inner(), reader))
 }
 
-/// The check tells of leaves and of pages in turn; both go to the same survey.
-struct Shared<'a>(&'a RefCell<Survey>);
+/// The check tells of leaves and of pages in turn; both go to the same census.
+struct Shared<'a>(&'a RefCell<Census>);
 
 impl Observe for Shared<'_> {
     fn root(&mut self, pages: u64) {
@@ -240,7 +240,7 @@ fn meta_pages<R: ReadAt>(source: &R) -> Result<Vec<MetaPage>> {
     Ok((0..).zip(meta::survey(source)?).map(page).collect())
 }
 
-fn space<R: ReadAt>(db: &Db<R>, checked: &Checked, survey: &Survey) -> Space {
+fn space<R: ReadAt>(db: &Db<R>, checked: &Checked, census: &Census) -> Space {
     let page_size = u64::from(db.page_size());
     let (size, in_use) = (db.size(), checked.used.saturating_mul(page_size).min(db.size()));
     let free = size - in_use;
@@ -250,7 +250,7 @@ fn space<R: ReadAt>(db: &Db<R>, checked: &Checked, survey: &Survey) -> Space {
         in_use,
         free,
         fragmentation_percent: space::percent(free, size),
-        defragmented: survey.defragmented().min(in_use),
+        defragmented: census.defragmented().min(in_use),
         freelist_stored: db.meta().freelist.is_some(),
         behind: db.source().size().saturating_sub(size),
     }
@@ -277,7 +277,7 @@ fn other_meta<R: ReadAt>(db: &Db<R>) -> Result<Option<OtherMeta>> {
     });
     let Some((page, meta)) = other else { return Ok(None) };
     let (older, problem) = Db::open_damaged(db.source(), Some(page))?;
-    let (checked, rows, _) = survey(&older, 1, &Hidden)?;
+    let (checked, rows, _) = census(&older, 1, &Hidden)?;
     let damage = |finding: &Finding| finding.severity == Severity::Damage;
     let sound = problem.is_none() && !checked.findings.iter().any(damage);
     let page = page as u64;

@@ -15,7 +15,7 @@ use etcdr_schemas::{Hidden, Progress, Sha256Digest};
 
 use super::normalise::{self, Changes};
 use super::prove::{self, Proof};
-use super::rebuild::{self, Outcome, Survey};
+use super::rebuild::{self, Outcome, Prescan};
 use crate::disk::durable::{Disk, NewFile};
 use crate::disk::local::LocalFile;
 use crate::error::{Error, Result};
@@ -116,11 +116,11 @@ fn rewrite(
     same("the revision", &plan.source.facts.revision, &facts::facts(&db)?.revision)?;
     let changes = normalise::changes(&db, plan)?;
     // Before the check and not beside it: each takes the memory that one of them may.
-    let survey = Survey::of(&db, rebuild)?;
+    let prescan = Prescan::of(&db, rebuild)?;
     let (checked, written) = std::thread::scope(|scope| {
         let check = scope.spawn(|| prove::structure(&db, &Hidden));
         let out = BufWriter::with_capacity(BUFFER, file);
-        let written = rebuild::rewrite(&db, &changes.patch, (rebuild, &survey), out, progress);
+        let written = rebuild::rewrite(&db, &changes.patch, (rebuild, &prescan), out, progress);
         (check.join(), written)
     });
     let stopped = |_| Error::SelfCheck {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::fingerprint::{Fingerprint, MAX_SPLITS, Part, thin};
+use super::fingerprint::{Fingerprint, Part, thin};
 
 /// Keys in the table: just as many as do not make it grow past 2^18 slots, 9 MiB.
 pub(crate) const TABLE: usize = (1 << 18) / 8 * 7 - 1;
@@ -42,12 +42,8 @@ impl Attached {
         }
         self.table.insert(fingerprint, lease);
         while self.table.len() > self.capacity {
-            if self.part.bits == MAX_SPLITS {
-                return false;
-            }
-            let Part { bits, value } = self.part;
-            self.part.bits += 1;
-            self.todo.push(Part { bits: bits + 1, value: value | 1 << bits });
+            let Some(other) = self.part.halve() else { return false };
+            self.todo.push(other);
             let part = self.part;
             thin(&mut self.table, |fingerprint| part.holds(fingerprint.slot));
         }
@@ -88,7 +84,7 @@ mod tests {
             assert!(attached.row(&key.to_be_bytes(), Some(1)));
             assert!(attached.table.capacity() <= most, "{key}: {}", attached.table.capacity());
         }
-        assert!(attached.part.bits > 3, "{}", attached.part.bits);
+        assert!(attached.part.halvings() > 3, "{}", attached.part.halvings());
     }
 
     proptest! {

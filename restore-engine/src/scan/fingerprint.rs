@@ -11,14 +11,14 @@ use std::hash::{BuildHasher, Hash};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     /// What it is called in its table.
-    pub(super) slot: Slot,
+    pub(crate) slot: Slot,
     /// Which table it goes to.
     table: u64,
 }
 
 /// A key in a table. Bytes, so that it takes no more room than it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Slot([u8; 8]);
+pub(crate) struct Slot([u8; 8]);
 
 /// Parts of a table that grow on their own.
 pub(super) const SHARDS: usize = 64;
@@ -110,7 +110,7 @@ impl State {
 }
 
 /// Halvings of what a table is responsible for; more would be 2^32 passes.
-pub(super) const MAX_SPLITS: u32 = 32;
+const MAX_HALVINGS: u32 = 32;
 
 /// Bits of a slot that say where in a map it goes; those above are free to choose a part by, up to the highest seven.
 const OF_THE_MAP: u32 = 24;
@@ -118,26 +118,42 @@ const OF_THE_MAP: u32 = 24;
 /// The keys whose slots have these bits in the middle.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
-    pub(super) bits: u32,
-    pub(super) value: u64,
+    bits: u32,
+    value: u64,
 }
 
 impl Part {
     pub(super) const ALL: Self = Self { bits: 0, value: 0 };
+
+    /// How often it was halved.
+    pub(super) const fn halvings(self) -> u32 {
+        self.bits
+    }
+
+    /// Keeps one half and gives the other; `None` when it was halved too often.
+    pub(super) const fn halve(&mut self) -> Option<Self> {
+        let Self { bits, value } = *self;
+        if bits == MAX_HALVINGS {
+            return None;
+        }
+        self.bits += 1;
+        Some(Self { bits: bits + 1, value: value | 1 << bits })
+    }
 
     pub(super) const fn holds(self, key: Slot) -> bool {
         (u64::from_le_bytes(key.0) >> OF_THE_MAP) & ((1 << self.bits) - 1) == self.value
     }
 }
 
-/// Keeps some of a map, in a new one: a map that is thinned out counts the places of what is gone as used, and doubles
-/// before they are.
+/// Keeps some of a map. They are taken out and put back, because a map counts the places of what is
+/// removed as used, and would double before they are.
 pub(super) fn thin<K, V, S>(map: &mut HashMap<K, V, S>, keep: impl Fn(&K) -> bool)
 where
     K: Eq + Hash,
     S: BuildHasher + Default,
 {
-    *map = std::mem::take(map).into_iter().filter(|(key, _)| keep(key)).collect();
+    let kept: Vec<_> = map.drain().filter(|(key, _)| keep(key)).collect();
+    map.extend(kept);
 }
 
 /// Hands a fingerprint through: it is a hash already.

@@ -54,7 +54,7 @@ pub fn hash_kv_with<R: ReadAt>(
 ) -> Result<OfflineHash> {
     let range = Range::new(db, at)?;
     let needs_keys = range.compact != NEVER;
-    Ok(Survey::run(db, &range, workers, needs_keys)?.key_space(db, &range)?.hash)
+    Ok(KeySurvey::run(db, &range, workers, needs_keys)?.key_space(db, &range)?.hash)
 }
 
 /// Number of keys that are live at revision `at`, the current one without.
@@ -63,7 +63,7 @@ pub fn hash_kv_with<R: ReadAt>(
 /// See [`hash_kv`].
 pub fn live_keys<R: ReadAt>(db: &Db<R>, at: Option<Revision>) -> Result<u64> {
     let range = Range::new(db, at)?;
-    Ok(Survey::run(db, &range, WORKERS, true)?.live_keys())
+    Ok(KeySurvey::run(db, &range, WORKERS, true)?.live_keys())
 }
 
 /// Bucket `key` as a whole.
@@ -85,7 +85,8 @@ impl Newest {
         let at = Revision(i64::MAX);
         let extent = Extent { at, compact: NEVER, beyond: false };
         let marks = Marks { at: at.0, marked: at.0 };
-        Survey::with_marks(db, bucket, extent, WORKERS, true, marks).map(|survey| Self(survey.hash))
+        KeySurvey::with_marks(db, bucket, extent, WORKERS, true, marks)
+            .map(|survey| Self(survey.hash))
     }
 
     /// Whether row number `index`, from 0 in order, is one.
@@ -99,7 +100,7 @@ pub(crate) fn all_rows<R: ReadAt>(db: &Db<R>, bucket: &Bucket, workers: usize) -
     let at = Revision(i64::MAX);
     let extent = Extent { at, compact: NEVER, beyond: false };
     let marks = Marks { at: at.0, marked: NEVER };
-    let Survey { hash, .. } = Survey::with_marks(db, bucket, extent, workers, true, marks)?;
+    let KeySurvey { hash, .. } = KeySurvey::with_marks(db, bucket, extent, workers, true, marks)?;
     Ok(AllRows { sum: hash.tail(), rows: hash.rows(), live: hash.live(), last: hash.end() })
 }
 
@@ -121,7 +122,7 @@ pub fn key_space_with<R: ReadAt>(
     workers: usize,
 ) -> Result<KeySpace> {
     let range = Range::new(db, at)?;
-    Survey::run(db, &range, workers, true)?.key_space(db, &range)
+    KeySurvey::run(db, &range, workers, true)?.key_space(db, &range)
 }
 
 /// The rows up to one revision, which the database covers.
@@ -149,12 +150,12 @@ impl Range {
 }
 
 /// Knows the newest rows, and the sums of the leaves.
-pub(crate) struct Survey {
+pub(crate) struct KeySurvey {
     empty_key_is_live: bool,
     pub(crate) hash: KeyHash<NoJudge>,
 }
 
-impl Survey {
+impl KeySurvey {
     fn run<R: ReadAt>(db: &Db<R>, range: &Range, workers: usize, with_keys: bool) -> Result<Self> {
         let marks = Marks { at: range.at.0, marked: range.compact };
         Self::with_marks(db, &range.bucket, range.extent(), workers, with_keys, marks)

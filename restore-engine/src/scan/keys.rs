@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::fingerprint::{Fingerprint, MAX_SPLITS, Part, SHARDS};
+use super::fingerprint::{Fingerprint, Part, SHARDS};
 use super::table::{ENTRY, Facts, Table};
 use crate::format::bolt::sweep::on_threads;
 use crate::{Error, Result};
@@ -243,12 +243,8 @@ impl<J: Judge> Shard<J> {
     /// Gives half of the keys to a later pass, until the rest fits.
     fn halve(&mut self, mut part: Part, context: &Context<'_, J>) -> Result<()> {
         while self.table.places() > context.capacity {
-            if part.bits == MAX_SPLITS {
-                return Err(Error::Limit { what: "keys in a database", limit: 1 << 50 });
-            }
-            let Part { bits, value } = part;
-            part.bits += 1;
-            self.todo.push(Part { bits: bits + 1, value: value | 1 << bits });
+            let limit = Error::Limit { what: "keys in a database", limit: 1 << 50 };
+            self.todo.push(part.halve().ok_or(limit)?);
             self.table.retain(part);
         }
         self.part = Some(part);

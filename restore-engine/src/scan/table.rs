@@ -250,7 +250,8 @@ pub(super) mod tests {
             }
             let wide = table.as_it_is.len();
             prop_assert_eq!(table.places(), model.len() + 2 * wide);
-            let part = Part { bits, value: 0 };
+            let mut part = Part::ALL;
+            (0..bits).for_each(|_| assert!(part.halve().is_some()));
             table.retain(part);
             model.retain(|key, _| part.holds(Fingerprint::of(&[*key]).slot));
             let order = |row: &Last<Numbers>| (row.main, row.index, row.facts.create);
@@ -276,7 +277,7 @@ pub(super) mod tests {
             table.put(slot, row);
             assert!(table.packed.capacity() <= most, "{halved}: {}", table.packed.capacity());
             if table.places() == most {
-                part.bits += 1;
+                assert!(part.halve().is_some());
                 table.retain(part);
                 halved += 1;
             }

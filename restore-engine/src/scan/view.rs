@@ -4,29 +4,13 @@ use std::ops::ControlFlow;
 
 use etcdr_schemas::{ReadAt, Revision};
 
-use super::hash::{Range, Survey};
+use super::hash::{KeySurvey, Range};
 use super::keys::Marks;
-use super::leaf::{bad_row, follows};
+use super::rows::{Row, VisitRow, rows_on};
 use super::{KeySpace, key_space_with};
 use crate::Result;
 use crate::format::bolt::Db;
-use crate::format::bolt::page::{LeafElement, Node};
-use crate::format::bolt::visit::{Look, walk};
-use crate::format::facts;
-use crate::format::facts::ImageFacts;
-use crate::format::mvcc::{KeyValue, RowKey};
-
-/// One row of the key space, borrowed from a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row<'a> {
-    /// Its revision, and whether it deletes.
-    pub at: RowKey,
-    /// What it holds; of a deletion, the key.
-    pub kv: KeyValue<'a>,
-}
-
-/// Takes a row, and says whether to go on.
-pub type VisitRow<'a> = dyn FnMut(Row<'_>) -> Result<ControlFlow<()>> + 'a;
+use crate::format::facts::{self, ImageFacts};
 
 /// A view of the key space of a database.
 #[derive(Debug)]
@@ -69,8 +53,14 @@ impl<'a, R: ReadAt> View<'a, R> {
     pub fn state(&self, at: Option<Revision>, visit: &mut VisitRow<'_>) -> Result<()> {
         let range = Range::new(self.db, at)?;
         let marks = Marks { at: range.at.0, marked: range.at.0 };
-        let survey =
-            Survey::with_marks(self.db, &range.bucket, range.extent(), self.workers, true, marks)?;
+        let survey = KeySurvey::with_marks(
+            self.db,
+            &range.bucket,
+            range.extent(),
+            self.workers,
+            true,
+            marks,
+        )?;
         let mut leave_empty = |row: Row<'_>| match row.kv.key {
             [] => Ok(ControlFlow::Continue(())),
             _ => visit(row),
@@ -93,43 +83,11 @@ impl<'a, R: ReadAt> View<'a, R> {
         wanted: &mut dyn FnMut(u32) -> bool,
         visit: &mut VisitRow<'_>,
     ) -> Result<()> {
-        let (mut next, mut last) = (0u32, None);
-        walk(self.db, &range.bucket, self.workers, &Copies, &mut |leaves| {
-            for (page, copy) in leaves {
-                let damaged = |problem| self.db.damaged(page, problem);
-                for element in Node::parse(&copy).map_err(damaged)?.rows() {
-                    let element = element.map_err(damaged)?;
-                    let row = row(&element)?;
-                    follows(last.replace(row.at), row.at)?;
-                    let over = row.at.main > range.at;
-                    if over || (wanted(next) && visit(row)?.is_break()) {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                    next = next.saturating_add(1);
-                }
+        rows_on(self.db, &range.bucket, self.workers, &mut |row| {
+            if row.at.main > range.at {
+                return Ok(ControlFlow::Break(()));
             }
-            Ok(ControlFlow::Continue(()))
+            if wanted(row.index) { visit(row) } else { Ok(ControlFlow::Continue(())) }
         })
-    }
-}
-
-fn row<'a>(element: &LeafElement<'a>) -> Result<Row<'a>> {
-    let bad = |problem| bad_row(element.key, problem);
-    let at = RowKey::parse(element.key).ok_or_else(|| bad("the key is no revision"))?;
-    let kv = KeyValue::parse(element.value).ok_or_else(|| bad("the value is no KeyValue"))?;
-    Ok(Row { at, kv })
-}
-
-/// Copies leaves, so that they can wait for their turn.
-struct Copies;
-
-impl Look for Copies {
-    type Kept = ();
-    type Out = Vec<u8>;
-
-    fn leaf(&self, (): &mut (), _: u64, node: &Node<'_>) -> (Vec<u8>, usize) {
-        let copy = node.bytes().to_vec();
-        let weight = copy.len();
-        (copy, weight)
     }
 }

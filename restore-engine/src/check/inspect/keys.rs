@@ -1,23 +1,18 @@
 //! Rows of bucket `key`: how many there are, and which keys are live.
 //!
-//! A table maps fingerprints of keys to their newest row. When it is full, half of the keys leave it, chosen by
-//! their fingerprints, and each of those that stay counts double: then the live numbers are estimates, and the
-//! report says so. With a million keys or so in the sample they are right to a fraction of a percent.
-
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+//! When there are more keys than a sample has room for, the live numbers are estimates, and the report
+//! says so. With a million keys or so in the sample they are right to a fraction of a percent.
 
 use etcdr_schemas::Revision;
 use etcdr_schemas::report::inspect::KeyFacts;
 
 use super::prefixes::{Counts, Id};
 use super::reader::{Leaf, Note};
-use crate::scan::fingerprint::Through;
+use crate::scan::fingerprint::{Fingerprint, Slot};
+use crate::scan::sample::Sample;
 
 /// Keys in the table: as many as 2^21 slots hold, 80 MiB.
 pub(super) const TABLE: usize = (1 << 21) / 8 * 7 - 1;
-/// Halvings of the table; there are not as many rows as would need more.
-const MAX_HALVINGS: u32 = 31;
 
 /// The newest row of a key.
 #[derive(Debug, Clone, Copy)]
@@ -34,9 +29,8 @@ struct Newest {
 pub(super) struct Keys {
     facts: KeyFacts,
     newest_row: Option<Revision>,
-    table: HashMap<u64, Newest, BuildHasherDefault<Through>>,
-    capacity: usize,
-    halvings: u32,
+    sample: Sample<Newest>,
+    empty_key: Slot,
     // The empty key is no key that anybody can read: a raised revision leaves a row of it.
     empty: Option<Newest>,
     counts: Counts,
@@ -58,9 +52,8 @@ impl Keys {
         Self {
             facts: KeyFacts::default(),
             newest_row: None,
-            table: HashMap::default(),
-            capacity,
-            halvings: 0,
+            sample: Sample::new(capacity),
+            empty_key: Fingerprint::of(b"").slot,
             empty: None,
             counts: Counts::default(),
         }
@@ -83,37 +76,22 @@ impl Keys {
         facts.oldest_row = Some(facts.oldest_row.map_or(main, |old| old.min(main)));
         self.newest_row = self.newest_row.max(Some(main));
         self.counts.row(note.prefix, size);
-        let Note { fingerprint, main, sub, size, prefix, deletes } = *note;
+        let Note { key, main, sub, size, prefix, deletes } = *note;
         let newest = Newest { main, sub, size, prefix, deletes };
-        if fingerprint == 0 {
-            if self.empty.is_none_or(|known| (known.main, known.sub) < (main, sub)) {
-                self.empty = Some(newest);
-            }
-            return;
+        // Leaves of a damaged tree need not come in order.
+        let newer = |known: &Newest| (known.main, known.sub) >= (main, sub);
+        if key != self.empty_key {
+            self.sample.put(key, newest, newer);
+        } else if !self.empty.as_ref().is_some_and(newer) {
+            self.empty = Some(newest);
         }
-        if !self.samples(fingerprint) {
-            return;
-        }
-        let entry = self.table.entry(fingerprint).or_insert(newest);
-        if (entry.main, entry.sub) < (main, sub) {
-            *entry = newest;
-        }
-        while self.table.len() > self.capacity && self.halvings < MAX_HALVINGS {
-            self.halvings += 1;
-            let mask = mask(self.halvings);
-            self.table.retain(|fingerprint, _| *fingerprint >> 24 & mask == 0);
-        }
-    }
-
-    // Not the bits by which the table itself finds its slots.
-    fn samples(&self, fingerprint: u64) -> bool {
-        fingerprint >> 24 & mask(self.halvings) == 0
     }
 
     pub(super) fn finish(self) -> Told {
-        let Self { mut facts, table, halvings, mut counts, .. } = self;
+        let Self { mut facts, sample, mut counts, .. } = self;
+        let halvings = sample.halvings();
         let weight = 1 << halvings;
-        for newest in table.values().filter(|newest| !newest.deletes) {
+        for newest in sample.values().filter(|newest| !newest.deletes) {
             let bytes = u64::from(newest.size) << halvings;
             facts.live_keys += weight;
             facts.live_bytes = facts.live_bytes.saturating_add(bytes);
@@ -125,20 +103,17 @@ impl Keys {
     }
 }
 
-const fn mask(halvings: u32) -> u64 {
-    (1 << halvings) - 1
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
-    use super::super::reader::fingerprint;
     use super::*;
 
     fn note(main: i64, key: &str, deletes: bool) -> Leaf {
-        let fingerprint = fingerprint(key.as_bytes());
-        let note = Note { fingerprint, main, sub: 0, size: 10, prefix: 1, deletes };
+        let key = Fingerprint::of(key.as_bytes()).slot;
+        let note = Note { key, main, sub: 0, size: 10, prefix: 1, deletes };
         Leaf { rows: 1, key_bytes: 10, notes: vec![note], ..Leaf::default() }
     }
 
@@ -174,7 +149,7 @@ mod tests {
                 model.insert(*key, *deletes);
                 note(main, &key.to_string(), *deletes)
             }).collect();
-            made.sort_by_key(|leaf| fingerprint(&leaf.notes[0].main.to_le_bytes()) ^ order);
+            made.sort_by_key(|leaf| leaf.notes[0].main.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed()) ^ order.cast_signed());
             let mut keys = Keys::new(TABLE);
             made.iter().for_each(|leaf| keys.leaf(leaf));
             let facts = keys.finish().facts;

@@ -1,11 +1,9 @@
 //! Keys that begin alike, counted in a table with a limit.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
 use etcdr_schemas::report::inspect::{PrefixFacts, Prefixes};
 
 use crate::format::buckets::display;
+use crate::scan::names::{KnownNames, Limits, Names};
 
 /// Prefixes that are told apart.
 const MAX_PREFIXES: usize = 64 * 1024;
@@ -19,40 +17,25 @@ pub(super) type Id = u32;
 
 /// The prefixes themselves; threads share them.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct PrefixNames {
     depth: u32,
-    known: Mutex<Known>,
+    names: Names,
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    ids: HashMap<Box<[u8]>, Id>,
-    bytes: usize,
-}
-
-impl Names {
+impl PrefixNames {
     pub(super) fn new(depth: u32) -> Self {
-        Self { depth, known: Mutex::default() }
+        let limits = Limits { names: MAX_PREFIXES, each: MAX_PREFIX, bytes: MAX_BYTES };
+        Self { depth, names: Names::new(limits) }
     }
 
-    /// The number of a prefix, which is a new one when it is not known; 0 when there is no room.
-    pub(super) fn id(&self, prefix: &[u8]) -> Id {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(id) = known.ids.get(prefix) {
-            return *id;
-        }
-        if known.ids.len() >= MAX_PREFIXES || known.bytes >= MAX_BYTES {
-            return 0;
-        }
-        let id = Id::try_from(known.ids.len() + 1).unwrap_or_default();
-        known.ids.insert(prefix.into(), id);
-        known.bytes += prefix.len();
-        id
+    /// The number of a key's prefix.
+    pub(super) fn id(&self, known: &mut KnownNames, key: &[u8]) -> Id {
+        self.names.number(known, self.prefix(key)).map_or(0, |number| number + 1)
     }
 
     /// The first segments of a key, with the slash behind them; a key that has fewer is in the folder that it
     /// has, and one without slashes in the empty prefix.
-    pub(super) fn prefix<'a>(&self, key: &'a [u8]) -> &'a [u8] {
+    fn prefix<'a>(&self, key: &'a [u8]) -> &'a [u8] {
         let mut end = 0;
         let mut segments = 0;
         for (at, _) in key.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
@@ -110,15 +93,14 @@ impl Counts {
         }
     }
 
-    pub(super) fn tell(self, names: &Names, top: usize) -> Prefixes {
+    pub(super) fn tell(self, names: PrefixNames, top: usize) -> Prefixes {
         let facts = |prefix: String, id: Id| {
             let count = self.0.get(id as usize).copied().unwrap_or_default();
             let Count { live_keys, live_bytes, revisions, bytes } = count;
             PrefixFacts { prefix, live_keys, live_bytes, revisions, bytes }
         };
-        let known = names.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> =
-            known.ids.iter().map(|(prefix, id)| facts(display(prefix), *id)).collect();
+        let named = (1..).zip(names.names.into_names());
+        let mut all: Vec<_> = named.map(|(id, prefix)| facts(display(&prefix), id)).collect();
         // A leaf that was read and given up may have named prefixes that nothing counted.
         all.retain(|one| one.revisions > 0);
         let count = all.len() as u64;
@@ -150,20 +132,21 @@ mod tests {
             ("", 2, ""),
         ];
         for (key, depth, want) in cases {
-            let prefix = Names::new(depth).prefix(key.as_bytes());
+            let prefix = PrefixNames::new(depth).prefix(key.as_bytes());
             assert_eq!(prefix, want.as_bytes(), "{key} at {depth}");
         }
     }
 
     #[test]
     fn what_does_not_fit_is_counted_together() {
-        let (names, mut counts) = (Names::new(1), Counts::default());
+        let (names, mut counts) = (PrefixNames::new(1), Counts::default());
+        let mut known = KnownNames::default();
         for number in 0..MAX_PREFIXES + 10 {
-            let id = names.id(format!("{number}/").as_bytes());
+            let id = names.id(&mut known, format!("{number}/").as_bytes());
             counts.row(id, 7);
             counts.live(id, 1, 7);
         }
-        let told = counts.tell(&names, 3);
+        let told = counts.tell(names, 3);
         let others = told.others.unwrap();
         assert_eq!((others.revisions, others.bytes, others.live_keys), (10, 70, 10));
         assert_eq!((told.count, told.by_count.len()), (MAX_PREFIXES as u64, 3));

@@ -1,23 +1,20 @@
 //! What is kept of a leaf: its sums, and of each row of bucket `key` what counting needs. Runs on several threads.
 
-use std::collections::HashMap;
-use std::hash::Hasher as _;
-
-use super::prefixes::{Id, Names};
+use super::prefixes::{Id, PrefixNames};
 use crate::format::bolt::page::Node;
 use crate::format::bolt::visit::Look;
 use crate::format::mvcc::crc::Sum;
 use crate::format::mvcc::{RowKey, key_of};
+use crate::scan::fingerprint::{Fingerprint, Slot};
+use crate::scan::names::KnownNames;
 
 /// Largest leaf of another bucket whose rows are looked into, in bytes.
 const MAX_LEAF: u64 = 4 << 20;
-/// Prefixes that a thread remembers.
-const REMEMBERED: usize = 4096;
 
 /// Reads leaves.
 #[derive(Debug)]
 pub(super) struct Reader {
-    pub(super) names: Names,
+    pub(super) names: PrefixNames,
 }
 
 /// One leaf.
@@ -41,8 +38,9 @@ pub(super) struct Leaf {
 /// One row of bucket `key`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Note {
-    /// Of the user's key; 0 for the empty key.
-    pub(super) fingerprint: u64,
+    /// What the user's key is called in a table. Two keys that share it count as one: of a million keys,
+    /// once in 30 million databases.
+    pub(super) key: Slot,
     pub(super) main: i64,
     pub(super) sub: u32,
     /// Bytes of key and value.
@@ -51,26 +49,22 @@ pub(super) struct Note {
     pub(super) deletes: bool,
 }
 
-/// Prefixes that a thread has asked for already.
-#[derive(Debug, Default)]
-pub(super) struct Known(HashMap<Box<[u8]>, Id>);
-
 impl Look for Reader {
-    type Kept = Known;
+    type Kept = KnownNames;
     type Out = Leaf;
 
-    fn leaf(&self, known: &mut Known, _: u64, node: &Node<'_>) -> (Leaf, usize) {
+    fn leaf(&self, known: &mut KnownNames, _: u64, node: &Node<'_>) -> (Leaf, usize) {
         let mut leaf = Leaf { size: node.size(), ..Leaf::default() };
         leaf.notes.reserve_exact(usize::from(node.count()));
         for row in node.rows().map_while(Result::ok) {
             let size = leaf.add(row.key, row.value);
             match (RowKey::parse(row.key), key_of(row.value)) {
                 (Some(at), Some(key)) => leaf.notes.push(Note {
-                    fingerprint: fingerprint(key),
+                    key: Fingerprint::of(key).slot,
                     main: at.main.0,
                     sub: u32::try_from(at.sub).unwrap_or(u32::MAX),
                     size: u32::try_from(size).unwrap_or(u32::MAX),
-                    prefix: self.prefix(known, key),
+                    prefix: self.names.id(known, key),
                     deletes: at.tombstone,
                 }),
                 _ => leaf.malformed = (leaf.malformed.0 + 1, leaf.malformed.1 + size),
@@ -93,21 +87,6 @@ impl Look for Reader {
     }
 }
 
-impl Reader {
-    fn prefix(&self, known: &mut Known, key: &[u8]) -> Id {
-        let prefix = self.names.prefix(key);
-        if let Some(id) = known.0.get(prefix) {
-            return *id;
-        }
-        let id = self.names.id(prefix);
-        if known.0.len() >= REMEMBERED {
-            known.0.clear();
-        }
-        known.0.insert(prefix.into(), id);
-        id
-    }
-}
-
 impl Leaf {
     /// Counts a row and tells its size.
     fn add(&mut self, key: &[u8], value: &[u8]) -> u64 {
@@ -118,14 +97,4 @@ impl Leaf {
         self.sum.feed(value);
         (key.len() + value.len()) as u64
     }
-}
-
-/// 64 bits of a key. Two keys that share them count as one: of a million keys, once in 30 million databases.
-pub(super) fn fingerprint(key: &[u8]) -> u64 {
-    if key.is_empty() {
-        return 0;
-    }
-    let mut hasher = std::hash::DefaultHasher::new();
-    hasher.write(key);
-    hasher.finish().max(1)
 }

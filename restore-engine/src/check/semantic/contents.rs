@@ -10,6 +10,7 @@ use super::history::{Counts, Slots};
 use super::kinds;
 use super::row::{AllNames, form};
 use super::tables::Tables;
+use crate::scan::names::Names;
 
 /// Lines of each list.
 const LISTED: usize = 200;
@@ -27,7 +28,7 @@ pub(super) fn contents(
         other: forms.other,
     };
     let kubernetes = is_kubernetes(&forms);
-    let keys = seals(&sealed, &names.seals.into_names());
+    let keys = seals(&sealed, &texts(names.seals));
     if kubernetes {
         findings.extend(keys.iter().map(|key| {
             let message = format!("{} values are sealed with it", key.values);
@@ -37,9 +38,9 @@ pub(super) fn contents(
         // Somebody else's keys that look like Kubernetes' need not hold its values.
         counts.notes.drop_kind(kinds::KUBERNETES_VALUE);
     }
-    let classes = names.classes.into_names();
+    let classes = texts(names.classes);
     let (resources, prefixes) = by_class(std::mem::take(&mut counts.classes), &classes);
-    let namespaces = named(&counts.namespaces, &names.namespaces.into_names());
+    let namespaces = named(&counts.namespaces, &texts(names.namespaces));
     Contents {
         live: counts.live,
         kubernetes,
@@ -48,10 +49,16 @@ pub(super) fn contents(
         prefixes,
         encodings: encodings(&forms, &sealed),
         encryption_keys: keys,
-        leases: leases(counts, &names.dangling.into_names(), tables),
+        leases: leases(counts, &texts(names.dangling), tables),
         auth: tables.auth,
         ..Contents::default()
     }
+}
+
+/// Names in order of their numbers; all of them came from text.
+fn texts(names: Names) -> Vec<String> {
+    let text = |name: Box<[u8]>| String::from_utf8_lossy(&name).into_owned();
+    names.into_names().into_iter().map(text).collect()
 }
 
 fn count_of(forms: &Slots, number: u16) -> Tally {

@@ -10,7 +10,7 @@ use crate::format::mvcc::{KeyValue, RowKey};
 use crate::kubernetes::{Encoding, ObjectKey, encoding};
 use crate::scan::fingerprint::Fingerprint;
 use crate::scan::leaf::{Extent, LeafRows};
-use crate::scan::names::{Known, Names, OTHER};
+use crate::scan::names::{KnownNames, Limits, Names};
 use crate::scan::table::{self, Numbers};
 use crate::{Error, findings};
 
@@ -24,6 +24,10 @@ const MAX_SEALS: usize = 256;
 const MAX_DANGLING: usize = 1024;
 /// Longest prefix of a key that is no Kubernetes object's.
 const MAX_PREFIX: usize = 64;
+/// Longest name in bytes: a resource with its group is shorter.
+const MAX_NAME: usize = 320;
+/// The label of all names that there was no room for.
+const OTHER: u16 = u16::MAX;
 /// Namespace of what has none.
 pub(super) const NO_NAMESPACE: u16 = OTHER - 1;
 
@@ -118,11 +122,12 @@ pub(super) struct AllNames {
 
 impl Default for AllNames {
     fn default() -> Self {
+        let names = |names| Names::new(Limits { names, each: MAX_NAME, bytes: usize::MAX });
         Self {
-            classes: Names::new(MAX_CLASSES),
-            namespaces: Names::new(MAX_NAMESPACES),
-            seals: Names::new(MAX_SEALS),
-            dangling: Names::new(MAX_DANGLING),
+            classes: names(MAX_CLASSES),
+            namespaces: names(MAX_NAMESPACES),
+            seals: names(MAX_SEALS),
+            dangling: names(MAX_DANGLING),
         }
     }
 }
@@ -146,10 +151,10 @@ pub(super) struct Leaf {
 /// What a thread keeps from leaf to leaf.
 #[derive(Default)]
 pub(super) struct Kept {
-    classes: Known,
-    namespaces: Known,
-    seals: Known,
-    dangling: Known,
+    classes: KnownNames,
+    namespaces: KnownNames,
+    seals: KnownNames,
+    dangling: KnownNames,
     text: String,
 }
 
@@ -228,7 +233,7 @@ impl Rows<'_> {
         let Some(object) = ObjectKey::parse(kv.key) else {
             kept.text.push(' ');
             kept.text.push_str(prefix(kv.key));
-            let class = names.classes.number(&mut kept.classes, &kept.text);
+            let class = label(&names.classes, &mut kept.classes, &kept.text);
             return (class, NO_NAMESPACE, form::NONE);
         };
         kept.text.push_str(object.resource);
@@ -236,9 +241,9 @@ impl Rows<'_> {
             kept.text.push('.');
             kept.text.push_str(group);
         }
-        let class = names.classes.number(&mut kept.classes, &kept.text);
+        let class = label(&names.classes, &mut kept.classes, &kept.text);
         let namespace = object.namespace.map_or(NO_NAMESPACE, |namespace| {
-            names.namespaces.number(&mut kept.namespaces, namespace)
+            label(&names.namespaces, &mut kept.namespaces, namespace)
         });
         let form = match encoding(kv.value) {
             Encoding::Protobuf { .. } => form::PROTOBUF,
@@ -250,7 +255,7 @@ impl Rows<'_> {
                 kept.text.push_str(provider);
                 kept.text.push(' ');
                 kept.text.push_str(key);
-                let seal = names.seals.number(&mut kept.seals, &kept.text);
+                let seal = label(&names.seals, &mut kept.seals, &kept.text);
                 seal.saturating_add(form::SEALED)
             }
         };
@@ -264,10 +269,16 @@ impl Rows<'_> {
         } else if self.leases.is_none_or(exists) {
             lease::EXISTS
         } else {
-            let number = self.names.dangling.number(&mut kept.dangling, &format!("{id:x}"));
+            let number = label(&self.names.dangling, &mut kept.dangling, &format!("{id:x}"));
             number.saturating_add(lease::DANGLING)
         }
     }
+}
+
+/// The number of a name, or that of all others.
+fn label(names: &Names, known: &mut KnownNames, name: &str) -> u16 {
+    let number = names.number(known, name.as_bytes());
+    number.and_then(|number| u16::try_from(number).ok()).unwrap_or(OTHER)
 }
 
 /// What must hold in one row that puts a key.

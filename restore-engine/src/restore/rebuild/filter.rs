@@ -2,14 +2,14 @@
 
 use etcdr_schemas::report::{DropReason, DroppedKeys, History, PlannedRebuild};
 
-use super::Row;
-use super::survey::Survey;
+use super::prescan::Prescan;
 use crate::error::{Error, Result};
+use crate::scan::rows::Row;
 
 /// Decides about rows and counts what it leaves out.
 pub(super) struct Filter<'a> {
     plan: &'a PlannedRebuild,
-    survey: &'a Survey,
+    prescan: &'a Prescan,
     /// One for each excluded prefix, in the order of the plan.
     excluded: Vec<Count>,
     /// Rows of each prefix that was asked for.
@@ -33,10 +33,10 @@ impl Count {
 }
 
 impl<'a> Filter<'a> {
-    pub(super) fn new(plan: &'a PlannedRebuild, survey: &'a Survey) -> Self {
+    pub(super) fn new(plan: &'a PlannedRebuild, prescan: &'a Prescan) -> Self {
         Self {
             plan,
-            survey,
+            prescan,
             excluded: vec![Count::default(); plan.exclude_prefixes.len()],
             only: vec![0; plan.only_prefixes.len()],
             other: Count::default(),
@@ -47,8 +47,8 @@ impl<'a> Filter<'a> {
 
     /// Whether a row is taken over.
     pub(super) fn keeps(&mut self, row: &Row<'_>) -> bool {
-        let key = row.value.key;
-        let newest = self.survey.is_live(row);
+        let key = row.kv.key;
+        let newest = self.prescan.is_live(row);
         // The empty key is nobody's: an earlier restore left it to carry a revision.
         let live = newest == Some(true) && !key.is_empty();
         let starts = |prefix: &String| key.starts_with(prefix.as_bytes());
@@ -71,7 +71,7 @@ impl<'a> Filter<'a> {
             count.add(live);
             return false;
         }
-        if self.survey.has_expired(key) {
+        if self.prescan.has_expired(key) {
             self.expired.add(live);
             return false;
         }

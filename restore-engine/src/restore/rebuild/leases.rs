@@ -12,12 +12,13 @@ use etcdr_schemas::pb::disk::Lease;
 use etcdr_schemas::report::DanglingLeases;
 use prost::Message as _;
 
-use super::{Row, rows, too_many_keys};
+use super::too_many_keys;
 use crate::error::{Error, Result};
 use crate::format::bolt::patch;
 use crate::format::bolt::{Bucket, Db};
 use crate::format::buckets;
 use crate::scan::attached::{Attached, TABLE};
+use crate::scan::rows::{Row, rows};
 
 /// Time to live of a lease that was missing, in seconds: ten years. Its keys did not expire at the source
 /// either, and a restore must not be what deletes them.
@@ -104,7 +105,7 @@ pub(crate) fn dangling<R: ReadAt>(db: &Db<R>) -> Result<Dangling> {
 
 /// The lease of a row, when the database does not have it.
 pub(super) fn missing<R: ReadAt>(leases: &Leases<'_, R>, row: &Row<'_>) -> Result<Option<i64>> {
-    let lease = Some(row.value.lease).filter(|lease| *lease != 0 && !row.at.tombstone);
+    let lease = Some(row.kv.lease).filter(|lease| *lease != 0 && !row.at.tombstone);
     match lease {
         Some(lease) if !leases.holds(lease)? => Ok(Some(lease)),
         _ => Ok(None),
@@ -112,7 +113,7 @@ pub(super) fn missing<R: ReadAt>(leases: &Leases<'_, R>, row: &Row<'_>) -> Resul
 }
 
 pub(super) fn follow(attached: &mut Attached, row: &Row<'_>, lease: Option<i64>) -> Result<()> {
-    if attached.row(row.value.key, lease) { Ok(()) } else { Err(too_many_keys()) }
+    if attached.row(row.kv.key, lease) { Ok(()) } else { Err(too_many_keys()) }
 }
 
 /// Adds what a pass found.

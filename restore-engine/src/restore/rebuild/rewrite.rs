@@ -9,8 +9,7 @@ use etcdr_schemas::{Progress, ReadAt, Revision};
 
 use super::filter::Filter;
 use super::leases::{self, Dangling, Leases, collect, follow, missing, repair_rows};
-use super::survey::Survey;
-use super::{Row, rows};
+use super::prescan::Prescan;
 use crate::error::Result;
 use crate::format::bolt::patch::Patch;
 use crate::format::bolt::writer::Writer;
@@ -21,6 +20,7 @@ use crate::format::mvcc::detach::without_lease;
 use crate::kubernetes::Landing;
 use crate::scan::attached::{Attached, TABLE};
 use crate::scan::leaf::bad_row;
+use crate::scan::rows::{Row, rows};
 
 /// What a rewrite did.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(crate) struct Outcome {
 pub(crate) fn rewrite<R: ReadAt, W: Write + Seek>(
     db: &Db<R>,
     patch: &Patch,
-    (plan, survey): (&PlannedRebuild, &Survey),
+    (plan, prescan): (&PlannedRebuild, &Prescan),
     out: W,
     progress: &dyn Progress,
 ) -> Result<(W, Outcome)> {
@@ -52,7 +52,7 @@ pub(crate) fn rewrite<R: ReadAt, W: Write + Seek>(
         db,
         patch,
         plan,
-        survey,
+        prescan,
         leases: Leases::of(db)?,
         out: Counting { writer: Writer::create(out, db.page_size())?, tally: Tally::default() },
         rebuilt: Rebuilt { source_bytes: db.size(), ..Rebuilt::default() },
@@ -88,7 +88,7 @@ struct Job<'a, R, W> {
     db: &'a Db<R>,
     patch: &'a Patch,
     plan: &'a PlannedRebuild,
-    survey: &'a Survey,
+    prescan: &'a Prescan,
     leases: Leases<'a, R>,
     out: Counting<W>,
     rebuilt: Rebuilt,
@@ -128,7 +128,7 @@ impl<R: ReadAt, W: Write + Seek> Job<'_, R, W> {
     }
 
     fn key_rows(&mut self, bucket: &Bucket, progress: &dyn Progress) -> Result<()> {
-        let mut filter = Filter::new(self.plan, self.survey);
+        let mut filter = Filter::new(self.plan, self.prescan);
         let mut attached = Attached::new(TABLE);
         let (mut last, mut last_kept) = (Revision(0), Revision(0));
         let db = self.db;
@@ -146,7 +146,7 @@ impl<R: ReadAt, W: Write + Seek> Job<'_, R, W> {
         filter.check()?;
         self.settle(&mut attached)?;
         while attached.next_pass() {
-            let mut filter = Filter::new(self.plan, self.survey);
+            let mut filter = Filter::new(self.plan, self.prescan);
             rows(db, bucket, &mut |row| match filter.keeps(&row) {
                 true => follow(&mut attached, &row, self.lease_to_follow(&row)?),
                 false => Ok(()),
@@ -160,11 +160,11 @@ impl<R: ReadAt, W: Write + Seek> Job<'_, R, W> {
     fn keep(&mut self, row: &Row<'_>) -> Result<()> {
         self.rebuilt.rows_kept += 1;
         if let Some(landing) = &mut self.landing
-            && self.survey.is_live(row) == Some(true)
+            && self.prescan.is_live(row) == Some(true)
         {
-            landing.row(row.value.key, row.value.value);
+            landing.row(row.kv.key, row.kv.value);
         }
-        if !self.plan.drop_leases || row.value.lease == 0 {
+        if !self.plan.drop_leases || row.kv.lease == 0 {
             return self.out.row(row.raw, row.message);
         }
         self.rebuilt.rows_detached += 1;
@@ -175,11 +175,11 @@ impl<R: ReadAt, W: Write + Seek> Job<'_, R, W> {
 
     /// A lease that must be given a row, or that must not be left out, when this row is its key's newest.
     fn lease_to_follow(&self, row: &Row<'_>) -> Result<Option<i64>> {
-        let lease = row.value.lease;
+        let lease = row.kv.lease;
         if self.plan.drop_leases || lease == 0 || row.at.tombstone {
             return Ok(None);
         }
-        if self.survey.is_master_lease(lease) {
+        if self.prescan.is_master_lease(lease) {
             return Ok(Some(lease));
         }
         missing(&self.leases, row)
@@ -217,9 +217,9 @@ impl<R: ReadAt, W: Write + Seek> Job<'_, R, W> {
             self.db.scan(bucket, &mut |key, value| {
                 let id = leases::id_of(key);
                 let unused =
-                    |id| self.survey.is_master_lease(id) && !self.used_master_leases.contains(&id);
+                    |id| self.prescan.is_master_lease(id) && !self.used_master_leases.contains(&id);
                 if self.plan.drop_leases
-                    || id.is_some_and(|id| self.survey.was_due(id) || unused(id))
+                    || id.is_some_and(|id| self.prescan.was_due(id) || unused(id))
                 {
                     rebuilt.leases_dropped += 1;
                     return Ok(ControlFlow::Continue(()));

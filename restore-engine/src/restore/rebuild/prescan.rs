@@ -10,7 +10,7 @@ use etcdr_schemas::report::{History, PlannedExpiry, PlannedRebuild};
 use prost::Message as _;
 
 use super::leases::id_of;
-use super::{Row, rows, too_many_keys};
+use super::too_many_keys;
 use crate::error::{Error, Result};
 use crate::format::bolt::{Bucket, Db};
 use crate::format::buckets;
@@ -18,6 +18,7 @@ use crate::kubernetes::MASTER_LEASES;
 use crate::scan::attached::{Attached, TABLE};
 use crate::scan::fingerprint::Fingerprint;
 use crate::scan::hash::Newest;
+use crate::scan::rows::{Row, rows};
 
 /// Keys that expire in one restore: just as many as do not make their set grow past 2^21 slots, 36 MiB.
 const MAX_EXPIRED: usize = (1 << 21) / 8 * 7 - 1;
@@ -28,7 +29,7 @@ const MAX_MASTER_LEASES: usize = 1 << 16;
 
 /// The answers.
 #[derive(Default)]
-pub(crate) struct Survey {
+pub(crate) struct Prescan {
     /// Which rows are live; only when something is left out.
     newest: Option<Newest>,
     /// Keys that are attached to leases that were due.
@@ -39,7 +40,7 @@ pub(crate) struct Survey {
     master_leases: BTreeSet<i64>,
 }
 
-impl Survey {
+impl Prescan {
     /// Reads the rows as often as the plan needs it; not at all for one that takes everything over.
     ///
     /// # Errors
@@ -47,29 +48,29 @@ impl Survey {
     pub(crate) fn of<R: ReadAt>(db: &Db<R>, plan: &PlannedRebuild) -> Result<Self> {
         let key = db.bucket(buckets::KEY)?;
         let key = &key.ok_or_else(|| Error::NotEtcd { reason: "it has no bucket `key`".into() })?;
-        let mut survey = Self::default();
+        let mut prescan = Self::default();
         if let Some(expiry) = &plan.drop_expired {
-            survey.due = due(db, expiry)?;
+            prescan.due = due(db, expiry)?;
         }
         let counts = !plan.only_prefixes.is_empty()
             || !plan.exclude_prefixes.is_empty()
             || plan.history == History::Current
             || plan.kubernetes
-            || !survey.due.is_empty();
+            || !prescan.due.is_empty();
         if counts {
-            survey.newest = Some(Newest::of(db, key)?);
+            prescan.newest = Some(Newest::of(db, key)?);
         }
-        if plan.kubernetes || !survey.due.is_empty() {
-            survey.read(db, key, plan.kubernetes)?;
+        if plan.kubernetes || !prescan.due.is_empty() {
+            prescan.read(db, key, plan.kubernetes)?;
         }
-        Ok(survey)
+        Ok(prescan)
     }
 
     fn read<R: ReadAt>(&mut self, db: &Db<R>, key: &Bucket, kubernetes: bool) -> Result<()> {
         let mut attached = Attached::new(TABLE);
         loop {
             rows(db, key, &mut |row| {
-                if !attached.row(row.value.key, self.due_lease(&row)) {
+                if !attached.row(row.kv.key, self.due_lease(&row)) {
                     return Err(too_many_keys());
                 }
                 if kubernetes { self.note_master_lease(&row) } else { Ok(()) }
@@ -82,7 +83,7 @@ impl Survey {
     }
 
     fn due_lease(&self, row: &Row<'_>) -> Option<i64> {
-        let lease = Some(row.value.lease).filter(|lease| *lease != 0 && !row.at.tombstone);
+        let lease = Some(row.kv.lease).filter(|lease| *lease != 0 && !row.at.tombstone);
         lease.filter(|lease| self.was_due(*lease))
     }
 
@@ -99,9 +100,9 @@ impl Survey {
 
     fn note_master_lease(&mut self, row: &Row<'_>) -> Result<()> {
         let is_master =
-            MASTER_LEASES.iter().any(|prefix| row.value.key.starts_with(prefix.as_bytes()));
-        if is_master && row.value.lease != 0 {
-            self.master_leases.insert(row.value.lease);
+            MASTER_LEASES.iter().any(|prefix| row.kv.key.starts_with(prefix.as_bytes()));
+        if is_master && row.kv.lease != 0 {
+            self.master_leases.insert(row.kv.lease);
             if self.master_leases.len() > MAX_MASTER_LEASES {
                 let limit = MAX_MASTER_LEASES as u64;
                 return Err(Error::Limit { what: "leases of API servers", limit });

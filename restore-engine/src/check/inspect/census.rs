@@ -4,7 +4,7 @@ use etcdr_schemas::Revision;
 use etcdr_schemas::report::inspect::{InspectReport, StatusFacts};
 
 use super::keys::{Keys, TABLE};
-use super::prefixes::Names;
+use super::prefixes::PrefixNames;
 use super::reader::Leaf;
 use super::records::Records;
 use super::space::Usage;
@@ -16,7 +16,7 @@ use crate::format::mvcc::crc::{Combine, Sum};
 
 /// Everything that is counted.
 #[derive(Debug)]
-pub(super) struct Survey {
+pub(super) struct Census {
     buckets: Vec<(Vec<u8>, Usage)>,
     page_size: u64,
     keys: Keys,
@@ -28,7 +28,7 @@ pub(super) struct Survey {
     root_pages: u64,
 }
 
-impl Survey {
+impl Census {
     pub(super) fn new(page_size: u32) -> Self {
         Self {
             buckets: Vec::new(),
@@ -69,7 +69,13 @@ impl Survey {
     }
 
     /// Puts what was counted into the report.
-    pub(super) fn tell(self, report: &mut InspectReport, names: &Names, top: usize, size: u64) {
+    pub(super) fn tell(
+        self,
+        report: &mut InspectReport,
+        names: PrefixNames,
+        top: usize,
+        size: u64,
+    ) {
         let total_rows = self.rows();
         let told = self.keys.finish();
         let mut keys = told.facts;
@@ -94,7 +100,7 @@ impl Survey {
     }
 }
 
-impl Observe for Survey {
+impl Observe for Census {
     fn root(&mut self, pages: u64) {
         self.root_pages += pages;
     }
