@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use etcdr_node::ConnectOptions;
 use etcdr_repository::{Repository, SealOptions, SigningKey};
-use etcdr_restore_engine::snapshot::ImageFacts;
+use etcdr_restore_engine::facts::ImageFacts;
 use etcdr_schemas::claim::Trigger;
 use etcdr_schemas::manifest::{self, Kind, Manifest, Source as ManifestSource};
 use etcdr_schemas::{ClusterName, MemberId, Progress, Revision, SnapshotId};

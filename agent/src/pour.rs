@@ -9,7 +9,7 @@ use etcdr_repository::{
     BoxError, Error as RepositoryError, ImageUpload, ProvenImage, Repository, SealOptions, Tap,
 };
 use etcdr_restore_engine::Error as EngineError;
-use etcdr_restore_engine::snapshot::{ScannedSnapshot, SnapshotScanner};
+use etcdr_restore_engine::stream::{ScannedSnapshot, SnapshotScanner};
 use etcdr_schemas::{ClusterName, Progress, SnapshotId};
 use futures_util::{Stream, StreamExt as _, pin_mut};
 use tokio::time::Instant;

@@ -7,10 +7,10 @@ use std::thread;
 
 use bytes::Bytes;
 use etcdr_repository::{Chain, Identities, Repository, archive};
+use etcdr_restore_engine::check as engine;
 use etcdr_restore_engine::local::LocalFile;
-use etcdr_restore_engine::plan::Expected;
 use etcdr_restore_engine::semantic::{self, Examined};
-use etcdr_restore_engine::verify as engine;
+use etcdr_restore_engine::stream::Expected;
 use etcdr_schemas::manifest::{Image, Manifest};
 use etcdr_schemas::report::{Finding, Kind, Level, Severity, Unusable, VerifyReport};
 use etcdr_schemas::{ClusterName, Diagnose, ExitCode, Hidden, Progress, ReadAt, SnapshotId};

@@ -2,11 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use etcdr_restore_engine::bolt::{Db, Meta, check};
+use etcdr_restore_engine::bolt::{Db, Meta};
+use etcdr_restore_engine::check::structure;
+use etcdr_restore_engine::facts::facts;
 use etcdr_restore_engine::inspect::{self, Options};
-use etcdr_restore_engine::mvcc::key_space;
+use etcdr_restore_engine::scan::key_space;
 use etcdr_restore_engine::semantic::examine;
-use etcdr_restore_engine::snapshot::facts;
 use etcdr_restore_engine::status::status;
 use etcdr_schemas::Hidden;
 use etcdr_schemas::report::Severity;
@@ -26,7 +27,7 @@ pub(crate) fn run(data: &[u8]) {
         assert!(!report.ok, "a file that does not open is called sound");
         return;
     };
-    let findings = check::check(&db, &Hidden).expect("memory does not fail");
+    let findings = structure::check(&db, &Hidden).expect("memory does not fail");
     let damaged = findings.iter().any(|finding| finding.severity == Severity::Damage);
     assert!(!damaged || !report.ok, "inspect misses what the check finds: {findings:?}");
     let mut rows = 0;

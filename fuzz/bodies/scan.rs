@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use etcdr_restore_engine::bolt::Db;
-use etcdr_restore_engine::refile;
-use etcdr_restore_engine::snapshot::{SnapshotScanner, facts};
+use etcdr_restore_engine::facts::facts;
+use etcdr_restore_engine::stream::SnapshotScanner;
+use etcdr_restore_engine::stream::refile;
 use etcdr_schemas::Sha256Digest;
 
 /// Both agree with reading at random, and what one piece says all pieces say.
@@ -39,7 +40,7 @@ pub(crate) fn run(data: &[u8]) {
 fn scan(
     data: &[u8],
     size: usize,
-) -> etcdr_restore_engine::Result<etcdr_restore_engine::snapshot::ScannedSnapshot> {
+) -> etcdr_restore_engine::Result<etcdr_restore_engine::stream::ScannedSnapshot> {
     let mut scanner = SnapshotScanner::new();
     for chunk in data.chunks(size) {
         scanner.push(chunk)?;

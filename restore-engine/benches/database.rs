@@ -8,12 +8,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
+use etcdr_restore_engine::bolt::Db;
 use etcdr_restore_engine::bolt::writer::Writer;
-use etcdr_restore_engine::bolt::{Db, check};
+use etcdr_restore_engine::check::structure;
 use etcdr_restore_engine::local::LocalFile;
-use etcdr_restore_engine::mvcc::{RowKey, View, hash_kv, key_space};
+use etcdr_restore_engine::mvcc::RowKey;
+use etcdr_restore_engine::scan::{View, hash_kv, key_space};
 use etcdr_restore_engine::semantic::examine;
-use etcdr_restore_engine::snapshot::SnapshotScanner;
+use etcdr_restore_engine::stream::SnapshotScanner;
 use etcdr_restore_engine::{Result, status};
 use etcdr_schemas::{Hidden, Revision, RunningSha256};
 
@@ -37,9 +39,11 @@ fn main() -> Result<()> {
         timed("scan", db.size(), || {
             db.scan(&key, &mut |_, _| Ok(ControlFlow::Continue(()))).map(|()| 0)
         })?;
-        timed("check", db.size(), || check::check(&db, &Hidden).map(|found| found.len() as u64))?;
+        timed("check", db.size(), || {
+            structure::check(&db, &Hidden).map(|found| found.len() as u64)
+        })?;
         timed("check on 2", db.size(), || {
-            check::check_on(&db, 2, &Hidden).map(|found| found.len() as u64)
+            structure::check_on(&db, 2, &Hidden).map(|found| found.len() as u64)
         })?;
         timed("examine", db.size(), || {
             let examined = examine(LocalFile::open(&path)?, None, 2, &Hidden)?;

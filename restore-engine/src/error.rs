@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use etcdr_schemas::report::Finding;
 use etcdr_schemas::{Diagnose, Diagnosis, ExitCode, Revision, Sha256Digest, TargetVersion};
 
-use crate::bolt::Problem;
+use crate::format::bolt::Problem;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

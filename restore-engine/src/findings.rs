@@ -1,4 +1,4 @@
-//! The kinds of findings that the engine's checks can make besides those of [`crate::bolt::Problem`].
+//! The kinds of findings that the engine's checks can make besides those of [`crate::format::bolt::Problem`].
 //!
 //! One constant each, all of them in [`ALL`]: the tests plant a defect for every one.
 

@@ -5,10 +5,10 @@
 //! a protobuf envelope, as JSON or as CBOR, or encrypted with a prefix that names provider and key.
 
 mod cbor;
-mod landing;
+mod checklist;
 mod value;
 
-pub(crate) use landing::{Landing, checklist};
+pub(crate) use checklist::{Landing, checklist};
 pub use value::{Encoding, encoding};
 
 /// Prefixes that API servers use: Kubernetes' default, and OpenShift's two.

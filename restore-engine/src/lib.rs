@@ -5,36 +5,25 @@
 //! it should be. Memory does not grow with the database, apart from a few bits per page.
 //!
 //! The lower half knows the file: [`bolt`] reads, checks, patches and writes bbolt databases,
-//! [`mvcc`] knows the rows of bucket `key` and their hash, [`snapshot`] what a snapshot file adds.
+//! [`mvcc`] knows the rows of bucket `key`, [`facts`] what a database says of itself.
 //! The upper half knows the cluster: membership, WAL, `.snap`, and how they make a data directory
 //! that a real etcd boots.
 
 pub mod error;
 pub mod findings;
-pub mod local;
-
-pub mod bolt;
-pub mod buckets;
-mod fields;
-pub mod kubernetes;
-pub mod mvcc;
-pub mod snapshot;
-pub mod status;
-
-pub mod durable;
-pub mod inspect;
-mod intake;
-pub mod membership;
-pub mod outfile;
-pub mod plan;
-mod rebuild;
-pub mod refile;
-pub mod restore;
-pub mod semantic;
 mod shell;
-pub mod snap;
-pub mod verify;
-pub mod wal;
 
+pub mod check;
+mod disk;
+mod format;
+pub mod kubernetes;
+pub mod plan;
+pub mod restore;
+pub mod scan;
+pub mod stream;
+
+pub use check::status::{Status, status};
+pub use check::{inspect, semantic, status};
+pub use disk::{durable, local, outfile};
 pub use error::{Error, Result};
-pub use status::{Status, status};
+pub use format::{bolt, buckets, facts, membership, mvcc, snap, wal};

@@ -17,13 +17,12 @@ use etcdr_schemas::report::{PlannedMember, RestorePlan};
 
 pub use bump::{Bump, DEFAULT_BUMP_MARGIN};
 pub use selection::Selection;
-pub(crate) use source::alarms;
-pub use source::{Expected, Form, Source};
 pub(crate) use versions::known;
 
 use crate::error::{Error, Result};
+use crate::format::membership::{InitialCluster, NewCluster, PeerUrl};
 use crate::kubernetes;
-use crate::membership::{InitialCluster, NewCluster, PeerUrl};
+use crate::stream::Source;
 
 /// Bytes that a member needs beside its database: etcd allocates its next log segment of 64 MB at its
 /// first start, and a directory in which it cannot is no restored member.
@@ -217,7 +216,7 @@ fn check_directories(targets: &[Target]) -> Result<()> {
 
 fn planned_members(cluster: &NewCluster, targets: &[Target]) -> Vec<PlannedMember> {
     let text = |path: &Path| path.display().to_string();
-    let member = |member: &crate::membership::Member| {
+    let member = |member: &crate::format::membership::Member| {
         let target = targets.iter().find(|target| target.name == member.name);
         PlannedMember {
             name: member.name.clone(),
@@ -310,7 +309,8 @@ mod tests {
     use etcdr_schemas::Revision;
 
     use super::*;
-    use crate::snapshot::ImageFacts;
+    use crate::format::facts::ImageFacts;
+    use crate::stream::Form;
 
     fn source() -> Source {
         let facts = ImageFacts {
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn requests_that_contradict_themselves_are_refused() {
-        let urls = |text: &str| Some(crate::membership::parse_urls(text).unwrap());
+        let urls = |text: &str| Some(crate::format::membership::parse_urls(text).unwrap());
         assert!(refused(request(THREE, vec![])).contains("no member to write"));
         assert!(refused(request(THREE, vec![target("d", "/x")])).contains("which has a, b, c"));
         let twice = vec![target("a", "/x/a"), target("a", "/x/b")];

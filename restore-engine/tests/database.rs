@@ -4,8 +4,9 @@
 mod support;
 
 use etcdr_restore_engine::bolt::{Db, Root};
-use etcdr_restore_engine::mvcc::{hash_kv, key_space, live_keys};
-use etcdr_restore_engine::snapshot::{SnapshotScanner, facts};
+use etcdr_restore_engine::facts::facts;
+use etcdr_restore_engine::scan::{hash_kv, key_space, live_keys};
+use etcdr_restore_engine::stream::SnapshotScanner;
 use etcdr_restore_engine::{Error, buckets};
 use etcdr_schemas::Revision;
 use support::{GOLDEN, golden};

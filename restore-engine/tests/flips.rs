@@ -14,10 +14,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use etcdr_restore_engine::bolt::page::{FREELIST, Header};
 use etcdr_restore_engine::bolt::patch::{self, Patch};
-use etcdr_restore_engine::bolt::{Db, Meta, check};
+use etcdr_restore_engine::bolt::{Db, Meta};
+use etcdr_restore_engine::check;
+use etcdr_restore_engine::check::structure;
 use etcdr_restore_engine::inspect::{self, Options};
 use etcdr_restore_engine::semantic::examine;
-use etcdr_restore_engine::verify;
 use etcdr_schemas::report::Severity;
 use etcdr_schemas::report::inspect::Form;
 use etcdr_schemas::{Hidden, Sha256Digest};
@@ -78,7 +79,7 @@ fn contents(bytes: &[u8]) -> Option<Contents> {
 /// Whether the structural check has anything to say.
 fn found(bytes: &[u8]) -> bool {
     match Db::open(bytes) {
-        Ok(db) => !check::check(&db, &Hidden).unwrap().is_empty(),
+        Ok(db) => !structure::check(&db, &Hidden).unwrap().is_empty(),
         Err(_) => true,
     }
 }
@@ -251,7 +252,7 @@ fn the_digest_finds_every_flipped_byte() {
         let mut bytes = file.clone();
         bytes[at] ^= 1 << (at % 8);
         let chunks = [Ok(Bytes::from(bytes))].into_iter();
-        let content = verify::content(chunks, None, &Hidden).unwrap();
+        let content = check::content(chunks, None, &Hidden).unwrap();
         assert!(!content.findings.is_empty(), "byte {at}");
     }
 }

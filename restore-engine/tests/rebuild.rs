@@ -15,11 +15,13 @@ use std::path::Path;
 use bytes::Bytes;
 use chrono::{DateTime, TimeZone, Utc};
 use etcdr_restore_engine::bolt::{Db, patch};
+use etcdr_restore_engine::facts::facts;
 use etcdr_restore_engine::membership::InitialCluster;
-use etcdr_restore_engine::mvcc::{self, RowKey};
-use etcdr_restore_engine::plan::{Bump, RestoreRequest, Selection, Source, Target, plan};
+use etcdr_restore_engine::mvcc::{RowKey, key_of};
+use etcdr_restore_engine::plan::{Bump, RestoreRequest, Selection, Target, plan};
 use etcdr_restore_engine::restore::{preflight, restore};
-use etcdr_restore_engine::{Error, snapshot, verify};
+use etcdr_restore_engine::stream::Source;
+use etcdr_restore_engine::{Error, check, scan};
 use etcdr_schemas::pb::etcd::KeyValue;
 use etcdr_schemas::report::{DropReason, History, RestoreReceipt};
 use etcdr_schemas::{Diagnose, ExitCode, Hidden, Revision};
@@ -73,7 +75,7 @@ fn carry_out(file: &[u8], request: RestoreRequest) -> Result<Restored, Error> {
     let chunks: Vec<_> = file.chunks(5000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
     let data_dir = request.targets[0].data_dir.clone();
     let receipt = restore(&plan(request)?, chunks.into_iter(), &|| at(NOW), &Hidden)?;
-    let verdict = verify::data_dir(&data_dir, None, &Hidden).unwrap();
+    let verdict = check::data_dir(&data_dir, None, &Hidden).unwrap();
     assert_eq!(verdict.findings, []);
     Ok(Restored { receipt, bytes: fs::read(data_dir.join("member/snap/db")).unwrap() })
 }
@@ -193,7 +195,7 @@ fn main_of(row: &Row) -> i64 {
 }
 
 fn key_in(row: &Row) -> Vec<u8> {
-    mvcc::key_of(&row.1).unwrap().to_vec()
+    key_of(&row.1).unwrap().to_vec()
 }
 
 /// What a compaction at `compact` leaves; `keep_tombstone` is what newer servers do with one at it.
@@ -334,7 +336,7 @@ proptest! {
         // Lease 5 is missing: it dangles wherever a live key names it.
         let leases = (1..5).map(|id| lease_row(id, if id < 3 { 100 } else { 1000 })).collect();
         let file = database(page_size, source_rows.clone(), leases, compact.map(|(at, _)| at));
-        let revision = snapshot::facts(&Db::open(file.clone()).unwrap()).unwrap().revision;
+        let revision = facts(&Db::open(file.clone()).unwrap()).unwrap().revision;
 
         let dir = TempDir::new().unwrap();
         let mut request = request(&file, dir.path(), selection.clone());
@@ -355,7 +357,7 @@ proptest! {
             Err(error) => return Err(TestCaseError::fail(error.to_string())),
         };
         let db = restored.db();
-        let facts = snapshot::facts(&db).unwrap();
+        let facts = facts(&db).unwrap();
         prop_assert_eq!(facts.revision.0, revision.0 + if raise { 1000 } else { 0 });
         prop_assert_eq!(facts.page_size, page_size);
         let written = rows(&db, b"key");
@@ -436,7 +438,7 @@ proptest! {
         prop_assert_eq!(content(&plain), content(&rebuilt));
         let oldest = compact.map_or(1, |(compact, _)| compact);
         for revision in oldest..=current {
-            let hash = |restored: &Restored| mvcc::hash_kv(&restored.db(), Some(Revision(revision))).unwrap();
+            let hash = |restored: &Restored| scan::hash_kv(&restored.db(), Some(Revision(revision))).unwrap();
             prop_assert_eq!(hash(&plain), hash(&rebuilt), "at {}", revision);
         }
     }
@@ -573,7 +575,7 @@ fn the_store_does_not_go_back_when_its_last_rows_are_left_out() {
 
     let current = Selection { history: History::Current, ..without };
     let restored = run(&file, current).unwrap();
-    let facts = snapshot::facts(&restored.db()).unwrap();
+    let facts = facts(&restored.db()).unwrap();
     assert_eq!((facts.revision, facts.compact_revision), (Revision(4), Some(Revision(4))));
     assert_eq!(rows(&restored.db(), b"key").len(), 1);
 }

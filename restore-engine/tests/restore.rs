@@ -21,11 +21,10 @@ use etcdr_restore_engine::durable::{Disk, Step};
 use etcdr_restore_engine::local::LocalFile;
 use etcdr_restore_engine::membership::InitialCluster;
 use etcdr_restore_engine::mvcc::RowKey;
-use etcdr_restore_engine::plan::{
-    Bump, Expected, Plan, RestoreRequest, Selection, Source, Target, plan,
-};
+use etcdr_restore_engine::plan::{Bump, Plan, RestoreRequest, Selection, Target, plan};
 use etcdr_restore_engine::restore::{receipt_paths, restore, restore_on};
-use etcdr_restore_engine::{Error, buckets, verify};
+use etcdr_restore_engine::stream::{Expected, Source};
+use etcdr_restore_engine::{Error, buckets, check};
 use etcdr_schemas::pb::disk::{RaftSnapshot, SnapFile};
 use etcdr_schemas::report::{Level, RestoreReceipt, Severity};
 use etcdr_schemas::{Diagnose, ExitCode, Hidden, Revision, Sha256Digest, TargetVersion};
@@ -115,7 +114,7 @@ fn is_complete(data_dir: &Path) -> bool {
         assert!(tree(data_dir).iter().all(|(path, _)| is_stage(path)), "{:?}", tree(data_dir));
         return false;
     }
-    let verdict = verify::data_dir(data_dir, None, &Hidden).unwrap();
+    let verdict = check::data_dir(data_dir, None, &Hidden).unwrap();
     assert_eq!(verdict.findings, []);
     true
 }
@@ -136,7 +135,7 @@ fn one_member_is_written_as_planned() {
     let plan = one(&file, data_dir.clone());
     let receipt = run(&plan, &file).unwrap();
 
-    let verdict = verify::data_dir(&data_dir, None, &Hidden).unwrap();
+    let verdict = check::data_dir(&data_dir, None, &Hidden).unwrap();
     assert_eq!(verdict.findings, []);
     let facts = verdict.structure.facts.unwrap();
     assert_eq!(facts.revision, plan.report.bump.as_ref().unwrap().to);
@@ -168,7 +167,7 @@ fn all_members_share_one_database_and_one_cluster() {
     let member = |name: &str| {
         let data_dir = dir.path().join("all").join(name);
         let db = fs::read(data_dir.join("member/snap/db")).unwrap();
-        (verify::data_dir(&data_dir, None, &Hidden).unwrap(), db)
+        (check::data_dir(&data_dir, None, &Hidden).unwrap(), db)
     };
     let members = ["a", "b", "c"].map(member);
     let ids: BTreeSet<_> = members.iter().map(|(verdict, _)| verdict.member).collect();
@@ -286,7 +285,7 @@ fn an_empty_directory_is_filled_from_within() {
     let target = Target { wal_dir: Some(wal_dir.clone()), ..target("m", data_dir.clone()) };
     run(&plan(request(&file, ONE, vec![target])).unwrap(), &file).unwrap();
     assert_eq!((inode(&data_dir), inode(&wal_dir)), before);
-    let verdict = verify::data_dir(&data_dir, Some(&wal_dir), &Hidden).unwrap();
+    let verdict = check::data_dir(&data_dir, Some(&wal_dir), &Hidden).unwrap();
     assert_eq!(verdict.findings, []);
     assert!(!data_dir.join("member/wal").exists());
     assert_eq!(leftovers(dir.path()), Vec::<PathBuf>::new());
@@ -702,7 +701,7 @@ fn a_new_cluster_inherits_no_membership_alarms_or_versions() {
 fn verify_names_what_is_wrong_with_a_file() {
     let good = snapshot();
     let codes = |file: &[u8]| {
-        let verdict = verify::file(file, Level::Structure, &Hidden).unwrap();
+        let verdict = check::file(file, Level::Structure, &Hidden).unwrap();
         verdict.findings().map(|finding| finding.code.clone()).collect::<Vec<_>>()
     };
     assert_eq!(codes(&good), Vec::<String>::new());
@@ -718,9 +717,9 @@ fn verify_names_what_is_wrong_with_a_file() {
     let root = usize::try_from(Db::open(good.clone()).unwrap().meta().root).unwrap();
     let mut broken = raw.to_vec();
     broken[root * 4096 + 8] ^= 0xFF;
-    let verdict = verify::file(broken.as_slice(), Level::Structure, &Hidden).unwrap();
+    let verdict = check::file(broken.as_slice(), Level::Structure, &Hidden).unwrap();
     assert!(verdict.findings().any(|finding| finding.severity == Severity::Damage));
-    let content_only = verify::file(broken.as_slice(), Level::Content, &Hidden).unwrap();
+    let content_only = check::file(broken.as_slice(), Level::Content, &Hidden).unwrap();
     assert!(content_only.structure.is_none());
 }
 
@@ -731,7 +730,7 @@ fn verify_names_what_keeps_a_data_directory_from_starting() {
     run(&three(&file, &dir.path().join("all")), &file).unwrap();
     let [a, b] = ["a", "b"].map(|name| dir.path().join("all").join(name));
     let codes = |data_dir: &Path| {
-        let verdict = verify::data_dir(data_dir, None, &Hidden).unwrap();
+        let verdict = check::data_dir(data_dir, None, &Hidden).unwrap();
         verdict.findings.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
     };
     assert_eq!(codes(&a), Vec::<String>::new());

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use etcdr_restore_engine::bolt::Db;
 use etcdr_restore_engine::local::LocalFile;
-use etcdr_restore_engine::mvcc::{View, hash_kv_with};
+use etcdr_restore_engine::scan::{View, hash_kv_with};
 use etcdr_restore_engine::semantic::examine;
 use etcdr_restore_engine::status;
 use etcdr_schemas::report::Severity;

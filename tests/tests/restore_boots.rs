@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use etcdr_restore_engine::check;
 use etcdr_restore_engine::local::LocalFile;
 use etcdr_restore_engine::membership::InitialCluster;
 use etcdr_restore_engine::plan::{self, Bump, RestoreRequest, Selection, Target};
 use etcdr_restore_engine::restore::restore;
-use etcdr_restore_engine::verify;
 use etcdr_schemas::report::{RestoreReceipt, Severity};
 use etcdr_schemas::{Hidden, TargetVersion};
 use etcdr_tests::etcd::{Cluster, Extra, MemberAt, initial_cluster};
@@ -59,7 +59,7 @@ fn write(file: &Path, members: &[MemberAt], version: TargetVersion) -> RestoreRe
 
 /// Damage in a data directory; a torn log and other notices are not.
 fn damage(member: &MemberAt) -> Vec<String> {
-    let found = verify::data_dir(&member.data_dir, member.wal_dir.as_deref(), &Hidden).unwrap();
+    let found = check::data_dir(&member.data_dir, member.wal_dir.as_deref(), &Hidden).unwrap();
     let damage = found.findings.into_iter().filter(|finding| finding.severity == Severity::Damage);
     damage.map(|finding| format!("{}: {}", finding.code, finding.message)).collect()
 }
@@ -105,7 +105,7 @@ fn what_etcd_itself_wrote_reads_as_undamaged() {
         let member = cluster.members[0].clone();
         cluster.kill();
         assert_eq!(damage(&member), Vec::<String>::new(), "{version:?}");
-        let found = verify::data_dir(&member.data_dir, None, &Hidden).unwrap();
+        let found = check::data_dir(&member.data_dir, None, &Hidden).unwrap();
         assert!(found.raft_snapshot.is_some_and(|snap| snap.metadata.index >= 20), "{version:?}");
         assert!(found.log.entries.is_some_and(|(_, last)| last >= 60));
     }

@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 
 use super::cbor;
-use crate::fields::{Fields, Value};
+use crate::format::fields::{Fields, Value};
 
 /// What a protobuf envelope begins with.
 const PROTOBUF: &[u8] = b"k8s\0";

@@ -9,7 +9,7 @@
 use etcdr_schemas::{EtcdVersion, TargetVersion};
 
 use crate::error::{Error, Result};
-use crate::snapshot::ImageFacts;
+use crate::format::facts::ImageFacts;
 
 /// The newest minor whose changes to the database are known.
 const NEWEST: TargetVersion = TargetVersion::V3_7;

@@ -6,14 +6,15 @@ use std::ops::ControlFlow;
 use etcdr_schemas::report::{History, PlannedBump};
 use etcdr_schemas::{EtcdVersion, ReadAt, Revision, TargetVersion};
 
-use crate::bolt::Db;
-use crate::bolt::patch::Patch;
-use crate::buckets;
 use crate::error::{Error, Result};
-use crate::membership::NewCluster;
-use crate::mvcc::RowKey;
+use crate::format::bolt::Db;
+use crate::format::bolt::patch::Patch;
+use crate::format::buckets;
+use crate::format::facts::alarms;
+use crate::format::membership::NewCluster;
+use crate::format::mvcc::RowKey;
+use crate::format::wal::RESTORE_TERM;
 use crate::plan::{self, Plan};
-use crate::wal::RESTORE_TERM;
 
 /// Most bytes of rows of one small bucket; etcd's hold a few hundred.
 const MAX_SMALL_BUCKET: u64 = 4 << 20;
@@ -67,7 +68,7 @@ impl Changes {
     }
 
     fn alarms<R: ReadAt>(&mut self, db: &Db<R>) -> Result<()> {
-        let alarms = plan::alarms(db)?;
+        let alarms = alarms(db)?;
         if !alarms.is_empty() {
             self.told.push(format!("alarms were cleared: {}", alarms.join(", ")));
             self.replace(buckets::ALARM, Rows::new());

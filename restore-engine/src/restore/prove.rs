@@ -6,16 +6,18 @@ use etcdr_schemas::Progress;
 use etcdr_schemas::ReadAt;
 use etcdr_schemas::report::{Finding, OfflineHash, Severity};
 
-use super::site::MemberSite;
-use crate::bolt::{Db, Means, check};
-use crate::durable::NewFile;
+use super::rebuild::{self, Dangling, Tally};
+use super::staging::MemberSite;
+use crate::check::semantic::{self, Examined, Semantic, kinds};
+use crate::check::structure::check;
+use crate::disk::durable::NewFile;
+use crate::disk::local::LocalFile;
 use crate::error::{Error, Result};
-use crate::local::LocalFile;
+use crate::format::bolt::{Db, Means};
+use crate::format::snap;
+use crate::format::wal;
+use crate::format::wal::RESTORE_TERM;
 use crate::plan::Plan;
-use crate::rebuild::{self, Dangling, Tally};
-use crate::semantic::{self, Examined, Semantic, kinds};
-use crate::wal::RESTORE_TERM;
-use crate::{snap, wal};
 
 /// What a proof may use: two threads keep up with a disk, and a restore runs where memory is dear. The file lies in the
 /// page cache, so that small questions cost nothing; the table holds 450,000 keys.
@@ -81,7 +83,7 @@ fn reads_back<R: ReadAt>(db: &Db<R>, path: &Path, written: Option<Tally>) -> Res
 /// The structural check; damage is an error.
 pub(super) fn structure<R: ReadAt>(db: &Db<R>, progress: &dyn Progress) -> Result<Vec<Finding>> {
     progress.begin("check", Some(db.size()));
-    let findings = check::check(db, progress)?;
+    let findings = check(db, progress)?;
     progress.end();
     sound(findings)
 }
@@ -134,9 +136,9 @@ mod tests {
     use etcdr_schemas::Hidden;
 
     use super::*;
-    use crate::bolt::writer::Writer;
-    use crate::buckets;
-    use crate::durable::Disk;
+    use crate::disk::durable::Disk;
+    use crate::format::bolt::writer::Writer;
+    use crate::format::buckets;
 
     /// What a database holds is told apart from anything else, whatever its pages look like.
     #[test]

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use etcdr_schemas::report::{MovedAside, Named, RestoreReceipt};
 
-use super::Built;
-use crate::durable::{Disk, aside, sibling};
+use super::build::Built;
+use crate::disk::durable::{Disk, aside, sibling};
 use crate::error::Result;
+use crate::format::membership::PeerUrl;
 use crate::kubernetes::checklist;
-use crate::membership::PeerUrl;
 use crate::plan::{Plan, Target};
 use crate::shell::quote;
 

@@ -5,7 +5,8 @@ use std::io::Cursor;
 use etcdr_restore_engine::Error;
 use etcdr_restore_engine::bolt::page::{FREELIST, Header};
 use etcdr_restore_engine::bolt::writer::Writer;
-use etcdr_restore_engine::bolt::{Db, Meta, check};
+use etcdr_restore_engine::bolt::{Db, Meta};
+use etcdr_restore_engine::check::structure;
 use etcdr_schemas::{Hidden, ReadAt};
 
 use crate::support::victim::{COUNT, FIRST, FLAGS, OVERFLOW, PAGE, Victim};
@@ -182,6 +183,6 @@ fn pages_larger_than_etcd_writes_are_not_read() {
     let victim = victim.put(leaf, OVERFLOW, &overflow);
     let victim = victim.metas(|meta| Meta { high_water_mark: pages, ..meta });
     let db = Db::open(Sparse(victim.bytes, pages * PAGE as u64)).unwrap();
-    let found = check::check(&db, &Hidden).unwrap();
+    let found = structure::check(&db, &Hidden).unwrap();
     assert!(found.iter().any(|finding| finding.code == "bolt.page.size"), "{found:?}");
 }

@@ -1,8 +1,10 @@
 //! Files that are broken, cut or invented: always an answer, never a panic or a hang.
 
-use etcdr_restore_engine::bolt::{Db, check};
-use etcdr_restore_engine::mvcc::key_space;
-use etcdr_restore_engine::snapshot::{SnapshotScanner, facts};
+use etcdr_restore_engine::bolt::Db;
+use etcdr_restore_engine::check::structure;
+use etcdr_restore_engine::facts::facts;
+use etcdr_restore_engine::scan::key_space;
+use etcdr_restore_engine::stream::SnapshotScanner;
 use etcdr_restore_engine::{Error, Result};
 use etcdr_schemas::{Hidden, Sha256Digest};
 use proptest::prelude::*;
@@ -12,7 +14,7 @@ use crate::support::{etcd, golden, many, meta, rows, with_digest};
 /// Does everything that can be done with a file.
 fn exercise(bytes: &[u8]) {
     let Ok(db) = Db::open(bytes) else { return };
-    let _ = check::check(&db, &Hidden);
+    let _ = structure::check(&db, &Hidden);
     let _ = facts(&db);
     let _ = key_space(&db, None);
     if let Ok(buckets) = db.buckets() {

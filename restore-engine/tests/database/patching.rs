@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use etcdr_restore_engine::bolt::patch::{Patch, apply};
 use etcdr_restore_engine::bolt::{Db, Meta};
+use etcdr_restore_engine::facts::facts;
 use etcdr_restore_engine::mvcc::RowKey;
-use etcdr_restore_engine::snapshot::facts;
 use etcdr_restore_engine::{Error, Result};
 use etcdr_schemas::Revision;
 

@@ -6,8 +6,9 @@ use std::io::Cursor;
 use etcdr_restore_engine::Error;
 use etcdr_restore_engine::bolt::Db;
 use etcdr_restore_engine::bolt::writer::Writer;
-use etcdr_restore_engine::mvcc::key_space;
-use etcdr_restore_engine::snapshot::{SnapshotScanner, facts};
+use etcdr_restore_engine::facts::facts;
+use etcdr_restore_engine::scan::key_space;
+use etcdr_restore_engine::stream::SnapshotScanner;
 use etcdr_schemas::Revision;
 use etcdr_schemas::report::OfflineHash;
 use proptest::prelude::*;
@@ -16,7 +17,7 @@ use crate::support::{build, delete, etcd, findings, many, meta, put, rows, with_
 
 const PAGE_SIZES: [u32; 4] = [1024, 4096, 16384, 65536];
 
-fn scanned(db: Vec<u8>, chunk: usize) -> etcdr_restore_engine::snapshot::ImageFacts {
+fn scanned(db: Vec<u8>, chunk: usize) -> etcdr_restore_engine::facts::ImageFacts {
     let mut scanner = SnapshotScanner::new();
     with_digest(db).chunks(chunk).for_each(|chunk| scanner.push(chunk).unwrap());
     scanner.finish().unwrap().facts

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use etcdr_restore_engine::bolt::Db;
-use etcdr_restore_engine::mvcc::{View, hash_kv_with, key_space_with};
+use etcdr_restore_engine::scan::{View, hash_kv_with, key_space_with};
 use etcdr_restore_engine::semantic::examine;
 use etcdr_restore_engine::status::status_with;
 use etcdr_restore_engine::{Error, status};

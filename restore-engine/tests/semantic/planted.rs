@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use etcdr_restore_engine::bolt::Db;
 use etcdr_restore_engine::bolt::page::FREELIST;
-use etcdr_restore_engine::plan::Expected;
 use etcdr_restore_engine::semantic::{self, examine};
-use etcdr_restore_engine::snapshot::SnapshotScanner;
-use etcdr_restore_engine::{Error, buckets, findings, verify};
+use etcdr_restore_engine::stream::Expected;
+use etcdr_restore_engine::stream::SnapshotScanner;
+use etcdr_restore_engine::{Error, buckets, check, findings};
 use etcdr_schemas::Hidden;
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{Finding, Level};
@@ -446,7 +446,7 @@ const ELSEWHERE: [(&str, &str); 19] = [
     ("directory.incomplete", "inspect.rs"),
     ("medium.unreadable", "inspect.rs"),
     // Needs four million leases: `too_many_leases_are_told` in semantic/tables.rs.
-    ("lease.unchecked", "../src/semantic/tables.rs"),
+    ("lease.unchecked", "../src/check/semantic/tables.rs"),
 ];
 
 /// Findings of each level, by itself.
@@ -454,8 +454,8 @@ fn at(level: Level, spoiled: &Spoiled) -> Vec<Finding> {
     let Spoiled { file, manifest } = spoiled;
     match level {
         Level::Manifest | Level::Object => Vec::new(),
-        Level::Content => verify::file(file.as_slice(), level, &Hidden).unwrap().content.findings,
-        Level::Structure => verify::structure(file.as_slice(), &Hidden).unwrap().findings,
+        Level::Content => check::file(file.as_slice(), level, &Hidden).unwrap().content.findings,
+        Level::Structure => check::structure(file.as_slice(), &Hidden).unwrap().findings,
         Level::Semantic => {
             let examined = examine(file.as_slice(), manifest.as_ref(), 2, &Hidden).unwrap();
             examined.semantic.map(|semantic| semantic.findings).unwrap_or_default()
@@ -501,7 +501,7 @@ fn without_a_defect_nothing_is_found() {
 fn the_table_has_every_code() {
     let planted: BTreeSet<_> = table().map(|defect| defect.code).collect();
     let elsewhere: BTreeSet<_> = ELSEWHERE.iter().map(|(code, _)| *code).collect();
-    let pages = include_str!("../../src/bolt/problem.rs");
+    let pages = include_str!("../../src/format/bolt/problem.rs");
     let quoted = pages.split('"').skip(1).step_by(2);
     let bolt = quoted.filter(|text| text.starts_with("bolt.") || text.starts_with("etcd."));
     let kinds = findings::ALL.iter().chain(semantic::kinds::ALL).map(|kind| kind.code);
@@ -553,7 +553,7 @@ fn other_bytes_than_the_manifest_promises_are_told() {
     let sha256 = etcdr_schemas::Sha256Digest::of(b"another file");
     let expected = Expected { size: file.len() as u64, sha256, by_reader: false };
     let chunks = std::iter::once(Ok(bytes::Bytes::from(file)));
-    let content = verify::content(chunks, Some(expected), &Hidden).unwrap();
+    let content = check::content(chunks, Some(expected), &Hidden).unwrap();
     let codes: Vec<_> = content.findings.iter().map(|finding| finding.code.as_str()).collect();
     assert_eq!(codes, ["snapshot.manifest"]);
 }

@@ -9,8 +9,9 @@ use std::io::Cursor;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use etcdr_restore_engine::bolt::Db;
 use etcdr_restore_engine::bolt::writer::Writer;
-use etcdr_restore_engine::bolt::{Db, check};
+use etcdr_restore_engine::check::structure;
 use etcdr_restore_engine::mvcc::RowKey;
 use etcdr_schemas::report::Finding;
 use etcdr_schemas::{Hidden, ReadAt, Revision, Sha256Digest};
@@ -99,7 +100,7 @@ pub(crate) fn with_digest(mut db: Vec<u8>) -> Vec<u8> {
 }
 
 pub(crate) fn findings(db: &[u8]) -> Vec<Finding> {
-    check::check(&Db::open(db.to_vec()).unwrap(), &Hidden).unwrap()
+    structure::check(&Db::open(db.to_vec()).unwrap(), &Hidden).unwrap()
 }
 
 pub(crate) fn codes(db: &[u8]) -> Vec<String> {

@@ -10,9 +10,9 @@ use etcdr_node::{
     Client, ClusterOptions, ConnectOptions, EtcdBinary, LocalCluster, MemberSpec, free_urls,
 };
 use etcdr_repository::{Identities, Location, Repository, SealOptions, StoreOptions, keys};
+use etcdr_restore_engine::check;
 use etcdr_restore_engine::membership::InitialCluster;
 use etcdr_restore_engine::plan::{self, Bump, RestoreRequest, Selection, Target};
-use etcdr_restore_engine::verify;
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::pb::etcd::RangeRequest;
 use etcdr_schemas::report::{DemoReport, RestoreReceipt};
@@ -167,7 +167,7 @@ async fn check(
     repository.verify_object(&manifest.image, &Hidden).await?;
     let image = repository.open_image(&manifest.image, identities).await?;
     let random = image.random();
-    let findings = context::blocking(move || verify::structure(random, &Hidden)).await??.findings;
+    let findings = context::blocking(move || check::structure(random, &Hidden)).await??.findings;
     ensure!(findings.is_empty(), "the snapshot is damaged: {findings:?}");
     Ok(((), "digests match, every page is where it belongs".to_owned()))
 }

@@ -1,0 +1,239 @@
+//! Level `semantic`: what the database says, row by row, and whether it can be so.
+//!
+//! The rows of bucket `key` are looked at while the structural check reads their pages, so that both levels read the
+//! database once. What a row says by itself is judged where it is read; what it says about its key's history is judged in order
+//! of revision, from the few bytes that are kept of it. Rows that cannot be told apart without their keys go through in
+//! several passes when there are more keys than the table has room for.
+
+use std::ops::ControlFlow;
+
+use etcdr_schemas::manifest::Manifest;
+use etcdr_schemas::report::{Contents, Finding, OfflineHash};
+use etcdr_schemas::{Progress, ReadAt};
+
+use super::found::found;
+use super::structure::check_with;
+use super::structure::{Structure, structure};
+use crate::format::bolt::visit::walk;
+use crate::format::bolt::{Bucket, Db, Means};
+use crate::format::facts::{ImageFacts, facts_and_key_bucket};
+use crate::scan::keys::{Keys, Marks};
+use crate::scan::leaf::Extent;
+use crate::scan::total::KeyHash;
+use crate::{Error, Result};
+
+mod contents;
+mod ground;
+mod history;
+pub mod kinds;
+mod notes;
+mod order;
+mod row;
+mod tables;
+
+use ground::Ground;
+use history::History;
+use notes::Notes;
+use order::Order;
+use row::{AllNames, Leaf, Rows};
+use tables::Tables;
+
+/// What level `semantic` found.
+#[derive(Debug, Clone)]
+pub struct Semantic {
+    /// What the database holds; `None` when a row kept that from being counted.
+    pub contents: Option<Contents>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Both levels that look into a database.
+#[derive(Debug, Clone)]
+pub struct Examined {
+    /// Level `structure`.
+    pub structure: Structure,
+    /// Level `semantic`, unless the structure is damaged.
+    pub semantic: Option<Semantic>,
+}
+
+/// Levels `structure` and `semantic` of an image, in one reading. With the manifest, what it says of the image is
+/// compared.
+///
+/// # Errors
+/// [`Error::Read`] when the medium fails: damage is what the findings tell.
+pub fn examine<R: ReadAt>(
+    image: R,
+    manifest: Option<&Manifest>,
+    means: impl Into<Means>,
+    progress: &dyn Progress,
+) -> Result<Examined> {
+    let db = match Db::open(&image) {
+        Ok(db) => db,
+        Err(_) => return Ok(only_structure(structure(&image, progress)?)),
+    };
+    // When the facts cannot be read, the structural check tells why.
+    let Ok(base) = Base::read(&db) else {
+        return Ok(only_structure(structure(&image, progress)?));
+    };
+    let ground = Ground { facts: &base.facts, manifest };
+    Reading::new(&db, &base, &ground, means.into()).run(progress)
+}
+
+const fn only_structure(structure: Structure) -> Examined {
+    Examined { structure, semantic: None }
+}
+
+/// What is read before the rows.
+struct Base {
+    facts: ImageFacts,
+    key: Bucket,
+    buckets: Vec<Bucket>,
+    tables: Tables,
+}
+
+impl Base {
+    fn read<R: ReadAt>(db: &Db<R>) -> Result<Self> {
+        let (facts, key) = facts_and_key_bucket(db)?;
+        let buckets = db.buckets()?;
+        let tables = tables::read(db, &buckets)?;
+        Ok(Self { facts, key, buckets, tables })
+    }
+}
+
+/// One reading of all rows, in as many passes as their keys need.
+struct Reading<'a, R> {
+    db: &'a Db<R>,
+    base: &'a Base,
+    ground: &'a Ground<'a>,
+    means: Means,
+    extent: Extent,
+    names: AllNames,
+    recorded: Option<OfflineHash>,
+    findings: Vec<Finding>,
+}
+
+impl<'a, R: ReadAt> Reading<'a, R> {
+    fn new(db: &'a Db<R>, base: &'a Base, ground: &'a Ground<'a>, means: Means) -> Self {
+        let mut findings = Vec::new();
+        let recorded = match ground.recorded() {
+            Some(Ok(hash)) => Some(hash),
+            Some(Err(finding)) => {
+                findings.push(finding);
+                None
+            }
+            None => None,
+        };
+        let at = recorded.map_or(base.facts.revision, |hash| hash.revision);
+        let extent = Extent { at, compact: ground.compact(), beyond: true };
+        let names = AllNames::default();
+        Self { db, base, ground, means, extent, names, recorded, findings }
+    }
+
+    fn run(mut self, progress: &dyn Progress) -> Result<Examined> {
+        let (compact, finished) = (self.ground.compact(), self.ground.finished());
+        let marks = Marks { at: self.extent.at.0, marked: compact };
+        let keys = Keys::new(History { compact, finished }, marks, self.means.table);
+        let mut pass = Pass {
+            hash: KeyHash::new(keys, self.extent, self.means.workers),
+            order: Order::new(compact),
+            notes: Notes::default(),
+            broken: None,
+            first: true,
+        };
+        let rows = self.rows(true);
+        let take = &mut |leaves| pass.take(leaves);
+        let findings = check_with(self.db, self.means, progress, &rows, take)?;
+        let structure = Structure::of(self.db, findings)?;
+        if structure.is_damaged() {
+            return Ok(only_structure(structure));
+        }
+        pass.first = false;
+        while pass.broken.is_none() && pass.hash.end_pass() {
+            let rows = self.rows(false);
+            let take = &mut |leaves| pass.take(leaves);
+            walk(self.db, &self.base.key, self.means, &rows, take)?;
+        }
+        self.findings.extend(self.ground.findings(self.db, &self.base.buckets)?);
+        self.findings.extend(self.base.tables.findings.iter().cloned());
+        let contents = match pass.broken.take() {
+            Some(error) => {
+                self.findings.push(ground::twice(&error).map_or_else(|| found(error), Ok)?);
+                None
+            }
+            None => Some(self.counted(pass)?),
+        };
+        let semantic = Semantic { contents, findings: self.findings };
+        Ok(Examined { structure, semantic: Some(semantic) })
+    }
+
+    fn rows(&self, first_pass: bool) -> Rows<'_> {
+        let leases = self.base.tables.leases.as_deref();
+        Rows { extent: self.extent, names: &self.names, leases, first_pass }
+    }
+
+    /// Compares the hash, counts, and tells what was noted.
+    fn counted(&mut self, pass: Pass) -> Result<Contents> {
+        let hash = OfflineHash {
+            revision: self.extent.at,
+            compact_revision: self.extent.compact,
+            hash: pass.hash.value(self.db, &self.base.key)?,
+        };
+        let rows = pass.hash.rows();
+        let mut counts = pass.hash.into_tally();
+        counts.notes.absorb(pass.notes);
+        let mut contents = contents::contents(
+            &mut counts,
+            std::mem::take(&mut self.names),
+            &self.base.tables,
+            &mut self.findings,
+        );
+        contents.rows = rows;
+        contents.hash_kv = Some(hash);
+        contents.hash_kv_matches = self.recorded.map(|recorded| recorded == hash);
+        if let Some(recorded) = self.recorded.filter(|recorded| *recorded != hash) {
+            let message = format!(
+                "at revision {} it is {}, and the live members gave {}",
+                hash.revision, hash.hash, recorded.hash
+            );
+            self.findings.push(kinds::HASH_DIFFERS.at("bucket key", message));
+        }
+        counts.notes.tell(self.db, &self.base.key, &mut self.findings);
+        Ok(contents)
+    }
+}
+
+/// What is gathered in order.
+struct Pass {
+    hash: KeyHash<History>,
+    order: Order,
+    notes: Notes,
+    broken: Option<Error>,
+    first: bool,
+}
+
+impl Pass {
+    fn take(&mut self, leaves: Vec<(u64, Leaf)>) -> Result<ControlFlow<()>> {
+        if self.broken.is_some() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let mut taken = Vec::with_capacity(leaves.len());
+        for (page, mut leaf) in leaves {
+            if let Some(error) = leaf.rows.error.take() {
+                self.broken = Some(error);
+                return Ok(ControlFlow::Break(()));
+            }
+            if self.first {
+                self.notes.absorb(leaf.notes);
+                leaf.rows.rows.iter().for_each(|row| self.order.row(row, &mut self.notes));
+            }
+            taken.push((page, leaf.rows));
+        }
+        match self.hash.take(&taken) {
+            Err(error @ Error::Row { .. }) => {
+                self.broken = Some(error);
+                Ok(ControlFlow::Break(()))
+            }
+            other => other.map(|()| ControlFlow::Continue(())),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Rows one after the other: after the compact revision no revision and no change of a transaction is missing.
+
+use etcdr_schemas::Revision;
+
+use super::kinds;
+use super::notes::Notes;
+use super::row::Facts;
+use crate::format::mvcc::RowKey;
+use crate::scan::keys::Row;
+
+/// Follows the rows.
+pub(super) struct Order {
+    compact: i64,
+    main: i64,
+    sub: u32,
+}
+
+impl Order {
+    /// `compact` is -1 when nothing was ever compacted.
+    pub(super) fn new(compact: i64) -> Self {
+        // The first write of a store is at revision 2.
+        Self { compact, main: compact.max(Revision::FIRST.0), sub: 0 }
+    }
+
+    pub(super) fn row(&mut self, row: &Row<Facts>, notes: &mut Notes) {
+        let Row { main, sub, tombstone, .. } = *row;
+        if main <= self.compact {
+            return;
+        }
+        let place = || RowKey { main: Revision(main), sub: i64::from(sub), tombstone };
+        let (last, want) =
+            (self.main, if main == self.main { self.sub.saturating_add(1) } else { 0 });
+        if sub != want {
+            notes.add(kinds::ROW_SUB, place(), || {
+                format!("change {want} of the transaction should come here, and it is number {sub}")
+            });
+        }
+        if main > last.saturating_add(1) {
+            notes.add(kinds::REVISION_GAP, place(), || {
+                format!("no row tells what happened between revision {last} and {main}")
+            });
+        }
+        (self.main, self.sub) = (main, sub);
+    }
+}

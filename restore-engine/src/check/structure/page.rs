@@ -1,0 +1,246 @@
+//! What a thread sees in one page, knowing only its place and its bounds.
+
+use super::batch::{Batch, Place};
+use crate::format::bolt::bucket_of;
+use crate::format::bolt::page::{self, MAX_DEPTH, Node};
+use crate::format::bolt::visit::Look;
+use crate::format::bolt::{Bucket, Problem};
+use crate::format::mvcc::RowKey;
+
+/// bbolt's branches split at one page; even keys of 32 KiB cannot make one as large as this.
+const MAX_BRANCH: u64 = 4 << 20;
+
+/// What ends the reading of a page early.
+pub(super) struct Cut {
+    pub(super) problem: Problem,
+    /// The last key before it; of a branch, what is below that one can be read.
+    pub(super) after: Option<Vec<u8>>,
+    /// Whether rows of a leaf are cut off, and not what is below a branch.
+    pub(super) rows: bool,
+}
+
+impl Cut {
+    /// Nothing of a page can be used.
+    const fn whole(problem: Problem) -> Self {
+        Self { problem, after: None, rows: false }
+    }
+}
+
+/// What was seen.
+pub(super) struct Seen<O> {
+    pub(super) cut: Option<Cut>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) saw: Saw<O>,
+}
+
+pub(super) enum Saw<O> {
+    /// Nothing that leads on.
+    Nothing,
+    /// A leaf of which something was kept.
+    Leaf(O),
+    /// A leaf of the bucket of buckets.
+    Names(Vec<Result<Bucket, Problem>>),
+    /// A branch.
+    Branch(Children),
+}
+
+/// The children of a branch, and the lower bounds of their keys.
+#[derive(Default)]
+pub(super) struct Children {
+    items: Vec<(u64, usize)>,
+    keys: Vec<u8>,
+}
+
+impl Children {
+    fn push(&mut self, child: u64, key: &[u8]) {
+        self.keys.extend_from_slice(key);
+        self.items.push((child, self.keys.len()));
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let mut start = 0;
+        self.items.iter().map(move |&(child, end)| {
+            let key = self.keys.get(start..end).unwrap_or_default();
+            start = end;
+            (child, key)
+        })
+    }
+}
+
+/// Looks at one page of a batch. Tells what the answer takes on the heap, too.
+pub(super) fn look<L: Look>(
+    looking: &L,
+    kept: &mut L::Kept,
+    batch: &Batch,
+    index: usize,
+    depth: u32,
+    node: &Node<'_>,
+) -> (Seen<L::Out>, usize) {
+    let mut seen = Seen { cut: None, problems: Vec::new(), saw: Saw::Nothing };
+    let Some(item) = batch.get(index) else { return (seen, 0) };
+    let (lower, upper) = batch.bounds(item);
+    let mut weight = 0;
+    if depth > 0 && node.count() == 0 {
+        seen.cut = Some(Cut::whole(Problem::Empty));
+    } else if node.is_leaf() {
+        let found = leaf(node, item.place, lower, upper);
+        (seen.cut, seen.problems) = (found.cut, found.problems);
+        let out = if item.place.is_root() {
+            seen.saw = Saw::Names(names(item.page, node));
+            None
+        } else if item.place.is_key() {
+            Some(looking.leaf(kept, item.page, node))
+        } else {
+            looking.other(node)
+        };
+        if let Some((out, heap)) = out {
+            (seen.saw, weight) = (Saw::Leaf(out), heap);
+        }
+    } else if depth + 1 >= MAX_DEPTH {
+        seen.cut = Some(Cut::whole(Problem::Depth(MAX_DEPTH)));
+    } else if node.size() > MAX_BRANCH {
+        seen.cut = Some(Cut::whole(Problem::PageSize(node.size())));
+    } else if node.count() == 0 {
+        seen.cut = Some(Cut::whole(Problem::Empty));
+    } else {
+        let children = branch(node, lower, upper, &mut seen);
+        weight = children.items.len() * size_of::<(u64, usize)>() + children.keys.len();
+        seen.saw = Saw::Branch(children);
+    }
+    weight += seen.problems.len() * size_of::<Problem>();
+    (seen, weight)
+}
+
+fn branch<O>(
+    node: &Node<'_>,
+    lower: Option<&[u8]>,
+    upper: Option<&[u8]>,
+    seen: &mut Seen<O>,
+) -> Children {
+    let mut order = Order::new(lower, upper);
+    let mut children = Children::default();
+    for (index, child) in (0..).zip(node.children()) {
+        match child {
+            Ok(child) => {
+                order.key(index, child.key);
+                children.push(child.child, child.key);
+            }
+            Err(problem) => {
+                seen.cut = Some(Cut { problem, after: order.last_key(), rows: false });
+                break;
+            }
+        }
+    }
+    if seen.cut.is_none() && !node.is_dense(children.keys.len()) {
+        seen.problems.push(Problem::Gap);
+    }
+    seen.problems.extend(order.finish());
+    children
+}
+
+fn names(page: u64, node: &Node<'_>) -> Vec<Result<Bucket, Problem>> {
+    // A row that cannot be read is among the leaf's own problems.
+    let rows = (0..).zip(node.rows()).map_while(|(index, row)| Some((index, row.ok()?)));
+    rows.map(|(index, row)| bucket_of(page, index, row)).collect()
+}
+
+/// What is wrong with a leaf.
+pub(super) struct LeafProblems {
+    pub(super) cut: Option<Cut>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Checks the rows of one leaf.
+pub(super) fn leaf(
+    node: &Node<'_>,
+    place: Place,
+    lower: Option<&[u8]>,
+    upper: Option<&[u8]>,
+) -> LeafProblems {
+    let mut order = Order::new(lower, upper);
+    let (mut cut, mut data) = (None, 0);
+    let mut rows = RowChecks::new(place);
+    for (index, row) in (0..).zip(node.rows()) {
+        match row {
+            Ok(row) => {
+                data += row.key.len() + row.value.len();
+                order.key(index, row.key);
+                rows.row(index, row);
+            }
+            Err(problem) => {
+                cut = Some(Cut { problem, after: order.last_key(), rows: true });
+                break;
+            }
+        }
+    }
+    let gap = cut.is_none() && !node.is_dense(data);
+    let mut problems = order.finish();
+    problems.extend(rows.found);
+    problems.extend(gap.then_some(Problem::Gap));
+    LeafProblems { cut, problems }
+}
+
+/// Order of the keys of one page, and their place between the bounds that the parent gives. Each defect is told
+/// once for a page.
+struct Order<'a> {
+    lower: Option<&'a [u8]>,
+    upper: Option<&'a [u8]>,
+    last: Option<(u16, &'a [u8])>,
+    unordered: Option<Problem>,
+    below: bool,
+}
+
+impl<'a> Order<'a> {
+    fn new(lower: Option<&'a [u8]>, upper: Option<&'a [u8]>) -> Self {
+        Self { lower, upper, last: None, unordered: None, below: false }
+    }
+
+    fn key(&mut self, index: u16, key: &'a [u8]) {
+        match self.last {
+            None => self.below = self.lower.is_some_and(|lower| key < lower),
+            Some((_, last)) if key <= last => {
+                self.unordered = self.unordered.or(Some(Problem::KeyOrder(index)));
+            }
+            Some(_) => {}
+        }
+        self.last = Some((index, key));
+    }
+
+    fn last_key(&self) -> Option<Vec<u8>> {
+        self.last.map(|(_, key)| key.to_vec())
+    }
+
+    // When keys are in order, the last one tells whether all are below the bound.
+    fn finish(self) -> Vec<Problem> {
+        let beyond = self.last.zip(self.upper).filter(|((_, key), upper)| key >= upper);
+        let beyond = beyond.map(|((index, _), _)| Problem::KeyBeyondNext(index));
+        let below = self.below.then_some(Problem::KeyBelowParent);
+        [self.unordered, below, beyond].into_iter().flatten().collect()
+    }
+}
+
+/// What the rows of a bucket must be, told once for a page.
+struct RowChecks {
+    place: Place,
+    found: Option<Problem>,
+}
+
+impl RowChecks {
+    const fn new(place: Place) -> Self {
+        Self { place, found: None }
+    }
+
+    fn row(&mut self, index: u16, row: page::LeafElement<'_>) {
+        if self.place.is_root() || self.found.is_some() {
+            return;
+        }
+        self.found = match row.flags {
+            0 if self.place.is_key() && RowKey::parse(row.key).is_none() => {
+                Some(Problem::Revision(index))
+            }
+            0 => None,
+            page::BUCKET_FLAG => Some(Problem::NestedBucket(index)),
+            flags => Some(Problem::ElementFlags { index, flags }),
+        };
+    }
+}

@@ -1,0 +1,300 @@
+//! Many pages, read in file order by several threads and given back in the order that was asked for.
+//!
+//! A tree that lived for long lies scattered over its file, and a sealed image is unpacked in frames of 4 MiB: read
+//! in key order it would be unpacked a thousand times. So pages are asked for by the ten thousand, and what is kept
+//! of each is small. When that weighs too much all the same, fewer answers come back than were asked for.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use etcdr_schemas::{Progress, ReadAt};
+
+use super::page::Node;
+use super::window::{Window, run};
+use super::{Db, Problem};
+use crate::{Error, Result};
+
+/// One thread at a time reads a stretch of the file of this size: a frame of a sealed image.
+const STRETCH: u64 = 4 << 20;
+/// Pages that are not worth a thread.
+const FEW: usize = 64;
+
+/// What a reading of a whole database may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Means {
+    /// Threads.
+    pub workers: usize,
+    /// Bytes of the answers to one question, which are copied twice on their way. With less, an image that lies scattered
+    /// is unpacked more often.
+    pub answers: usize,
+    /// Bytes of a table of keys. With less, many keys take more passes.
+    pub table: usize,
+}
+
+/// Enough for 16 GiB of an ordinary database in one pass.
+const AMPLE: Means = Means { workers: 1, answers: 24 << 20, table: 48 << 20 };
+
+impl From<usize> for Means {
+    /// That many threads, and ample memory.
+    fn from(workers: usize) -> Self {
+        Self { workers, ..AMPLE }
+    }
+}
+
+/// How pages are read.
+pub(crate) struct Sweep<'a, R> {
+    pub(crate) db: &'a Db<R>,
+    pub(crate) means: Means,
+    pub(crate) progress: &'a dyn Progress,
+    // Pages that may still be read: none belongs to a tree twice, so more would be going in circles.
+    budget: AtomicU64,
+}
+
+/// How many pages are worth asking for at once, at each level of a tree: as many as their answers have room for.
+#[derive(Debug, Default)]
+pub(crate) struct Steps(Vec<usize>);
+
+/// Pages of a first question: enough to learn how much answers weigh.
+const FIRST_STEP: usize = 16;
+/// Pages of one question at most.
+const MAX_STEP: usize = 256 * 1024;
+
+impl Steps {
+    pub(crate) fn step(&self, depth: u32) -> usize {
+        let known = usize::try_from(depth).ok().and_then(|depth| self.0.get(depth));
+        known.copied().unwrap_or(FIRST_STEP)
+    }
+
+    pub(crate) fn learn<T>(&mut self, means: Means, depth: u32, answers: &Answers<T>) {
+        let each = answers.weight / answers.values.len().max(1) + 1;
+        let step = (means.answers / 4 * 3 / each).clamp(FIRST_STEP, MAX_STEP);
+        let depth = usize::try_from(depth).unwrap_or_default();
+        if self.0.len() <= depth {
+            self.0.resize(depth + 1, FIRST_STEP);
+        }
+        if let Some(known) = self.0.get_mut(depth) {
+            *known = step;
+        }
+    }
+}
+
+/// What came back.
+pub(crate) struct Answers<T> {
+    /// In the order of the question: one for each page, or fewer.
+    pub(crate) values: Vec<Result<T, Problem>>,
+    weight: usize,
+}
+
+/// What became of one page.
+struct Answer<T> {
+    index: usize,
+    pages: u64,
+    weight: usize,
+    value: Result<T, Problem>,
+}
+
+/// What the threads share.
+struct Shared {
+    next: AtomicUsize,
+    // Answers from here on are given up.
+    limit: AtomicUsize,
+    weight: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl<'a, R: ReadAt> Sweep<'a, R> {
+    pub(crate) fn new(db: &'a Db<R>, means: impl Into<Means>, progress: &'a dyn Progress) -> Self {
+        let budget = AtomicU64::new(db.meta().high_water_mark);
+        let means = means.into();
+        Self { db, means: Means { workers: means.workers.max(1), ..means }, progress, budget }
+    }
+
+    /// Reads `pages` and gives each to `parse`, with its place in the list and room for what a thread wants to
+    /// keep from page to page. `parse` tells how many bytes its answer takes. The answers come in the order of the
+    /// list, at least one, and the rest must be asked for again.
+    pub(crate) fn read<S: Default, T: Send>(
+        &self,
+        pages: &[u64],
+        parse: &(dyn Fn(&mut S, usize, &Node<'_>) -> (T, usize) + Sync),
+    ) -> Result<Answers<T>> {
+        let mut order: Vec<(u64, usize)> =
+            pages.iter().copied().enumerate().map(|(index, page)| (page, index)).collect();
+        order.sort_unstable();
+        let stretch = |page: u64| page.saturating_mul(u64::from(self.db.page_size())) / STRETCH;
+        let groups: Vec<&[(u64, usize)]> =
+            order.chunk_by(|a, b| stretch(a.0) == stretch(b.0)).collect();
+        let shared = Shared {
+            next: AtomicUsize::new(0),
+            limit: AtomicUsize::new(pages.len()),
+            weight: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+        };
+        let work = || {
+            let answers = self.work(&groups, &shared, parse);
+            if answers.is_err() {
+                shared.stop.store(true, Relaxed);
+            }
+            answers
+        };
+        let threads = if pages.len() < FEW { 1 } else { self.means.workers.min(groups.len()) };
+        let mut answers = on_threads(threads, &work)?;
+        let limit = shared.limit.load(Relaxed);
+        self.give_up(&mut answers, &shared, limit);
+        answers.sort_unstable_by_key(|answer| answer.index);
+        let weight = shared.weight.load(Relaxed);
+        Ok(Answers { values: answers.into_iter().map(|answer| answer.value).collect(), weight })
+    }
+
+    /// What one thread does: stretch after stretch, until there is none left.
+    fn work<S: Default, T>(
+        &self,
+        groups: &[&[(u64, usize)]],
+        shared: &Shared,
+        parse: &(dyn Fn(&mut S, usize, &Node<'_>) -> (T, usize) + Sync),
+    ) -> Result<Vec<Answer<T>>> {
+        let (mut window, mut kept, mut answers) = (Window::default(), S::default(), Vec::new());
+        while let Some(group) = groups.get(shared.next.fetch_add(1, Relaxed)) {
+            for (at, &(page, index)) in group.iter().enumerate() {
+                if shared.stop.load(Relaxed) {
+                    return Ok(answers);
+                }
+                if index >= shared.limit.load(Relaxed) {
+                    continue;
+                }
+                let after = group.get(at + 1..).unwrap_or_default().iter().map(|(page, _)| *page);
+                let ahead = run(page, after) * u64::from(self.db.page_size());
+                let answer = match self.db.load_within(&mut window, page, ahead, &self.budget)? {
+                    Ok(node) => {
+                        self.progress.advance(node.size());
+                        let pages = node.size() / u64::from(self.db.page_size());
+                        let (value, heap) = parse(&mut kept, index, &node);
+                        let weight = heap + size_of::<Answer<T>>();
+                        Answer { index, pages, weight, value: Ok(value) }
+                    }
+                    Err(problem) => Answer { index, pages: 0, weight: 0, value: Err(problem) },
+                };
+                let weight = shared.weight.fetch_add(answer.weight, Relaxed) + answer.weight;
+                answers.push(answer);
+                if weight > self.means.answers {
+                    self.lighten(&mut answers, shared);
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Gives up the later half of what was asked for, until the rest is light enough.
+    fn lighten<T>(&self, answers: &mut Vec<Answer<T>>, shared: &Shared) {
+        // Another thread may have done it already.
+        self.give_up(answers, shared, shared.limit.load(Relaxed));
+        while shared.weight.load(Relaxed) > self.means.answers {
+            let limit = shared.limit.load(Relaxed);
+            if limit <= 1 {
+                return;
+            }
+            let limit = shared.limit.fetch_min(limit.div_ceil(2), Relaxed).min(limit.div_ceil(2));
+            self.give_up(answers, shared, limit);
+        }
+    }
+
+    fn give_up<T>(&self, answers: &mut Vec<Answer<T>>, shared: &Shared, limit: usize) {
+        answers.retain(|answer| {
+            let keep = answer.index < limit;
+            if !keep {
+                shared.weight.fetch_sub(answer.weight, Relaxed);
+                self.budget.fetch_add(answer.pages, Relaxed);
+            }
+            keep
+        });
+    }
+}
+
+/// Runs the same work on several threads and puts together what they found.
+pub(crate) fn on_threads<T: Send>(
+    threads: usize,
+    work: &(dyn Fn() -> Result<Vec<T>> + Sync),
+) -> Result<Vec<T>> {
+    if threads <= 1 {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        for helper in helpers {
+            let more = helper.join().unwrap_or(Err(Error::Stopped));
+            all = match (all, more) {
+                (Ok(mut all), Ok(more)) => {
+                    all.extend(more);
+                    Ok(all)
+                }
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            };
+        }
+        all
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use etcdr_schemas::Hidden;
+
+    use super::*;
+    use crate::format::bolt::writer::Writer;
+
+    fn database() -> Vec<u8> {
+        let mut writer = Writer::create(Cursor::new(Vec::new()), 1024).unwrap();
+        writer.bucket(b"key").unwrap();
+        for n in 0u32..2000 {
+            writer.row(&n.to_be_bytes(), &[7; 300]).unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    #[test]
+    fn answers_come_in_the_order_of_the_question() {
+        let db = Db::open(database()).unwrap();
+        let mut pages: Vec<u64> = (2..600).collect();
+        pages.reverse();
+        pages.swap(3, 400);
+        for workers in [1, 2, 5] {
+            let sweep = Sweep::new(&db, workers, &Hidden);
+            let read = sweep.read(&pages, &|(): &mut (), index, _: &Node<'_>| (index, 1)).unwrap();
+            let got: Vec<_> = read.values.into_iter().map(Result::unwrap).collect();
+            assert_eq!(got, (0..pages.len()).collect::<Vec<_>>(), "{workers}");
+        }
+    }
+
+    #[test]
+    fn too_heavy_answers_are_asked_for_again() {
+        let db = Db::open(database()).unwrap();
+        let pages: Vec<u64> = (2..600).collect();
+        for workers in [1, 3] {
+            let sweep = Sweep::new(&db, workers, &Hidden);
+            let (mut from, mut calls) = (0, 0);
+            while from < pages.len() {
+                let parse =
+                    |(): &mut (), index, _: &Node<'_>| (from + index, Means::from(1).answers / 10);
+                let read = sweep.read(&pages[from..], &parse).unwrap().values;
+                assert!(!read.is_empty() && read.len() <= 10, "{}", read.len());
+                for (index, answer) in (from..).zip(&read) {
+                    assert_eq!(answer.as_ref().unwrap(), &index);
+                }
+                from += read.len();
+                calls += 1;
+            }
+            assert!(calls >= 60, "{calls}");
+        }
+    }
+
+    #[test]
+    fn no_page_is_read_more_often_than_a_tree_could_hold_it() {
+        let db = Db::open(database()).unwrap();
+        let sweep = Sweep::new(&db, 2, &Hidden);
+        let pages = vec![5; 5000];
+        let read = sweep.read(&pages, &|(): &mut (), _, _: &Node<'_>| ((), 1)).unwrap().values;
+        let good = read.iter().filter(|answer| answer.is_ok()).count() as u64;
+        assert!(good <= db.meta().high_water_mark, "{good}");
+        assert!(read.contains(&Err(Problem::Shared)));
+    }
+}

@@ -1,0 +1,385 @@
+//! Where a restore builds, and how what it built takes its place.
+//!
+//! A directory that does not exist yet is built in a hidden stage beside it and renamed as a whole. One
+//! that exists and is empty, which is what a mounted volume is, cannot be renamed over: its content is
+//! built in a hidden stage inside it and moved up entry by entry. Several members' directories that
+//! are new children of one new directory are built and renamed together, so that the cluster appears at once.
+//! In all cases there is nothing at the target before the last rename, and all of it after.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use etcdr_schemas::report::MovedAside;
+
+use super::space::existing_ancestor;
+use crate::disk::durable::{Disk, Lock, MOVED, aside, aside_in, parent, sibling};
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+
+/// Part of a stage's name: what has it and is not locked was left by a restore that was killed.
+const STAGE: &str = ".etcdr-partial-";
+
+/// Mode of directories above the target that had to be made.
+const SHARED: u32 = 0o755;
+
+/// Entries that do not make a directory occupied: what ext file systems put at their root.
+const HARMLESS: &str = "lost+found";
+
+/// One directory of the target.
+#[derive(Debug)]
+struct Place {
+    /// Where it goes.
+    target: PathBuf,
+    /// What is there now.
+    now: Now,
+    /// Whether it is a WAL directory of its own.
+    log: bool,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Now {
+    Absent,
+    /// An empty directory.
+    Empty,
+    /// A directory with content, to be moved aside as a whole.
+    Occupied,
+    /// The same, but a mount point, which cannot be moved: its entries are.
+    OccupiedMount,
+}
+
+#[derive(Debug)]
+struct Stage {
+    root: PathBuf,
+    /// Becomes the target, or holds the entries that go into it.
+    content: PathBuf,
+    _lock: Lock,
+}
+
+/// Where one member is built.
+#[derive(Debug, Clone)]
+pub(super) struct MemberSite {
+    /// Its data directory in the stage.
+    pub(super) data: PathBuf,
+    /// Its WAL directory in the stage.
+    pub(super) wal: PathBuf,
+}
+
+/// All places of a restore. Dropped before [`Site::install`] has finished, it removes what it staged.
+#[derive(Debug)]
+pub(super) struct Site {
+    disk: Disk,
+    stamp: String,
+    places: Vec<Place>,
+    made: Vec<PathBuf>,
+    /// In the order of the plan's targets.
+    pub(super) members: Vec<MemberSite>,
+    /// What interrupted restores had left and was removed.
+    pub(super) notices: Vec<String>,
+}
+
+/// Name of a copy of the source that is only read from, beside what is built.
+const SCRATCH: &str = "source";
+
+impl Site {
+    /// Where a copy of the source may lie: in the stage of the first member's data, and never in what
+    /// becomes its directory.
+    pub(super) fn scratch(&self) -> Option<PathBuf> {
+        let first = &self.members.first()?.data;
+        let place = self.places.iter().find(|place| first.starts_with(&place.stage.content))?;
+        Some(place.stage.root.join(SCRATCH))
+    }
+
+    /// Looks at the targets, refuses what must not be touched, and makes the stages.
+    pub(super) fn prepare(disk: &Disk, plan: &Plan) -> Result<Self> {
+        let mut site = Self {
+            disk: disk.clone(),
+            stamp: plan.stamp(),
+            places: Vec::new(),
+            made: Vec::new(),
+            members: Vec::new(),
+            notices: Vec::new(),
+        };
+        let looks = look_at_all(plan)?;
+        if let Some(common) = common_parent(plan, &looks) {
+            site.stage_together(plan, &common)?;
+        } else {
+            site.stage_each(plan, looks)?;
+        }
+        Ok(site)
+    }
+
+    fn stage_together(&mut self, plan: &Plan, common: &Path) -> Result<()> {
+        let content = self.stage(common.to_owned(), Now::Absent, false)?;
+        for target in &plan.targets {
+            let data = content.join(target.data_dir.file_name().unwrap_or_default());
+            let wal = inner_wal(&data, &target.data_dir, target.wal_dir.as_deref());
+            self.members.push(MemberSite { data, wal });
+        }
+        Ok(())
+    }
+
+    fn stage_each(&mut self, plan: &Plan, looks: Vec<Look>) -> Result<()> {
+        for (target, look) in plan.targets.iter().zip(looks) {
+            let outer = match look.wal {
+                Some((path, now)) => Some(self.stage(path, now, true)?),
+                None => None,
+            };
+            let data = self.stage(look.data.0, look.data.1, false)?;
+            let inner = inner_wal(&data, &target.data_dir, target.wal_dir.as_deref());
+            self.members.push(MemberSite { data, wal: outer.unwrap_or(inner) });
+        }
+        // Every log before every data directory: one without its log must never be seen.
+        self.places.sort_by_key(|place| !place.log);
+        Ok(())
+    }
+
+    /// Makes a stage for `target` and returns the directory to build in.
+    fn stage(&mut self, target: PathBuf, now: Now, log: bool) -> Result<PathBuf> {
+        let inside = matches!(now, Now::Empty | Now::OccupiedMount);
+        let root = if inside {
+            target.join(format!("{STAGE}{}", self.stamp))
+        } else {
+            sibling(&target, ".", &format!("{STAGE}{}", self.stamp))
+        };
+        let home = parent(&root).to_owned();
+        self.disk.create_dirs(&home, SHARED, &mut self.made)?;
+        self.clear_stale(&home, &root)?;
+        self.disk.create_dir(&root)?;
+        let lock = Lock::try_exclusive(&root)?;
+        let lock = lock.ok_or(Error::Busy { path: target.clone(), by: "another restore" })?;
+        let content = root.join("content");
+        self.places.push(Place {
+            target,
+            now,
+            log,
+            stage: Stage { root, content: content.clone(), _lock: lock },
+        });
+        Ok(content)
+    }
+
+    /// Removes stages of the same target that no living process holds.
+    fn clear_stale(&mut self, home: &Path, root: &Path) -> Result<()> {
+        let root = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let prefix = root.strip_suffix(&self.stamp).unwrap_or(&root);
+        let io = |source| Error::io("read", home, source);
+        for entry in fs::read_dir(home).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            if !entry.file_name().to_string_lossy().starts_with(prefix) {
+                continue;
+            }
+            let stale = entry.path();
+            if !stale.is_dir() {
+                continue;
+            }
+            let Some(lock) = Lock::try_exclusive(&stale)? else {
+                return Err(Error::Busy { path: stale, by: "another restore is writing it" });
+            };
+            self.disk.remove_tree(&stale)?;
+            drop(lock);
+            self.notices
+                .push(format!("removed {}, left by an interrupted restore", stale.display()));
+        }
+        Ok(())
+    }
+
+    /// Makes what is built durable, moves aside what is in the way and renames everything into place.
+    pub(super) fn install(mut self) -> Result<(Vec<MovedAside>, Vec<String>)> {
+        for place in &self.places {
+            sync_tree(&self.disk, &place.stage.root)?;
+            self.disk.sync_dir(parent(&place.stage.root))?;
+        }
+        let mut done = Journal { disk: self.disk.clone(), renames: Vec::new(), armed: true };
+        let mut moved = Vec::new();
+        for place in &self.places {
+            moved.extend(place.clear(&self.disk, &self.stamp, &mut done)?);
+        }
+        for place in &self.places {
+            place.fill(&mut done)?;
+        }
+        for place in &self.places {
+            self.disk.sync_dir(parent(&place.target))?;
+            if place.target.exists() {
+                self.disk.sync_dir(&place.target)?;
+            }
+        }
+        for dir in &self.made {
+            self.disk.sync_dir(parent(dir))?;
+        }
+        done.armed = false;
+        // From here on the restore has happened. Empty stages are no reason to say otherwise: the next
+        // restore of this target removes them.
+        for place in &self.places {
+            let _ = self.disk.remove_tree(&place.stage.root);
+        }
+        self.places.clear();
+        self.made.clear();
+        Ok((moved, std::mem::take(&mut self.notices)))
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        for place in &self.places {
+            // What cannot be removed now is removed by the next restore of this target.
+            let _ = self.disk.remove_tree(&place.stage.root);
+        }
+        for dir in self.made.iter().rev() {
+            let _ = self.disk.remove_empty_dir(dir);
+        }
+    }
+}
+
+impl Place {
+    /// Moves aside what is in the way.
+    fn clear(&self, disk: &Disk, stamp: &str, done: &mut Journal) -> Result<Option<MovedAside>> {
+        let to = match self.now {
+            Now::Absent | Now::Empty => return Ok(None),
+            Now::Occupied => {
+                let aside = aside(&self.target, stamp);
+                done.rename(&self.target, &aside)?;
+                aside
+            }
+            Now::OccupiedMount => {
+                let aside = aside_in(&self.target, stamp);
+                disk.create_dir(&aside)?;
+                for entry in entries(&self.target)? {
+                    done.rename(&entry, &aside.join(entry.file_name().unwrap_or_default()))?;
+                }
+                aside
+            }
+        };
+        let text = |path: &Path| path.display().to_string();
+        Ok(Some(MovedAside { from: text(&self.target), to: text(&to) }))
+    }
+
+    /// Renames what was built into place.
+    fn fill(&self, done: &mut Journal) -> Result<()> {
+        if matches!(self.now, Now::Absent | Now::Occupied) {
+            return done.rename(&self.stage.content, &self.target);
+        }
+        for entry in entries(&self.stage.content)? {
+            done.rename(&entry, &self.target.join(entry.file_name().unwrap_or_default()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Renames that are taken back, last first, unless all of them succeed.
+struct Journal {
+    disk: Disk,
+    renames: Vec<(PathBuf, PathBuf)>,
+    armed: bool,
+}
+
+impl Journal {
+    fn rename(&mut self, from: &Path, to: &Path) -> Result<()> {
+        self.disk.rename(from, to)?;
+        self.renames.push((from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if self.armed {
+            for (from, to) in self.renames.iter().rev() {
+                let _ = self.disk.rename(to, from);
+            }
+        }
+    }
+}
+
+/// What is at the directories of one target.
+pub(super) struct Look {
+    data: (PathBuf, Now),
+    /// Only for a WAL directory outside the data directory.
+    wal: Option<(PathBuf, Now)>,
+}
+
+pub(super) fn look_at_all(plan: &Plan) -> Result<Vec<Look>> {
+    let look = |path: &Path| look(path, plan.replace);
+    let look_at_target = |target: &crate::plan::Target| {
+        let outer = target.wal_dir.as_deref().filter(|wal| !wal.starts_with(&target.data_dir));
+        Ok(Look { data: look(&target.data_dir)?, wal: outer.map(look).transpose()? })
+    };
+    plan.targets.iter().map(look_at_target).collect()
+}
+
+/// Follows a symbolic link, so that what is behind it is replaced and not the link.
+fn look(path: &Path, replace: bool) -> Result<(PathBuf, Now)> {
+    let io = |source| Error::io("look at", path, source);
+    let target = match path.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok((path.to_owned(), Now::Absent));
+        }
+        Err(error) => return Err(io(error)),
+        Ok(link) if link.is_symlink() => path.canonicalize().map_err(io)?,
+        Ok(_) => path.to_owned(),
+    };
+    if !target.is_dir() {
+        return Err(Error::request(format!("{} is not a directory", target.display())));
+    }
+    if entries(&target)?.is_empty() {
+        return Ok((target, Now::Empty));
+    }
+    if !replace {
+        return Err(Error::Occupied { path: target });
+    }
+    refuse_running(&target)?;
+    let device = |path: &Path| path.metadata().map(|m| m.dev()).map_err(io);
+    let mounted = device(&target)? != device(&existing_ancestor(parent(&target)))?;
+    Ok((target, if mounted { Now::OccupiedMount } else { Now::Occupied }))
+}
+
+/// An etcd holds a lock on its database for as long as it runs.
+fn refuse_running(data_dir: &Path) -> Result<()> {
+    let db = data_dir.join("member/snap/db");
+    if db.is_file() && Lock::try_exclusive(&db)?.is_none() {
+        return Err(Error::Busy { path: db, by: "an etcd runs on it" });
+    }
+    Ok(())
+}
+
+/// What is in a directory, apart from our own stages, what was moved aside before, and `lost+found`.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let io = |source| Error::io("read", dir, source);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        let text = name.to_string_lossy();
+        if text != HARMLESS && !text.starts_with(STAGE) && !text.starts_with(MOVED) {
+            found.push(dir.join(&name));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The new directory whose new children all targets are.
+fn common_parent(plan: &Plan, looks: &[Look]) -> Option<PathBuf> {
+    let fresh = looks.iter().all(|look| look.data.1 == Now::Absent && look.wal.is_none());
+    let first = parent(&plan.targets.first()?.data_dir);
+    let shared = plan.targets.iter().all(|target| parent(&target.data_dir) == first);
+    let absent = first.file_name().is_some() && first.symlink_metadata().is_err();
+    (plan.targets.len() > 1 && fresh && shared && absent).then(|| first.to_owned())
+}
+
+/// The WAL directory in a staged data directory.
+fn inner_wal(staged: &Path, data_dir: &Path, wal_dir: Option<&Path>) -> PathBuf {
+    let inner = wal_dir.and_then(|wal| wal.strip_prefix(data_dir).ok());
+    staged.join(inner.unwrap_or(Path::new("member/wal")))
+}
+
+/// Syncs every directory of a tree; the files in it were synced when they were written.
+fn sync_tree(disk: &Disk, dir: &Path) -> Result<()> {
+    let io = |source| Error::io("read", dir, source);
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.file_type().map_err(io)?.is_dir() {
+            sync_tree(disk, &entry.path())?;
+        }
+    }
+    disk.sync_dir(dir)
+}
