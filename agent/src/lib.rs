@@ -12,6 +12,7 @@ pub mod board;
 pub mod candidates;
 pub mod capture;
 pub mod command;
+pub mod configuration;
 pub mod doctor;
 mod error;
 pub mod event;

@@ -13,7 +13,6 @@ use etcdr_repository::{
 use etcdr_schemas::config::{Config, Problem, ScheduleConfig};
 
 use crate::Error;
-use crate::schedule;
 
 /// Upper bound of a file with a password, credentials or a URL.
 const MAX_SECRET: u64 = 64 << 10;
@@ -28,12 +27,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checks what can be checked without asking anybody.
+    /// Checks that URL and endpoint can be used, without asking anybody. What an agent needs besides, its own crate
+    /// checks.
     ///
     /// # Errors
     /// Every value that cannot be used, with the path of its key.
     pub fn new(config: Config, variables: BTreeMap<String, String>) -> Result<Self, Vec<Problem>> {
-        let mut problems = schedule::check(&config);
+        let mut problems = Vec::new();
         if let Err(error) = config.repository.url.parse::<Location>() {
             problems.push(Problem::new("repository.url", error.to_string()));
         }
@@ -203,11 +203,8 @@ mod tests {
         let mut config = Config::default();
         config.repository.url = "ftp://x".to_owned();
         config.etcd.endpoint = "carrier pigeon".to_owned();
-        if let Some(schedule) = config.schedules.first_mut() {
-            schedule.cron = "61 * * * *".to_owned();
-        }
         let problems = Settings::new(config, BTreeMap::new()).err().unwrap();
         let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
-        assert_eq!(paths, ["schedules[0].cron", "repository.url", "etcd.endpoint"]);
+        assert_eq!(paths, ["repository.url", "etcd.endpoint"]);
     }
 }

@@ -9,6 +9,7 @@ use clap::parser::ValueSource;
 use etcdr_agent::admin::{self, Admin, AnyFailure, Listener, Shelf};
 use etcdr_agent::board::{About, Board, Limits};
 use etcdr_agent::command::Command;
+use etcdr_agent::configuration;
 use etcdr_agent::event::Event;
 use etcdr_agent::log;
 use etcdr_agent::metrics::Metrics;
@@ -269,7 +270,7 @@ fn failure<E: Diagnose + Send + Sync + 'static>(error: E) -> AnyFailure {
 }
 
 fn load(path: &Path) -> Result<Settings, Vec<etcdr_schemas::config::Problem>> {
-    Settings::new(config::parse(path)?, context::store_variables())
+    configuration::check(config::parse(path)?, context::store_variables())
 }
 
 fn about(settings: &Settings, name: &str) -> About {
