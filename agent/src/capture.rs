@@ -15,11 +15,11 @@ use tokio::time::Instant;
 
 use crate::Error;
 use crate::agreement::Verdict;
-use crate::event::Stages;
 use crate::health::{self, Health};
 use crate::pace::Pace;
 use crate::pour::{self, Poured, Target};
 use crate::source::{self, Source};
+use crate::stages::Stages;
 
 /// What to save, and how.
 pub struct SaveRequest {

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 use crate::Error;
 use crate::capture::{Clock, Saved};
-use crate::event::Stages;
 use crate::pour::{self, Poured, Target};
+use crate::stages::Stages;
 
 /// What to import, and how.
 pub struct ImportRequest {

@@ -31,6 +31,7 @@ pub mod run;
 pub mod schedule;
 pub mod settings;
 mod source;
+pub mod stages;
 mod turn;
 pub mod verify;
 

@@ -15,8 +15,8 @@ use futures_util::{Stream, StreamExt as _, pin_mut};
 use tokio::time::Instant;
 
 use crate::Error;
-use crate::event::Stages;
 use crate::pace::Pace;
+use crate::stages::Stages;
 
 /// Where and how an image is stored.
 pub(crate) struct Target<'a> {

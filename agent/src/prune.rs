@@ -26,7 +26,6 @@ use futures_util::{StreamExt, stream};
 pub use error::Error;
 
 use crate::audit;
-use crate::event::PruneSeen;
 
 /// Manifests that are deleted at once.
 const AT_ONCE: usize = 4;
@@ -262,17 +261,3 @@ fn totals(snapshots: &[PrunedSnapshot], swept: &Swept) -> PruneTotals {
 
 /// Objects that a report tells one by one; it counts all.
 pub const MAX_SWEPT: usize = MAX_TOLD;
-
-impl From<&PruneReport> for PruneSeen {
-    fn from(report: &PruneReport) -> Self {
-        let totals = &report.totals;
-        Self {
-            kept: totals.kept,
-            deleted: totals.deleted,
-            swept: totals.swept,
-            // Deleting a manifest gives no room back yet.
-            bytes: totals.swept_bytes,
-            withheld: totals.withheld,
-        }
-    }
-}

@@ -16,7 +16,8 @@ use super::labels::{
     self, ByLevelOutcome, ByOutcome, ByScheduleOutcome, ByStage, CLAIMS, verification,
 };
 use super::register;
-use crate::event::{Event, PruneSeen, ScheduleSeen, Stages};
+use crate::event::{Event, PruneSeen, ScheduleSeen};
+use crate::stages::Stages;
 
 /// Names of schedules that are told apart.
 const MAX_SCHEDULES: usize = 64;

@@ -6,8 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use etcdr_agent::board::{About, Board, Limits};
 use etcdr_agent::event::{
     Captured, CatalogSeen, Event, MemberSeen, MemberState, PruneSeen, ScheduleSeen, SnapshotSeen,
-    Stages,
 };
+use etcdr_agent::stages::Stages;
 use etcdr_schemas::config::Problem;
 use etcdr_schemas::manifest::{Alarm, Manifest};
 use etcdr_schemas::report::Level;
