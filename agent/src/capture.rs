@@ -56,11 +56,14 @@ pub struct Saved {
 
 /// Is asked right before a manifest is written.
 pub trait Gate: Send + Sync {
+    /// Why it may not be committed, or why there is nothing to commit.
+    type Error: From<Error> + Send;
+
     /// Whether this snapshot may be committed, and for how long from now; `None` for ever.
     ///
     /// # Errors
     /// Then it must not be.
-    fn may_commit(&self, id: SnapshotId) -> BoxFuture<'_, Result<Option<Duration>, Error>>;
+    fn may_commit(&self, id: SnapshotId) -> BoxFuture<'_, Result<Option<Duration>, Self::Error>>;
 }
 
 /// For whoever contends with nobody.
@@ -68,6 +71,8 @@ pub trait Gate: Send + Sync {
 pub struct Always;
 
 impl Gate for Always {
+    type Error = Error;
+
     fn may_commit(&self, _: SnapshotId) -> BoxFuture<'_, Result<Option<Duration>, Error>> {
         Box::pin(async { Ok(None) })
     }
@@ -86,14 +91,14 @@ pub type Clock = dyn Fn() -> DateTime<Utc> + Send + Sync;
 /// When this returns `Ok`, and only then, the snapshots exist.
 ///
 /// # Errors
-/// [`Error`]; no manifest was written, or, where there is no majority, not that of every side.
-pub async fn save(
+/// [`Error`], or that of the gate; no manifest was written, or, where there is no majority, not that of every side.
+pub async fn save<G: Gate>(
     repository: &Repository,
     request: SaveRequest,
     clock: &Clock,
     progress: &Arc<dyn Progress>,
-    gate: &dyn Gate,
-) -> Result<Vec<Saved>, Error> {
+    gate: &G,
+) -> Result<Vec<Saved>, G::Error> {
     let began = Instant::now();
     let source = source::choose(request.endpoints.clone()).await?;
     let health = health::examine(&source).await?;
@@ -213,13 +218,13 @@ impl Run<'_> {
     }
 
     /// Writes the manifest.
-    async fn record(
+    async fn record<G: Gate>(
         &self,
         image: Image,
         source: &Source,
         verdict: Verdict,
-        gate: &dyn Gate,
-    ) -> Result<Saved, Error> {
+        gate: &G,
+    ) -> Result<Saved, G::Error> {
         let Image { poured: Poured { id, proven, scanned, timing }, started_at, held } = image;
         let (health, facts) = (self.health, scanned.facts);
         let suspect = suspicions(health, &verdict, facts.revision);
@@ -262,7 +267,8 @@ impl Run<'_> {
         let commit = self.repository.commit(manifest, self.request.signing_key.as_ref());
         let manifest = tokio::time::timeout(limit, commit)
             .await
-            .map_err(|_| Error::CommitUnsure { id, limit })??;
+            .map_err(|_| Error::CommitUnsure { id, limit })?
+            .map_err(Error::from)?;
         let mut stages = Stages { commit: began.elapsed(), ..timing.into_stages(self.stages) };
         if let Some(held) = held {
             stages.stream = held;

@@ -4,8 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use etcdr_schemas::config::Problem;
 use etcdr_schemas::{Diagnose, ExitCode, SnapshotId};
 
 /// Why no snapshot was made. Every variant means: no manifest was written.
@@ -21,14 +19,6 @@ pub enum Error {
     /// The repository did not take them.
     #[error(transparent)]
     Repository(#[from] etcdr_repository::Error),
-    /// A file to import could not be read.
-    #[error("cannot read {file}: {source}")]
-    Read {
-        /// The file.
-        file: String,
-        /// Why.
-        source: std::io::Error,
-    },
     /// etcd's read transaction was open for as long as it may be, and the stream was not over.
     #[error(
         "etcd's stream was open for {} s, the longest that it may be, and {taken} of {} had come",
@@ -45,22 +35,6 @@ pub enum Error {
     /// No endpoint was given.
     #[error("no etcd endpoint was given")]
     NoEndpoint,
-    /// Another agent holds the tick that was worked on.
-    #[error(
-        "the claim of tick {tick} of schedule {schedule} was lost: another agent has it, or it could not be renewed in time"
-    )]
-    ClaimLost {
-        /// The schedule.
-        schedule: String,
-        /// The time that it named.
-        tick: DateTime<Utc>,
-    },
-    /// The store did not say in time whether the tick is still held.
-    #[error("the store did not say within {limit:?} whether the claim still holds")]
-    ClaimUnsure {
-        /// How long it was waited for.
-        limit: Duration,
-    },
     /// The manifest may or may not have been written.
     #[error("the store did not answer within {limit:?} whether the manifest of {id} was written")]
     CommitUnsure {
@@ -69,9 +43,6 @@ pub enum Error {
         /// How long it was waited for.
         limit: Duration,
     },
-    /// The agent is going, and what was under way was given up.
-    #[error("the agent is stopping")]
-    Stopping,
     /// Something of this machine that the agent needs.
     #[error("{what}: {source}")]
     Local {
@@ -80,9 +51,6 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// A value of the configuration.
-    #[error("the configuration is invalid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Config(Vec<Problem>),
 }
 
 impl Error {
@@ -99,9 +67,7 @@ impl Error {
 impl Diagnose for Error {
     fn is_permanent(&self) -> bool {
         match self {
-            Self::HeldTooLong { .. } | Self::ClaimUnsure { .. } | Self::CommitUnsure { .. } => {
-                false
-            }
+            Self::HeldTooLong { .. } | Self::CommitUnsure { .. } => false,
             _ => self.inner().is_none_or(Diagnose::is_permanent),
         }
     }
@@ -109,9 +75,6 @@ impl Diagnose for Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::NoEndpoint => ExitCode::Usage,
-            Self::Config(_) => ExitCode::Config,
-            Self::ClaimLost { .. } => ExitCode::Claimed,
-            Self::Stopping => ExitCode::Interrupted,
             _ => self.inner().map_or(ExitCode::Failed, Diagnose::exit_code),
         }
     }
@@ -128,26 +91,14 @@ impl Diagnose for Error {
 
     fn next(&self) -> Cow<'static, str> {
         match self {
-            Self::Read { .. } => "Check that the file exists and can be read.".into(),
             Self::HeldTooLong { .. } => {
                 "Give sealed bytes a place to wait (capture.spool), raise capture.rate_limit or \
                  capture.max_hold, or use a store that takes bytes faster."
                     .into()
             }
             Self::NoEndpoint => "Name one with --endpoints or ETCDCTL_ENDPOINTS.".into(),
-            Self::ClaimLost { .. } => {
-                "See whether another agent takes the snapshot, and whether the store answers."
-                    .into()
-            }
-            Self::ClaimUnsure { .. } => {
-                "See whether the store answers; the next tick tries again.".into()
-            }
             Self::CommitUnsure { .. } => "See whether `etcdr snapshot list` shows it.".into(),
-            Self::Stopping => "Start the agent again; a tick that was missed is caught up.".into(),
             Self::Local { .. } => "Mend what is named, then start the agent again.".into(),
-            Self::Config(_) => {
-                "Mend the keys that are named; `etcdr config check` says more.".into()
-            }
             _ => self.inner().map_or(Cow::Borrowed("Try again."), Diagnose::next),
         }
     }

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod board;
 pub mod candidates;
 pub mod capture;
+mod claim_error;
 pub mod command;
 pub mod configuration;
 pub mod doctor;
@@ -35,4 +36,5 @@ pub mod stages;
 mod turn;
 pub mod verify;
 
+pub use claim_error::Error as AgentError;
 pub use error::Error;

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::Error;
+use crate::AgentError as Error;
 use crate::capture::Clock;
 use crate::command::Command;
 use crate::event::{Event, MemberSeen};

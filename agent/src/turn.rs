@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::Error;
+use crate::AgentError as Error;
 use crate::capture::Gate;
 use crate::event::ClaimOutcome;
 
@@ -296,6 +296,8 @@ impl Held<'_> {
 }
 
 impl Gate for Held<'_> {
+    type Error = Error;
+
     /// The store says that the tick is still ours. Others may take over after the time that is given.
     fn may_commit(&self, id: SnapshotId) -> BoxFuture<'_, Result<Option<Duration>, Error>> {
         Box::pin(async move {

@@ -121,6 +121,7 @@ fn diagnosed<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a dyn
         return diagnosed(inner).or_else(|| inner.source().and_then(diagnosed));
     }
     of::<CliError>(cause)
+        .or_else(|| of::<etcdr_agent::AgentError>(cause))
         .or_else(|| of::<etcdr_agent::Error>(cause))
         .or_else(|| of::<etcdr_agent::admin::Error>(cause))
         .or_else(|| of::<etcdr_agent::verify::Error>(cause))

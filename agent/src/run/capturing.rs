@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::{Ending, Shared, ticks, watch as members};
-use crate::Error;
 use crate::capture::{self, Gate, SaveRequest, Saved};
 use crate::event::{Captured, ClaimOutcome, Event};
 use crate::exclusion;
@@ -20,6 +19,7 @@ use crate::pace::Pace;
 use crate::schedule::Schedule;
 use crate::turn::{self, Held, Turn};
 use crate::verify;
+use crate::{AgentError as Error, Error as OperationError};
 
 /// Longest pause between two tries of one tick.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
@@ -139,7 +139,7 @@ async fn hold(
             Ok(())
         }
         Err(error) => {
-            if !matches!(error, Error::ClaimLost { .. } | Error::CommitUnsure { .. })
+            if !is_over(&error)
                 && let Err(error) = held.give_up(&error).await
             {
                 tracing::warn!(%error, "the claim could not be given up");
@@ -192,12 +192,18 @@ fn dropped(shared: &Shared, schedule: &str, error: Error) -> Error {
     error
 }
 
+/// Whether the tick is not this agent's any more, or its snapshot may be there: nothing more is tried, and its claim is
+/// left as it is.
+const fn is_over(error: &Error) -> bool {
+    matches!(error, Error::ClaimLost { .. } | Error::Operation(OperationError::CommitUnsure { .. }))
+}
+
 /// Tries until it works, a bounded number of times.
 async fn persist(
     shared: &Shared,
     repository: &Repository,
     trigger: Trigger,
-    gate: &dyn Gate,
+    gate: &impl Gate<Error = Error>,
 ) -> Result<Vec<SnapshotId>, Error> {
     let (mut tries, mut pause) = (0, shared.settings().config.capture.retry_pause.0);
     loop {
@@ -208,9 +214,9 @@ async fn persist(
             Err(error) => error,
         };
         tries += 1;
-        let over = matches!(error, Error::ClaimLost { .. } | Error::CommitUnsure { .. });
-        let again =
-            !over && !error.is_permanent() && tries <= shared.settings().config.capture.retries;
+        let again = !is_over(&error)
+            && !error.is_permanent()
+            && tries <= shared.settings().config.capture.retries;
         shared.tell(&Event::CaptureFailed {
             schedule: trigger.schedule.clone(),
             error: error.to_string(),
@@ -233,7 +239,7 @@ pub(super) async fn once(
     repository: &Repository,
     trigger: Trigger,
     progress: &Arc<dyn Progress>,
-    gate: &dyn Gate,
+    gate: &impl Gate<Error: Into<Error>>,
 ) -> Result<Vec<Saved>, Error> {
     let settings = shared.settings();
     let schedule = trigger.schedule.clone();
@@ -249,7 +255,8 @@ pub(super) async fn once(
         trigger: Some(trigger),
         pace: Some(Pace::new(&settings.config.capture, settings.config.etcd.metrics_url.clone())),
     };
-    let saved = capture::save(repository, request, &*shared.clock, progress, gate).await?;
+    let saved = capture::save(repository, request, &*shared.clock, progress, gate);
+    let saved = saved.await.map_err(Into::into)?;
     for one in &saved {
         tell_saved(shared, &schedule, one);
     }

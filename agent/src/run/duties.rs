@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::ticks::{Next, Ticks};
 use super::{Shared, round, watch as members};
-use crate::Error;
+use crate::AgentError as Error;
 use crate::event::{Event, PruneSeen};
 use crate::maintenance;
 use crate::prune;

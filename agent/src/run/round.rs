@@ -10,7 +10,7 @@ use etcdr_repository::{Repository, Slot};
 use etcdr_schemas::claim::ClaimStage;
 
 use super::{Ending, Shared, ticks, watch as members};
-use crate::Error;
+use crate::AgentError as Error;
 use crate::event::Event;
 use crate::exclusion::{self, Sightings};
 use crate::maintenance::{self, Members, Refusal, Round, Situation};

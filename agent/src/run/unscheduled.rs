@@ -7,7 +7,7 @@ use etcdr_schemas::claim::Trigger;
 use etcdr_schemas::{Hidden, Progress};
 
 use super::{Ending, Shared, capturing, watch as members};
-use crate::Error;
+use crate::AgentError as Error;
 use crate::capture::{Always, Saved};
 use crate::event::Event;
 use crate::exclusion;

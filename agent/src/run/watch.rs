@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::Shared;
-use crate::Error;
+use crate::AgentError as Error;
 use crate::candidates;
 use crate::event::{CatalogSeen, Event, MemberSeen, ScheduleSeen, SnapshotSeen};
 use crate::maintenance::forecast::Forecast;
