@@ -33,6 +33,7 @@ pub mod schedule;
 pub mod settings;
 mod source;
 pub mod stages;
+pub mod stop;
 mod turn;
 pub mod verify;
 

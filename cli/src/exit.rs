@@ -30,17 +30,6 @@ impl CliError {
             code: ExitCode::Usage,
         }
     }
-
-    /// Stopped by a signal.
-    pub(crate) fn interrupted() -> Self {
-        Self {
-            what: "interrupted".into(),
-            safe: "Nothing was published: a snapshot exists only with its manifest, a restore only after its last rename."
-                .into(),
-            next: "Run the same command again.".into(),
-            code: ExitCode::Interrupted,
-        }
-    }
 }
 
 impl Diagnose for CliError {
@@ -121,6 +110,7 @@ fn diagnosed<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a dyn
         return diagnosed(inner).or_else(|| inner.source().and_then(diagnosed));
     }
     of::<CliError>(cause)
+        .or_else(|| of::<etcdr_agent::stop::Interrupted>(cause))
         .or_else(|| of::<etcdr_agent::AgentError>(cause))
         .or_else(|| of::<etcdr_agent::Error>(cause))
         .or_else(|| of::<etcdr_agent::admin::Error>(cause))

@@ -17,6 +17,7 @@ use etcdr_agent::pages::{self, Pages};
 use etcdr_agent::prune::{self, How};
 use etcdr_agent::run::{self, Start};
 use etcdr_agent::settings::Settings;
+use etcdr_agent::stop::StopFlag;
 use etcdr_schemas::config::Config;
 use etcdr_schemas::report::Named as _;
 use etcdr_schemas::{Diagnose, ExitCode, SnapshotId};
@@ -27,7 +28,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::commands::status::AgentFiles;
-use crate::context::{self, StopFlag};
+use crate::context;
 use crate::exit::CliError;
 use crate::options::{Global, LogFormat};
 use crate::{config, output};

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use clap::ArgGroup;
+use etcdr_agent::stop::StopFlag;
 use etcdr_repository::{Identities, Repository, SnapshotName, archive, names};
 use etcdr_restore_engine::local::LocalFile;
 use etcdr_restore_engine::plan::{self, Bump, Expected, Plan, RestoreRequest, Source};
@@ -19,7 +20,7 @@ use etcdr_schemas::manifest::{Kind, Manifest};
 use etcdr_schemas::report::RestoreReceipt;
 use etcdr_schemas::{ExitCode, Progress, Revision, TargetVersion};
 
-use crate::context::{self, StopFlag};
+use crate::context;
 use crate::exit::CliError;
 use crate::options::Global;
 use crate::{output, progress};

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use etcdr_agent::stop::StopFlag;
 use etcdr_repository::SnapshotName;
 use etcdr_restore_engine::outfile::OutFile;
 use etcdr_schemas::report::ExportReport;
 use etcdr_schemas::{ExitCode, Progress};
 
-use crate::context::{self, StopFlag};
+use crate::context;
 use crate::exit::CliError;
 use crate::options::Global;
 use crate::{output, progress};
