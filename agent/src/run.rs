@@ -84,7 +84,7 @@ struct Shared {
     /// Raised when the repository has changed.
     stored: tokio::sync::Notify,
     /// Who comes before this agent, and since when none of them has been heard of.
-    silence: Mutex<PeerSilence>,
+    silence: Mutex<peer_silence::PeerSilence>,
     /// How far the end is.
     shutdown: channel::Sender<Shutdown>,
 }

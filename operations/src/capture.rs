@@ -166,7 +166,7 @@ async fn reach_one(
     let mut reason = "no such member".to_owned();
     for member in health.members.iter().filter(|member| members.contains(&member.id)) {
         let reached = async {
-            let (client, options) = health::reach(member, options).await?;
+            let (client, options) = reach(member, options).await?;
             let status = client.status().await.map_err(|error| error.to_string())?;
             if health.quorum {
                 client.current_revision().await.map_err(|error| error.to_string())?;
