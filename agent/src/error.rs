@@ -1,52 +1,24 @@
-//! Why no snapshot was made.
+//! Why an agent does not do, or gives up, what it would do.
 
-use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use etcdr_schemas::config::Problem;
-use etcdr_schemas::{Diagnose, Diagnosis, ExitCode, SnapshotId};
+use etcdr_schemas::{Diagnose, Diagnosis, ExitCode};
 
-/// Why no snapshot was made. Every variant means: no manifest was written.
+/// Why an agent does not do, or gives up, what it would do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// etcd could not be asked, or its stream broke.
+    /// The operation failed.
     #[error(transparent)]
-    Node(#[from] etcdr_node::Error),
-    /// The bytes are not a sound snapshot.
+    Operation(#[from] etcdr_operations::Error),
+    /// The admin interface cannot be served.
     #[error(transparent)]
-    Engine(#[from] etcdr_restore_engine::Error),
-    /// The repository did not take them.
-    #[error(transparent)]
-    Repository(#[from] etcdr_repository::Error),
-    /// A file to import could not be read.
-    #[error("cannot read {file}: {source}")]
-    Read {
-        /// The file.
-        file: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// etcd's read transaction was open for as long as it may be, and the stream was not over.
-    #[error(
-        "etcd's stream was open for {} s, the longest that it may be, and {taken} of {} had come",
-        limit.as_secs_f32(), Bytes(*total)
-    )]
-    HeldTooLong {
-        /// The longest time.
-        limit: Duration,
-        /// Bytes that had come.
-        taken: u64,
-        /// Bytes of the whole stream.
-        total: u64,
-    },
-    /// No endpoint was given.
-    #[error("no etcd endpoint was given")]
-    NoEndpoint,
+    Admin(#[from] crate::admin::Error),
     /// Another agent holds the tick that was worked on.
     #[error(
-        "the claim of tick {tick} of schedule {schedule} was lost: another agent has it, or it could not be renewed in time"
+        "the claim of tick {tick} of schedule {schedule} was lost: another agent has it, or it \
+         could not be renewed in time"
     )]
     ClaimLost {
         /// The schedule.
@@ -60,85 +32,45 @@ pub enum Error {
         /// How long it was waited for.
         limit: Duration,
     },
-    /// The manifest may or may not have been written.
-    #[error("the store did not answer within {limit:?} whether the manifest of {id} was written")]
-    CommitUnsure {
-        /// The snapshot.
-        id: SnapshotId,
-        /// How long it was waited for.
-        limit: Duration,
-    },
     /// The agent is going, and what was under way was given up.
     #[error("the agent is stopping")]
     Stopping,
-    /// Something of this machine that the agent needs.
-    #[error("{what}: {source}")]
-    Local {
-        /// What was tried.
-        what: String,
-        /// Why it failed.
-        source: std::io::Error,
-    },
-    /// A value of the configuration.
-    #[error("the configuration is invalid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Config(Vec<Problem>),
 }
 
-const NOT_RECORDED: &str =
-    "No snapshot was recorded; etcd and all earlier snapshots are as they were.";
-const PERHAPS_RECORDED: &str =
-    "etcd and all earlier snapshots are as they were; this one is whole if it is listed.";
-
-impl Diagnose for Error {
-    fn diagnosis(&self) -> Diagnosis {
-        use ExitCode::{Claimed, Config, Failed, Interrupted, Usage};
-        let permanent = |code, next: &'static str| Diagnosis::permanent(code, NOT_RECORDED, next);
-        let transient = |next: &'static str| Diagnosis::transient(Failed, NOT_RECORDED, next);
-        match self {
-            Self::Node(error) => error.diagnosis().with_safe(NOT_RECORDED),
-            Self::Engine(error) => error.diagnosis().with_safe(NOT_RECORDED),
-            Self::Repository(error) => error.diagnosis().with_safe(NOT_RECORDED),
-            Self::Read { source, .. } => {
-                permanent(Failed, "Check that the file exists and can be read.").caused_by(source)
-            }
-            Self::HeldTooLong { .. } => transient(
-                "Give sealed bytes a place to wait (capture.spool), raise capture.rate_limit or \
-                 capture.max_hold, or use a store that takes bytes faster.",
-            ),
-            Self::NoEndpoint => permanent(Usage, "Name one with --endpoints or ETCDCTL_ENDPOINTS."),
-            Self::ClaimLost { .. } => permanent(
-                Claimed,
-                "See whether another agent takes the snapshot, and whether the store answers.",
-            ),
-            Self::ClaimUnsure { .. } => {
-                transient("See whether the store answers; the next tick tries again.")
-            }
-            Self::CommitUnsure { .. } => {
-                transient("See whether `etcdr snapshot list` shows it.").with_safe(PERHAPS_RECORDED)
-            }
-            Self::Stopping => permanent(
-                Interrupted,
-                "Start the agent again; a tick that was missed is caught up.",
-            ),
-            Self::Local { source, .. } => {
-                permanent(Failed, "Mend what is named, then start the agent again.")
-                    .caused_by(source)
-            }
-            Self::Config(_) => {
-                permanent(Config, "Mend the keys that are named; `etcdr config check` says more.")
-            }
-        }
+impl From<etcdr_node::Error> for Error {
+    fn from(error: etcdr_node::Error) -> Self {
+        Self::Operation(error.into())
     }
 }
 
-/// A number of bytes that a stream may not have told.
-struct Bytes(u64);
+impl From<etcdr_repository::Error> for Error {
+    fn from(error: etcdr_repository::Error) -> Self {
+        Self::Operation(error.into())
+    }
+}
 
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            u64::MAX => f.write_str("unknown bytes"),
-            bytes => write!(f, "{bytes} bytes"),
+impl Diagnose for Error {
+    fn diagnosis(&self) -> Diagnosis {
+        const NOT_RECORDED: &str =
+            "No snapshot was recorded; etcd and all earlier snapshots are as they were.";
+        match self {
+            Self::Operation(error) => error.diagnosis(),
+            Self::Admin(error) => error.diagnosis(),
+            Self::ClaimLost { .. } => Diagnosis::permanent(
+                ExitCode::Claimed,
+                NOT_RECORDED,
+                "See whether another agent takes the snapshot, and whether the store answers.",
+            ),
+            Self::ClaimUnsure { .. } => Diagnosis::transient(
+                ExitCode::Failed,
+                NOT_RECORDED,
+                "See whether the store answers; the next tick tries again.",
+            ),
+            Self::Stopping => Diagnosis::permanent(
+                ExitCode::Interrupted,
+                NOT_RECORDED,
+                "Start the agent again; a tick that was missed is caught up.",
+            ),
         }
     }
 }

@@ -1,13 +1,15 @@
-//! What happens in a running agent, as one closed list. The loop tells it; log lines, metrics, the status page and
-//! the admin interface are made of it and of nothing else.
+//! What happens in a running agent, as one closed list. The loop tells it; log lines, metrics, the
+//! status page and the admin interface are made of it and of nothing else.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use etcdr_schemas::config::Problem;
 use etcdr_schemas::manifest::{Alarm, Manifest};
-use etcdr_schemas::report::Level;
+use etcdr_schemas::report::{Level, PruneReport};
 use etcdr_schemas::{MemberId, Revision, SnapshotId};
+
+use etcdr_operations::capture::Stages;
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -237,23 +239,6 @@ pub struct Captured {
     pub warnings: Vec<String>,
 }
 
-/// How long each stage of a capture took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stages {
-    /// Status, members, alarms.
-    pub examine: Duration,
-    /// HashKV of all members.
-    pub agreement: Duration,
-    /// From the first to the last byte of etcd's stream: for so long its read transaction was open.
-    pub stream: Duration,
-    /// From the last byte of the stream to the last byte in the store.
-    pub upload: Duration,
-    /// Reading the stored image back.
-    pub read_back: Duration,
-    /// Signature and manifest.
-    pub commit: Duration,
-}
-
 /// What a prune did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PruneSeen {
@@ -267,4 +252,18 @@ pub struct PruneSeen {
     pub bytes: u64,
     /// Objects that the store keeps (retention of the store, no right).
     pub withheld: u64,
+}
+
+impl From<&PruneReport> for PruneSeen {
+    fn from(report: &PruneReport) -> Self {
+        let totals = &report.totals;
+        Self {
+            kept: totals.kept,
+            deleted: totals.deleted,
+            swept: totals.swept,
+            // Deleting a manifest gives no room back yet.
+            bytes: totals.swept_bytes,
+            withheld: totals.withheld,
+        }
+    }
 }

@@ -1,10 +1,9 @@
-//! What a running agent shows, from events to answers over real sockets. The clock is fixed; the sockets are not.
+//! What a running agent shows, from events to answers over real sockets. The clock is fixed; the
+//! sockets are not.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "a test, its helpers too")]
 
 #[path = "watching/admin.rs"]
 mod admin;
-#[path = "watching/board.rs"]
-mod board;
 #[path = "watching/examples.rs"]
 mod examples;
 #[path = "watching/metrics.rs"]
@@ -17,3 +16,5 @@ mod reflection;
 mod rotation;
 #[path = "watching/samples.rs"]
 mod samples;
+#[path = "watching/status.rs"]
+mod status;

@@ -15,10 +15,10 @@ mod status;
 mod verify;
 
 use clap::{ArgMatches, Parser, Subcommand};
+use etcdr_operations::stop::StopFlag;
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::config::CaptureConfig;
 
-use crate::context::StopFlag;
 use crate::exit::CliError;
 use crate::options::Global;
 

@@ -1,17 +1,12 @@
 //! What the commands need from outside: the clock, randomness, the environment, key files, the repository.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use etcdr_agent::settings::Settings;
+use etcdr_operations::settings::Settings;
 use etcdr_repository::{Identities, Location, PublicKey, Repository, StoreOptions};
-use etcdr_schemas::diagnose::carry;
 use etcdr_schemas::repository::RepositoryInfo;
-use tokio::sync::watch;
 
 use crate::exit::CliError;
 use crate::options::Global;
@@ -42,71 +37,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(work).await.context("a worker thread ended early")
-}
-
-/// Raised by a signal, and looked at by blocking work between two chunks.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct StopFlag(Arc<Stopping>);
-
-#[derive(Debug, Default)]
-struct Stopping {
-    raised: AtomicBool,
-    /// Milliseconds that the command gets to end by itself; 0: it is dropped at once.
-    winds_up: AtomicU64,
-    told: watch::Sender<bool>,
-    /// SIGHUP was seen so often; a command that listens is not stopped by it.
-    hangups: watch::Sender<u64>,
-}
-
-impl StopFlag {
-    pub(crate) fn raise(&self) {
-        self.0.raised.store(true, Ordering::Relaxed);
-        self.0.told.send_replace(true);
-    }
-
-    pub(crate) fn is_raised(&self) -> bool {
-        self.0.raised.load(Ordering::Relaxed)
-    }
-
-    /// The command ends by itself within `grace` when it is told, and has a result then: it is not dropped at once.
-    pub(crate) fn wind_up(&self, grace: Duration) -> watch::Receiver<bool> {
-        let millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        self.0.winds_up.store(millis, Ordering::Relaxed);
-        self.0.told.subscribe()
-    }
-
-    /// The time that the command wants to end by itself.
-    pub(crate) fn grace(&self) -> Option<Duration> {
-        let millis = self.0.winds_up.load(Ordering::Relaxed);
-        (millis > 0).then(|| Duration::from_millis(millis))
-    }
-
-    /// From now on SIGHUP is for the command.
-    pub(crate) fn hangups(&self) -> watch::Receiver<u64> {
-        self.0.hangups.subscribe()
-    }
-
-    /// SIGHUP: `false` when nobody listens and it ends the command.
-    pub(crate) fn hang_up(&self) -> bool {
-        self.0.hangups.send_modify(|count| *count += 1);
-        self.0.hangups.receiver_count() > 0
-    }
-
-    /// Passes items on until the flag is raised; then one error, so that the consumer cleans up.
-    pub(crate) fn guard<I, T>(
-        &self,
-        items: I,
-    ) -> impl Iterator<Item = std::io::Result<T>> + use<I, T>
-    where
-        I: Iterator<Item = std::io::Result<T>>,
-    {
-        let flag = self.clone();
-        items.map(
-            move |item| {
-                if flag.is_raised() { Err(carry(CliError::interrupted())) } else { item }
-            },
-        )
-    }
 }
 
 impl Global {

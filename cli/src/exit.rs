@@ -31,17 +31,6 @@ impl CliError {
             code: ExitCode::Usage,
         }
     }
-
-    /// Stopped by a signal.
-    pub(crate) fn interrupted() -> Self {
-        Self {
-            what: "interrupted".into(),
-            safe: "Nothing was published: a snapshot exists only with its manifest, a restore only after its last rename."
-                .into(),
-            next: "Run the same command again.".into(),
-            code: ExitCode::Interrupted,
-        }
-    }
 }
 
 impl Diagnose for CliError {
@@ -106,11 +95,15 @@ fn diagnosed<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a dyn Diagnose> {
     }
     let inside = || error.downcast_ref().and_then(carried).map(|error| error as &dyn Diagnose);
     of::<CliError>(error)
+        .or_else(|| of::<etcdr_operations::stop::Interrupted>(error))
         .or_else(|| of::<etcdr_agent::Error>(error))
+        .or_else(|| of::<etcdr_operations::Error>(error))
         .or_else(|| of::<etcdr_agent::admin::Error>(error))
-        .or_else(|| of::<etcdr_agent::verify::Error>(error))
-        .or_else(|| of::<etcdr_agent::audit::Error>(error))
-        .or_else(|| of::<etcdr_agent::prune::Error>(error))
+        .or_else(|| of::<etcdr_operations::verify::Error>(error))
+        .or_else(|| of::<etcdr_operations::restore::Error>(error))
+        .or_else(|| of::<etcdr_operations::export::Error>(error))
+        .or_else(|| of::<etcdr_operations::audit::Error>(error))
+        .or_else(|| of::<etcdr_operations::prune::Error>(error))
         .or_else(|| of::<etcdr_repository::Error>(error))
         .or_else(|| of::<etcdr_restore_engine::Error>(error))
         .or_else(|| of::<etcdr_node::Error>(error))

@@ -17,11 +17,11 @@ use std::process;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
+use etcdr_operations::stop::{Interrupted, StopFlag};
 use etcdr_schemas::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::Cli;
-use crate::exit::CliError;
 use crate::options::LogFormat;
 
 fn main() -> process::ExitCode {
@@ -66,7 +66,7 @@ async fn until_signal(cli: Cli) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let stop = context::StopFlag::default();
+    let stop = StopFlag::default();
     // On the heap: what it needs is large, and dropped in one place.
     let mut work = Box::pin(cli.run(stop.clone()));
     loop {
@@ -85,7 +85,7 @@ async fn until_signal(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     drop(work);
     settle().await;
-    Err(CliError::interrupted().into())
+    Err(Interrupted.into())
 }
 
 /// Waits until what was dropped has been undone: aborting an upload takes requests of its own.

@@ -38,7 +38,7 @@ fn write(file: &Path, members: &[MemberAt], version: TargetVersion) -> RestoreRe
         advertise: None,
     };
     let request = RestoreRequest {
-        source: plan::Source::inspect("file".into(), image, None).unwrap(),
+        source: etcdr_restore_engine::stream::Source::inspect("file".into(), image, None).unwrap(),
         initial_cluster: InitialCluster::parse(&initial_cluster(members)).unwrap(),
         token: "fresh".into(),
         targets: members.iter().map(target).collect(),

@@ -16,7 +16,8 @@ use super::labels::{
     self, ByLevelOutcome, ByOutcome, ByScheduleOutcome, ByStage, CLAIMS, verification,
 };
 use super::register;
-use crate::event::{Event, PruneSeen, ScheduleSeen, Stages};
+use crate::event::{Event, PruneSeen, ScheduleSeen};
+use etcdr_operations::capture::Stages;
 
 /// Names of schedules that are told apart.
 const MAX_SCHEDULES: usize = 64;
@@ -100,7 +101,8 @@ impl Counters {
         counters
     }
 
-    /// A series that appears with its first event has no increase: all that are known of begin at 0.
+    /// A series that appears with its first event has no increase: all that are known of begin at
+    /// 0.
     fn begin(&self) {
         let sets = [
             (&self.prunes, ["ok", "failed"].as_slice()),

@@ -11,15 +11,16 @@ use etcdr_schemas::{Diagnose as _, Hidden, Progress, SnapshotId};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::{Ending, Shared, ticks, watch as members};
+use super::{Shared, Shutdown, monitor, ticks};
 use crate::Error;
-use crate::capture::{self, Gate, SaveRequest, Saved};
+use crate::claims::{self, ClaimResult, HeldClaim};
 use crate::event::{Captured, ClaimOutcome, Event};
-use crate::exclusion;
-use crate::pace::Pace;
+use crate::interlock;
 use crate::schedule::Schedule;
-use crate::turn::{self, Held, Turn};
-use crate::verify;
+use etcdr_operations::Error as OperationError;
+use etcdr_operations::capture::Pace;
+use etcdr_operations::capture::{self, Gate, SaveRequest, Saved};
+use etcdr_operations::verify;
 
 /// Longest pause between two tries of one tick.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
@@ -52,7 +53,7 @@ async fn attempt(
     stop: &mut watch::Receiver<bool>,
 ) -> Result<bool, Error> {
     let settings = shared.settings();
-    let terms = members::terms(shared, &settings).await;
+    let terms = monitor::terms(shared, &settings).await;
     let repository = settings.open().await?;
     let cluster = settings.config.cluster.clone();
     let slot = Slot { cluster, schedule: schedule.name().to_owned(), tick };
@@ -63,7 +64,7 @@ async fn attempt(
         }
     };
     let contest =
-        turn::take(&repository, slot.clone(), &shared.identity, terms, &*shared.clock, beside);
+        claims::take(&repository, slot.clone(), &shared.identity, terms, &*shared.clock, beside);
     let turn = tokio::select! {
         turn = contest => turn?,
         () = ticks::superseded(shared, schedule, tick) => return Ok(true),
@@ -74,7 +75,7 @@ async fn attempt(
         shared.tell(&Event::Claim { schedule, tick, outcome, holder });
     };
     match turn {
-        Turn::Done(record) => {
+        ClaimResult::Done(record) => {
             let other = record.instance != shared.identity.instance;
             if other {
                 shared.heard_others();
@@ -84,7 +85,7 @@ async fn attempt(
             shared.stored.notify_one();
             Ok(true)
         }
-        Turn::Mine(held, outcome) => {
+        ClaimResult::Held(held, outcome) => {
             told(outcome, None);
             tell_skew(shared, &repository, &slot).await;
             let result = hold(shared, &repository, &held, schedule.name(), tick).await;
@@ -109,7 +110,7 @@ async fn tell_skew(shared: &Shared, repository: &Repository, slot: &Slot) {
 async fn hold(
     shared: &Shared,
     repository: &Repository,
-    held: &Held<'_>,
+    held: &HeldClaim<'_>,
     schedule: &str,
     tick: DateTime<Utc>,
 ) -> Result<(), Error> {
@@ -120,7 +121,7 @@ async fn hold(
     };
     let work = async {
         let progress: Arc<dyn Progress> = Arc::new(Hidden);
-        let over = wait_for_rounds(shared, repository, Some(schedule), &progress, Ending::Soon);
+        let over = wait_for_rounds(shared, repository, Some(schedule), &progress, Shutdown::Soon);
         over.await.map_err(|error| dropped(shared, schedule, error))?;
         let _one_at_a_time = shared.busy.lock().await;
         persist(shared, repository, trigger, held).await
@@ -128,7 +129,7 @@ async fn hold(
     let result = tokio::select! {
         result = work => result,
         () = held.keep() => Err(dropped(shared, schedule, held.lost())),
-        () = shared.ends(Ending::Now) => Err(dropped(shared, schedule, Error::Stopping)),
+        () = shared.ends(Shutdown::Now) => Err(dropped(shared, schedule, Error::Stopping)),
     };
     match result {
         Ok(ids) => {
@@ -139,7 +140,7 @@ async fn hold(
             Ok(())
         }
         Err(error) => {
-            if !matches!(error, Error::ClaimLost { .. } | Error::CommitUnsure { .. })
+            if !is_over(&error)
                 && let Err(error) = held.give_up(&error).await
             {
                 tracing::warn!(%error, "the claim could not be given up");
@@ -149,14 +150,14 @@ async fn hold(
     }
 }
 
-/// Waits until no agent defragments; the claim of this capture is in the store. A store that cannot say so does not cost
-/// the snapshot. An end that is so far is the only error.
+/// Waits until no agent defragments; the claim of this capture is in the store. A store that cannot
+/// say so does not cost the snapshot. An end that is so far is the only error.
 pub(super) async fn wait_for_rounds(
     shared: &Shared,
     repository: &Repository,
     schedule: Option<&str>,
     progress: &Arc<dyn Progress>,
-    until: Ending,
+    until: Shutdown,
 ) -> Result<(), Error> {
     let settings = shared.settings();
     let (cluster, grace) = (&settings.config.cluster, settings.config.agent.takeover.0);
@@ -165,9 +166,9 @@ pub(super) async fn wait_for_rounds(
         waits = true;
         let (schedule, holder) = (schedule.map(str::to_owned), record.agent.clone());
         shared.tell(&Event::CaptureWaits { schedule, holder });
-        progress.begin(exclusion::WAITING, None);
+        progress.begin(interlock::WAITING, None);
     };
-    let over = exclusion::rounds_over(repository, cluster, &shared.rounds, grace, hears);
+    let over = interlock::rounds_over(repository, cluster, &shared.rounds, grace, hears);
     let over = tokio::select! {
         over = over => over,
         () = shared.ends(until) => Err(Error::Stopping),
@@ -178,7 +179,10 @@ pub(super) async fn wait_for_rounds(
     match over {
         Err(Error::Stopping) => Err(Error::Stopping),
         Err(error) => {
-            tracing::warn!(%error, "cannot find out whether a member is defragmented; the snapshot goes on");
+            tracing::warn!(
+                %error,
+                "cannot find out whether a member is defragmented; the snapshot goes on"
+            );
             Ok(())
         }
         Ok(()) => Ok(()),
@@ -192,12 +196,18 @@ fn dropped(shared: &Shared, schedule: &str, error: Error) -> Error {
     error
 }
 
+/// Whether the tick is not this agent's any more, or its snapshot may be there: nothing more is
+/// tried, and its claim is left as it is.
+const fn is_over(error: &Error) -> bool {
+    matches!(error, Error::ClaimLost { .. } | Error::Operation(OperationError::CommitUnsure { .. }))
+}
+
 /// Tries until it works, a bounded number of times.
 async fn persist(
     shared: &Shared,
     repository: &Repository,
     trigger: Trigger,
-    gate: &dyn Gate,
+    gate: &impl Gate<Error = Error>,
 ) -> Result<Vec<SnapshotId>, Error> {
     let (mut tries, mut pause) = (0, shared.settings().config.capture.retry_pause.0);
     loop {
@@ -208,9 +218,9 @@ async fn persist(
             Err(error) => error,
         };
         tries += 1;
-        let over = matches!(error, Error::ClaimLost { .. } | Error::CommitUnsure { .. });
-        let again =
-            !over && !error.is_permanent() && tries <= shared.settings().config.capture.retries;
+        let again = !is_over(&error)
+            && !error.is_permanent()
+            && tries <= shared.settings().config.capture.retries;
         shared.tell(&Event::CaptureFailed {
             schedule: trigger.schedule.clone(),
             error: error.to_string(),
@@ -221,7 +231,7 @@ async fn persist(
         }
         tokio::select! {
             () = sleep(pause) => {}
-            () = shared.ends(Ending::Soon) => return Err(error),
+            () = shared.ends(Shutdown::Soon) => return Err(error),
         }
         pause = (pause * 2).min(MAX_PAUSE);
     }
@@ -233,23 +243,24 @@ pub(super) async fn once(
     repository: &Repository,
     trigger: Trigger,
     progress: &Arc<dyn Progress>,
-    gate: &dyn Gate,
+    gate: &impl Gate<Error: Into<Error>>,
 ) -> Result<Vec<Saved>, Error> {
     let settings = shared.settings();
     let schedule = trigger.schedule.clone();
     shared.tell(&Event::CaptureBegan { schedule: schedule.clone() });
     let request = SaveRequest {
         cluster: settings.config.cluster.clone(),
-        endpoints: members::endpoints(shared, &settings)?,
+        endpoints: monitor::endpoints(shared, &settings)?,
         stall_timeout: settings.config.etcd.stall_timeout.0,
         seal: settings.seal(repository)?,
         signing_key: settings.signing_key()?,
-        nonce: (shared.dice)(),
+        nonce: (shared.random)(),
         tool_version: shared.tool_version.clone(),
         trigger: Some(trigger),
         pace: Some(Pace::new(&settings.config.capture, settings.config.etcd.metrics_url.clone())),
     };
-    let saved = capture::save(repository, request, &*shared.clock, progress, gate).await?;
+    let saved = capture::save(repository, request, &*shared.clock, progress, gate);
+    let saved = saved.await.map_err(Into::into)?;
     for one in &saved {
         tell_saved(shared, &schedule, one);
     }
@@ -271,7 +282,8 @@ fn tell_saved(shared: &Shared, schedule: &Option<String>, saved: &Saved) {
     })));
 }
 
-/// Verification beyond the read-back, and the dead man's switch, which hears of good snapshots only.
+/// Verification beyond the read-back, and the dead man's switch, which hears of good snapshots
+/// only.
 async fn follow_up(shared: &Shared, repository: &Repository, saved: &[Saved]) {
     let settings = shared.settings();
     let level = settings.config.watch.verify;

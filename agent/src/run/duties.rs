@@ -1,4 +1,5 @@
-//! What the agents of a cluster do besides snapshots, each duty by one of them: prune, defragment, compact.
+//! What the agents of a cluster do besides snapshots, each duty by one of them: prune, defragment,
+//! compact.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +11,13 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::ticks::{Next, Ticks};
-use super::{Shared, round, watch as members};
+use super::{Shared, monitor, round};
 use crate::Error;
+use crate::claims::{self, ClaimResult};
 use crate::event::{Event, PruneSeen};
 use crate::maintenance;
-use crate::prune;
 use crate::schedule::Schedule;
-use crate::turn::{self, Turn};
+use etcdr_operations::prune;
 
 /// Longest sleep.
 const NAP: Duration = Duration::from_secs(1);
@@ -65,8 +66,8 @@ impl Duty {
     }
 }
 
-/// Follows one duty as long as the configuration asks for it. Ticks that were missed are not caught up: these duties
-/// have time.
+/// Follows one duty as long as the configuration asks for it. Ticks that were missed are not caught
+/// up: these duties have time.
 pub(super) async fn follow(shared: Arc<Shared>, duty: Duty, mut stop: watch::Receiver<bool>) {
     let mut ticks = Ticks::default();
     while !*stop.borrow() {
@@ -90,7 +91,11 @@ pub(super) async fn follow(shared: Arc<Shared>, duty: Duty, mut stop: watch::Rec
                     Ok(false) => AGAIN.min(settings.config.agent.takeover.0),
                     Err(Error::Stopping) => return,
                     Err(error) => {
-                        tracing::warn!(duty = duty.name(), %error, "cannot find out whose duty it is");
+                        tracing::warn!(
+                            duty = duty.name(),
+                            %error,
+                            "cannot find out whose duty it is"
+                        );
                         AGAIN
                     }
                 }
@@ -128,11 +133,11 @@ async fn by_one(
     work: impl Future<Output = ()>,
 ) -> Result<bool, Error> {
     let settings = shared.settings();
-    let terms = members::terms(shared, &settings).await;
+    let terms = monitor::terms(shared, &settings).await;
     let repository = settings.open().await?;
-    let slot = turn::duty(&settings.config.cluster, duty.name(), tick);
-    let contest = turn::take(&repository, slot, &shared.identity, terms, &*shared.clock, |_| {});
-    let Turn::Mine(held, _) = contest.await? else { return Ok(true) };
+    let slot = claims::duty(&settings.config.cluster, duty.name(), tick);
+    let contest = claims::take(&repository, slot, &shared.identity, terms, &*shared.clock, |_| {});
+    let ClaimResult::Held(held, _) = contest.await? else { return Ok(true) };
     tokio::select! {
         () = work => held.done(Vec::new()).await?,
         () = held.keep() => return Err(held.lost()),

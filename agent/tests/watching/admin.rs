@@ -50,7 +50,7 @@ async fn play(mut commands: mpsc::Receiver<Command>) {
             }
             // An error of the loop's.
             Command::Defragment { reply, .. } => {
-                let _ = reply.send(Err(etcdr_agent::Error::NoEndpoint));
+                let _ = reply.send(Err(etcdr_operations::Error::NoEndpoint.into()));
             }
             Command::Reload => {}
         }
@@ -78,7 +78,7 @@ pub fn start(config: &AdminConfig) -> Running {
     tokio::spawn(play(received));
     let admin = Admin {
         commands,
-        board: Arc::new(healthy()),
+        status: Arc::new(healthy()),
         clock: Arc::new(noon),
         shelf: Arc::new(Books),
         signs: true,

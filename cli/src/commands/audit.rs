@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use etcdr_agent::audit::{
+use etcdr_operations::audit::{
     self, AuditRequest, Audited, Budget, Destination, Error, Limits, Stop, Wanted, kinds,
 };
+use etcdr_operations::stop::{Interrupted, StopFlag};
 use etcdr_repository::{Identities, Repository, SigningKey};
 use etcdr_schemas::report::{AuditOrder, AuditReport, AuditSample, AuditSet, Level};
 use etcdr_schemas::{ClusterName, ExitCode, Progress};
 
 use super::verify::LevelArg;
 use crate::GRACE;
-use crate::context::{self, StopFlag};
-use crate::exit::CliError;
+use crate::context;
 use crate::options::{Global, duration};
 use crate::{output, progress};
 
@@ -144,7 +144,7 @@ impl Args {
             let request = self.request(global, cluster.clone())?;
             match tools.audit(repository, &request, budget).await {
                 Ok(report) => audits.push(report),
-                Err(Error::Interrupted) => return Err(CliError::interrupted().into()),
+                Err(Error::Interrupted) => return Err(Interrupted.into()),
                 Err(error) => findings
                     .push(kinds::CLUSTER_UNCHECKED.at(cluster.to_string(), error.to_string())),
             }

@@ -1,7 +1,7 @@
 //! `etcdr config`.
 
-use etcdr_agent::doctor;
-use etcdr_agent::settings::Settings;
+use etcdr_agent::configuration;
+use etcdr_operations::doctor;
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::config::Config;
 use etcdr_schemas::report::{Checked, ConfigCheckReport};
@@ -59,8 +59,8 @@ async fn check(global: &Global, offline: bool) -> anyhow::Result<ExitCode> {
         checks: Vec::new(),
         ok: false,
     };
-    let settings =
-        config::parse(&path).and_then(|config| Settings::new(config, context::store_variables()));
+    let settings = config::parse(&path)
+        .and_then(|config| configuration::check(config, context::store_variables()));
     match settings {
         Err(problems) => report.problems = problems,
         Ok(settings) if !offline => {

@@ -9,9 +9,9 @@ mod save;
 mod show;
 
 use clap::Subcommand;
+use etcdr_operations::stop::StopFlag;
 use etcdr_schemas::ExitCode;
 
-use crate::context::StopFlag;
 use crate::options::Global;
 
 #[derive(Debug, Subcommand)]

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use etcdr_agent::admin::{Client, Credentials};
 use etcdr_agent::pages::words::{relative, span};
+use etcdr_operations::stop::StopFlag;
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::report::{MemberStatus, StatusReport};
 
-use crate::context::StopFlag;
 use crate::options::{Global, OutputFormat};
 use crate::output;
 

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use etcdr_agent::import::{self, ImportRequest};
+use etcdr_operations::import::{self, ImportRequest};
+use etcdr_operations::stop::StopFlag;
 use etcdr_repository::archive;
 use etcdr_schemas::ExitCode;
 
 use super::save::{StoringFlags, finish};
-use crate::context::{self, StopFlag};
+use crate::context;
 use crate::options::Global;
 use crate::progress;
 
