@@ -105,7 +105,24 @@ fn the_dashboard_parses_and_names_metrics_that_there_are() {
 #[test]
 fn every_metric_is_documented() {
     let mut fresh = String::from(
-        "# Metrics\n\nWhat an agent's `/metrics` answers with, in OpenMetrics text. Names and labels are a contract: they are added,\nnever changed. This table is made from the code; [examples](../examples/prometheus/alerts.yaml) has alert rules, and\n[a dashboard](../examples/grafana/dashboard.json) for Grafana.\n\nThe first one is the one that counts: while no restorable snapshot is known (also before the repository was listed) its\nage is `+Inf`, so that a rule on it fires. A snapshot is restorable when it exists, is not marked suspect, and was not\nfound damaged.\n\nLabels have bounded values: outcomes, stages, levels and kinds are closed sets, `schedule` is a configured name\n(`on-demand` for captures by hand; beyond 64 names, `other`), `member` an id of the member list, which goes when the\nmember goes.\n\n| name | type | labels | what it says |\n|---|---|---|---|\n",
+        "# Metrics\n\
+         \n\
+         The answer of an agent's `/metrics`, as OpenMetrics text. Names and labels are a\n\
+         contract: new ones may come, and none is changed. This table is made from the code.\n\
+         There are [alert rules](../examples/prometheus/alerts.yaml) and [a\n\
+         dashboard](../examples/grafana/dashboard.json) for Grafana.\n\
+         \n\
+         The first two are the ones that count. While no restorable snapshot is known (also\n\
+         before the repository was listed), its age is `+Inf`, so a rule on the age fires. A\n\
+         snapshot is restorable when it exists, is not marked suspect, and was not found\n\
+         damaged.\n\
+         \n\
+         Labels have bounded values. Outcomes, stages, levels and kinds are closed sets.\n\
+         `schedule` is a configured name (`on-demand` for captures by hand; beyond 64 names,\n\
+         `other`). `member` is an id of the member list; it goes away when the member does.\n\
+         \n\
+         | name | type | labels | what it says |\n\
+         |---|---|---|---|\n",
     );
     for row in TABLE {
         let labels: Vec<String> = row.labels.iter().map(|label| format!("`{label}`")).collect();
