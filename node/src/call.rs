@@ -7,8 +7,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 use crate::dial::Verdict;
-use crate::error::Error;
-use crate::tls::TlsFault;
+use crate::error::{Error, TlsFault};
 
 /// One method of etcd's API. Paths are facts of the API (etcd `rpc.proto`).
 #[derive(Debug, Clone, Copy)]

@@ -17,7 +17,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::endpoint::Target;
-use crate::tls::{self, TlsFault};
+use crate::error::TlsFault;
+use crate::tls;
 
 /// Connects to one target, as often as it is asked.
 #[derive(Clone)]

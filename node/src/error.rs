@@ -8,7 +8,9 @@ use std::time::Duration;
 use etcdr_schemas::{Diagnose, ExitCode};
 use tonic::Code;
 
-use crate::tls::TlsFault;
+mod tls_fault;
+
+pub use tls_fault::TlsFault;
 
 /// Everything that this crate can fail with.
 #[derive(Debug, thiserror::Error)]

@@ -31,7 +31,7 @@ pub mod error;
 
 pub use client::Client;
 pub use cluster::{ClusterOptions, LocalCluster, MemberSpec, ServerTls};
-pub use error::Error;
+pub use error::{Error, TlsFault};
 pub use kv::Writer;
 pub use locate::{EtcdBinary, Tool};
 pub use maintenance::Maintenance;
@@ -41,4 +41,3 @@ pub use ports::free_urls;
 pub use process::ToolOutput;
 pub use reply::{HashKvReply, Status};
 pub use snapshot::SnapshotStream;
-pub use tls::TlsFault;
