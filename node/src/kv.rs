@@ -8,18 +8,19 @@ use etcdr_schemas::Revision;
 use etcdr_schemas::pb::etcd as pb;
 
 use crate::call;
-use crate::client::Client;
+use crate::connection::Connection;
 use crate::error::Error;
+use crate::maintenance::Maintenance;
 
-/// Writes through a [`Client`].
+/// Writes through a [`crate::Client`].
 #[derive(Debug, Clone, Copy)]
 pub struct Writer<'c> {
-    client: &'c Client,
+    connection: &'c Connection,
 }
 
 impl<'c> Writer<'c> {
-    pub(crate) const fn new(client: &'c Client) -> Self {
-        Self { client }
+    pub(crate) const fn new(connection: &'c Connection) -> Self {
+        Self { connection }
     }
 
     /// Puts one key; `lease` 0 for none. Gives the revision of the write.
@@ -33,7 +34,7 @@ impl<'c> Writer<'c> {
         lease: i64,
     ) -> Result<Revision, Error> {
         let request = pb::PutRequest { key: key.into(), value: value.into(), lease };
-        let reply: pb::PutResponse = self.client.unary(call::PUT, request).await?;
+        let reply: pb::PutResponse = self.connection.unary(call::PUT, request).await?;
         Ok(revision(reply.header))
     }
 
@@ -53,7 +54,7 @@ impl<'c> Writer<'c> {
         let success =
             pairs.into_iter().map(|pair| pb::RequestOp { request: Some(put(pair)) }).collect();
         let reply: pb::TxnResponse =
-            self.client.unary(call::TXN, pb::TxnRequest { success }).await?;
+            self.connection.unary(call::TXN, pb::TxnRequest { success }).await?;
         Ok(revision(reply.header))
     }
 
@@ -68,7 +69,8 @@ impl<'c> Writer<'c> {
         range_end: impl Into<Bytes>,
     ) -> Result<u64, Error> {
         let request = pb::DeleteRangeRequest { key: key.into(), range_end: range_end.into() };
-        let reply: pb::DeleteRangeResponse = self.client.unary(call::DELETE_RANGE, request).await?;
+        let reply: pb::DeleteRangeResponse =
+            self.connection.unary(call::DELETE_RANGE, request).await?;
         Ok(u64::try_from(reply.deleted).unwrap_or(0))
     }
 
@@ -77,7 +79,7 @@ impl<'c> Writer<'c> {
     /// # Errors
     /// Those of any call; [`Error::Revision`] when that has been compacted before or is still to come.
     pub async fn compact(&self, at: Revision) -> Result<(), Error> {
-        self.client.maintenance().compact(at, true).await
+        Maintenance::new(self.connection).compact(at, true).await
     }
 
     /// Grants a lease of `ttl` seconds and gives its id.
@@ -86,7 +88,8 @@ impl<'c> Writer<'c> {
     /// Those of any call.
     pub async fn lease_grant(&self, ttl: i64) -> Result<i64, Error> {
         let request = pb::LeaseGrantRequest { ttl, id: 0 };
-        let reply: pb::LeaseGrantResponse = self.client.unary(call::LEASE_GRANT, request).await?;
+        let reply: pb::LeaseGrantResponse =
+            self.connection.unary(call::LEASE_GRANT, request).await?;
         Ok(reply.id)
     }
 
@@ -95,7 +98,7 @@ impl<'c> Writer<'c> {
     /// # Errors
     /// Those of any call.
     pub async fn defragment(&self) -> Result<(), Error> {
-        self.client.maintenance().defragment().await
+        Maintenance::new(self.connection).defragment().await
     }
 }
 

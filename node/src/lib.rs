@@ -15,6 +15,7 @@ mod tls;
 mod auth;
 mod call;
 mod client;
+mod connection;
 mod kv;
 mod maintenance;
 mod metrics;

@@ -6,18 +6,18 @@ use etcdr_schemas::Revision;
 use etcdr_schemas::pb::etcd as pb;
 
 use crate::call;
-use crate::client::Client;
+use crate::connection::Connection;
 use crate::error::Error;
 
-/// Maintains through a [`Client`].
+/// Maintains through a [`crate::Client`].
 #[derive(Debug, Clone, Copy)]
 pub struct Maintenance<'c> {
-    client: &'c Client,
+    connection: &'c Connection,
 }
 
 impl<'c> Maintenance<'c> {
-    pub(crate) const fn new(client: &'c Client) -> Self {
-        Self { client }
+    pub(crate) const fn new(connection: &'c Connection) -> Self {
+        Self { connection }
     }
 
     /// Rewrites the database file of this member without free pages. The member serves nobody meanwhile, and
@@ -27,7 +27,7 @@ impl<'c> Maintenance<'c> {
     /// Those of any call.
     pub async fn defragment(&self) -> Result<(), Error> {
         let request = pb::DefragmentRequest {};
-        let _: pb::DefragmentResponse = self.client.unary(call::DEFRAGMENT, request).await?;
+        let _: pb::DefragmentResponse = self.connection.unary(call::DEFRAGMENT, request).await?;
         Ok(())
     }
 
@@ -38,7 +38,7 @@ impl<'c> Maintenance<'c> {
     /// Those of any call; [`Error::Revision`] when that has been compacted before or is still to come.
     pub async fn compact(&self, at: Revision, physical: bool) -> Result<(), Error> {
         let request = pb::CompactionRequest { revision: at.0, physical };
-        let _: pb::CompactionResponse = self.client.unary(call::COMPACT, request).await?;
+        let _: pb::CompactionResponse = self.connection.unary(call::COMPACT, request).await?;
         Ok(())
     }
 }
