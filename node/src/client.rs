@@ -10,11 +10,11 @@ use futures_util::stream;
 use crate::call;
 use crate::connection::Connection;
 use crate::error::Error;
-use crate::kv::Writer;
 use crate::maintenance::Maintenance;
 use crate::options::ConnectOptions;
 use crate::reply::{self, HashKvReply, Status};
 use crate::snapshot::SnapshotStream;
+use crate::writer::Writer;
 
 /// One connection to one etcd member. Cheap to clone; clones share the connection and the token.
 #[derive(Clone)]
@@ -32,8 +32,8 @@ impl Client {
     /// Connects, and logs in when the options name a user. An etcd without authentication serves
     /// a named user too, as it does for etcdctl.
     ///
-    /// With TLS 1.3 a server judges the client certificate after the handshake; its refusal may show
-    /// at the first call only.
+    /// With TLS 1.3 a server judges the client certificate after the handshake; its refusal may
+    /// show at the first call only.
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::File`], [`Error::Connect`], [`Error::Tls`], [`Error::Timeout`],
@@ -45,7 +45,7 @@ impl Client {
     /// The endpoint as it was given.
     #[must_use]
     pub fn endpoint(&self) -> &str {
-        &self.connection.parties().endpoint
+        &self.connection.context().endpoint
     }
 
     /// The member's own account of itself. It needs no leader.
@@ -56,8 +56,8 @@ impl Client {
         self.connection.unary(call::STATUS, pb::StatusRequest {}).await.map(Status::new)
     }
 
-    /// The members of the cluster. A linearizable list needs a leader (etcd 3.5 and later; 3.4 always
-    /// answers from its own memory).
+    /// The members of the cluster. A linearizable list needs a leader (etcd 3.5 and later; 3.4
+    /// always answers from its own memory).
     ///
     /// # Errors
     /// Those of any call.
@@ -79,7 +79,8 @@ impl Client {
     }
 
     /// This member's hash of the key space at a revision; `None` for the current one. The member
-    /// reads its whole key space for it. With authentication on, etcd wants a user with the root role.
+    /// reads its whole key space for it. With authentication on, etcd wants a user with the root
+    /// role.
     ///
     /// # Errors
     /// Those of any call; [`Error::Revision`] when the revision is compacted or still to come.
@@ -103,7 +104,7 @@ impl Client {
         };
         let reply = self.range(request).await?;
         let header = reply.header.ok_or_else(|| {
-            self.connection.parties().nonsense(call::RANGE.name, "the answer has no header")
+            self.connection.context().nonsense(call::RANGE.name, "the answer has no header")
         })?;
         Ok(Revision(header.revision))
     }
@@ -137,8 +138,8 @@ impl Client {
         let attempt = async || {
             let request = stream::once(std::future::ready(pb::SnapshotRequest {}));
             let messages = self.connection.stream(call::SNAPSHOT, request, stall).await?;
-            let parties = self.connection.parties().clone();
-            SnapshotStream::begin(messages, parties, stall).await
+            let context = self.connection.context().clone();
+            SnapshotStream::begin(messages, context, stall).await
         };
         self.connection.renewing(attempt).await
     }

@@ -1,4 +1,5 @@
-//! One connection to one etcd member: its channel, its token, and the three shapes of a call over it.
+//! One connection to one etcd member: its channel, its token, and the three shapes of a call over
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +15,16 @@ use tonic::{Request, Streaming};
 use tonic_prost::ProstCodec;
 
 use crate::auth::{Auth, Token};
-use crate::call::{self, Call, Parties};
+use crate::call::{self, Call};
+use crate::call_context::CallContext;
 use crate::dial::Dialer;
 use crate::endpoint::Target;
 use crate::error::Error;
 use crate::options::ConnectOptions;
 use crate::tls;
 
-/// How much of a stream may be on its way to us. It bounds the memory of a slow consumer, and it must
-/// be more than a round trip's worth of data, or the stream waits for our acknowledgements.
+/// How much of a stream may be on its way to us. It bounds the memory of a slow consumer, and it
+/// must be more than a round trip's worth of data, or the stream waits for our acknowledgements.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 /// etcd hangs up on clients that ping more often than every 5 s.
@@ -37,14 +39,14 @@ pub(crate) struct Connection {
 }
 
 struct Shared {
-    parties: Parties,
+    context: CallContext,
     auth: Auth,
     command_timeout: Duration,
 }
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let endpoint = &self.shared.parties.endpoint;
+        let endpoint = &self.shared.context.endpoint;
         f.debug_struct("Connection").field("endpoint", endpoint).finish_non_exhaustive()
     }
 }
@@ -58,27 +60,27 @@ impl Connection {
         let dialer = Dialer::new(target.clone(), tls).ok_or_else(|| Error::Config {
             what: format!("no certificate can name the host of {}", target.label),
         })?;
-        let parties = Parties {
+        let context = CallContext {
             endpoint: target.label.clone(),
             user: auth.credentials().map(|credentials| credentials.name.clone()),
             certified: options.cert.is_some(),
             dial_timeout: options.dial_timeout,
-            verdict: dialer.verdict(),
+            last_fault: dialer.last_fault(),
         };
-        let channel = dial(&target, dialer, &parties).await?;
-        let shared = Shared { parties, auth, command_timeout: options.command_timeout };
+        let channel = dial(&target, dialer, &context).await?;
+        let shared = Shared { context, auth, command_timeout: options.command_timeout };
         let connection = Self { channel, shared: Arc::new(shared) };
         connection.log_in().await?;
         Ok(connection)
     }
 
     /// Who asks whom, for messages.
-    pub(crate) fn parties(&self) -> &Parties {
-        &self.shared.parties
+    pub(crate) fn context(&self) -> &CallContext {
+        &self.shared.context
     }
 
-    /// One call with one answer. A token that etcd no longer knows (it restarted, or the token's time
-    /// is over) is renewed once.
+    /// One call with one answer. A token that etcd no longer knows (it restarted, or the token's
+    /// time is over) is renewed once.
     pub(crate) async fn unary<Q, A>(&self, call: Call, request: Q) -> Result<A, Error>
     where
         Q: Message + Clone + 'static,
@@ -107,17 +109,18 @@ impl Connection {
         let exchange = async {
             let mut grpc = self.grpc(call).await?;
             let answer = grpc.unary(with_token(request, token), path, ProstCodec::default()).await;
-            answer.map_err(|status| self.shared.parties.explain(call.name, &status))
+            answer.map_err(|status| self.shared.context.status_error(call.name, &status))
         };
-        let late = |_| self.shared.parties.late(call.name, limit);
+        let late = |_| self.shared.context.timed_out(call.name, limit);
         Ok(tokio::time::timeout(limit, exchange).await.map_err(late)??.into_inner())
     }
 
-    /// One call with a stream of answers, to one request or, for a call that takes more while it runs, to
-    /// several: `requests` goes out as it comes. `limit` is the time in which the answers must begin.
+    /// One call with a stream of answers, to one request or, for a call that takes more while it
+    /// runs, to several: `requests` goes out as it comes. `limit` is the time in which the answers
+    /// must begin.
     ///
-    /// A stale token is not renewed here, since the requests are gone by then: [`Connection::renewing`]
-    /// makes the attempt anew.
+    /// A stale token is not renewed here, since the requests are gone by then:
+    /// [`Connection::renewing`] makes the attempt anew.
     pub(crate) async fn stream<Q, A>(
         &self,
         call: Call,
@@ -133,9 +136,9 @@ impl Connection {
         let exchange = async {
             let mut grpc = self.grpc(call).await?;
             let answer = grpc.streaming(requests, path, ProstCodec::default()).await;
-            answer.map_err(|status| self.shared.parties.explain(call.name, &status))
+            answer.map_err(|status| self.shared.context.status_error(call.name, &status))
         };
-        let late = |_| self.shared.parties.late(call.name, limit);
+        let late = |_| self.shared.context.timed_out(call.name, limit);
         Ok(tokio::time::timeout(limit, exchange).await.map_err(late)??.into_inner())
     }
 
@@ -153,7 +156,7 @@ impl Connection {
     async fn grpc(&self, call: Call) -> Result<Grpc<Channel>, Error> {
         let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(call.max_reply);
         let ready = grpc.ready().await;
-        ready.map_err(|error| self.shared.parties.broken(Some(call.name), &error))?;
+        ready.map_err(|error| self.shared.context.connection_error(Some(call.name), &error))?;
         Ok(grpc)
     }
 
@@ -171,7 +174,7 @@ impl Connection {
             Err(Error::Rpc { message, .. })
                 if message.contains("authentication is not enabled") =>
             {
-                let endpoint = &self.shared.parties.endpoint;
+                let endpoint = &self.shared.context.endpoint;
                 tracing::debug!(endpoint, "a user was given and etcd has none");
                 None
             }
@@ -183,7 +186,7 @@ impl Connection {
 
     fn parse_token(&self, text: &str) -> Result<Token, Error> {
         let mut token: Token = text.parse().map_err(|_| {
-            self.shared.parties.nonsense(call::AUTHENTICATE.name, "the token is not text")
+            self.shared.context.nonsense(call::AUTHENTICATE.name, "the token is not text")
         })?;
         token.set_sensitive(true);
         Ok(token)
@@ -199,19 +202,19 @@ fn with_token<Q>(message: Q, token: Option<Token>) -> Request<Q> {
     request
 }
 
-async fn dial(target: &Target, dialer: Dialer, parties: &Parties) -> Result<Channel, Error> {
+async fn dial(target: &Target, dialer: Dialer, context: &CallContext) -> Result<Channel, Error> {
     // The scheme of its own URI would make tonic set up TLS; requests carry the true one.
     let mut plain = target.uri.clone().into_parts();
     plain.scheme = Some(Scheme::HTTP);
     let plain = Uri::from_parts(plain).unwrap_or_else(|_| target.uri.clone());
     let endpoint = Endpoint::from(plain)
         .origin(target.uri.clone())
-        .connect_timeout(parties.dial_timeout)
+        .connect_timeout(context.dial_timeout)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
     let connector = tower::service_fn(move |_| dialer.clone().dial());
     let dialled = endpoint.connect_with_connector(connector).await;
-    dialled.map_err(|error| parties.broken(None, &error))
+    dialled.map_err(|error| context.connection_error(None, &error))
 }

@@ -154,7 +154,8 @@ pub enum Error {
     },
     /// The snapshot stream stays open and brings nothing.
     #[error(
-        "the snapshot stream of etcd at {endpoint} brought nothing for {} s, after {got} of {expected} bytes",
+        "the snapshot stream of etcd at {endpoint} brought nothing for {} s, \
+         after {got} of {expected} bytes",
         after.as_secs_f32()
     )]
     SnapshotStalled {

@@ -60,8 +60,8 @@ impl TlsFault {
             }
             Self::NotTls => "use http:// if etcd runs without TLS; check the port",
             Self::OwnFiles => {
-                "check that --key belongs to --cert, and that --cacert holds certificates (where this \
-                 machine trusts none, give one)"
+                "check that --key belongs to --cert, and that --cacert holds certificates \
+                 (where this machine trusts none, give one)"
             }
             Self::Other => "check --cacert, --cert and --key, and etcd's log",
         }

@@ -1,7 +1,7 @@
 //! Calls that change an etcd's data: for demos, drills and tests.
 //!
-//! They hang on a type of their own, so that a reader (and a test of the sources) can see that no one
-//! who backs up a cluster ever writes to it.
+//! They hang on a type of their own, so that a reader (and a test of the sources) can see that no
+//! one who backs up a cluster ever writes to it.
 
 use bytes::Bytes;
 use etcdr_schemas::Revision;
@@ -58,8 +58,8 @@ impl<'c> Writer<'c> {
         Ok(revision(reply.header))
     }
 
-    /// Deletes the keys from `key` to before `range_end`; only `key` when `range_end` is empty. Gives the
-    /// number of deleted keys.
+    /// Deletes the keys from `key` to before `range_end`; only `key` when `range_end` is empty.
+    /// Gives the number of deleted keys.
     ///
     /// # Errors
     /// Those of any call.
@@ -77,7 +77,8 @@ impl<'c> Writer<'c> {
     /// Drops the history before a revision and waits until it is gone from the database.
     ///
     /// # Errors
-    /// Those of any call; [`Error::Revision`] when that has been compacted before or is still to come.
+    /// Those of any call; [`Error::Revision`] when that has been compacted before or is still to
+    /// come.
     pub async fn compact(&self, at: Revision) -> Result<(), Error> {
         Maintenance::new(self.connection).compact(at, true).await
     }
@@ -93,7 +94,8 @@ impl<'c> Writer<'c> {
         Ok(reply.id)
     }
 
-    /// Rewrites the database file of this member without free pages. The member serves nobody meanwhile.
+    /// Rewrites the database file of this member without free pages. The member serves nobody
+    /// meanwhile.
     ///
     /// # Errors
     /// Those of any call.
