@@ -15,8 +15,8 @@ use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 
 use crate::error::{Error, Result};
+use crate::image::unseal::PlainChunks;
 use crate::keys::Identities;
-use crate::unseal::PlainChunks;
 
 use entries::Choice;
 

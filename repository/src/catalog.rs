@@ -11,12 +11,12 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::retried;
 use crate::layout;
 use crate::names::{self, SnapshotName};
-use crate::objects::read_small;
 use crate::repository::Repository;
 use crate::sign::MAX_TEXT;
+use crate::store::fetch::retried;
+use crate::store::objects::read_small;
 
 /// Most snapshots of one cluster that are listed.
 pub const MAX_SNAPSHOTS: usize = 200_000;

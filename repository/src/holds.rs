@@ -14,10 +14,10 @@ use object_store::{ObjectStore as _, ObjectStoreExt, PutPayload};
 
 use crate::catalog::MAX_SNAPSHOTS;
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::retried;
 use crate::layout;
-use crate::objects::read_small;
 use crate::repository::Repository;
+use crate::store::fetch::retried;
+use crate::store::objects::read_small;
 
 /// Holds that are read at once.
 const AT_ONCE: usize = 8;

@@ -3,6 +3,14 @@
 //! Each state is a type. A [`manifest::Image`], without which no manifest can be made, comes out of a
 //! [`ProvenImage`] only, and that comes out of a read-back that matched.
 
+pub(crate) mod layers;
+pub(crate) mod pool;
+pub(crate) mod random;
+pub(crate) mod seal;
+pub(crate) mod seek_table;
+pub(crate) mod spool;
+pub(crate) mod unseal;
+
 use bytes::Bytes;
 use etcdr_schemas::manifest::{self, Codec, Compression, Encryption};
 use etcdr_schemas::{ClusterName, Sha256Digest};
@@ -13,11 +21,11 @@ use tokio::task::JoinHandle;
 use crate::bridge::{self, Blocking, joined};
 use crate::error::{Error, Result};
 use crate::keys::Recipients;
-use crate::seal::{self, Input, Pipeline, Recipe, Sealed, Spare, Tap};
-use crate::seek_table::FRAME_SIZE;
-use crate::spool::{Spool, Way};
 use crate::store::Store;
-use crate::upload::{self, PartSize};
+use crate::store::upload::{self, PartSize};
+use seal::{Input, Pipeline, Recipe, Sealed, Spare, Tap};
+use seek_table::FRAME_SIZE;
+use spool::{Spool, Way};
 
 /// Compression level when none is asked for: on two cores it keeps up with etcd's stream.
 pub const DEFAULT_LEVEL: i32 = 3;

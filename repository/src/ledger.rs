@@ -21,10 +21,10 @@ use object_store::path::Path;
 
 use crate::catalog::MAX_SNAPSHOTS;
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::retried;
 use crate::layout;
-use crate::objects::{create, read_small};
 use crate::repository::Repository;
+use crate::store::fetch::retried;
+use crate::store::objects::{create, read_small};
 use crate::survey::Stored;
 use crate::sweep::Stock;
 

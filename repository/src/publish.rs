@@ -11,15 +11,15 @@ use tokio::runtime::Handle;
 
 use crate::bridge;
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::Object;
+use crate::image::seal::Tap;
+use crate::image::unseal::SealedImage;
 use crate::image::{Described, ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
 use crate::keys::Identities;
 use crate::layout;
-use crate::objects::create;
 use crate::repository::Repository;
-use crate::seal::Tap;
 use crate::sign::SigningKey;
-use crate::unseal::SealedImage;
+use crate::store::fetch::Object;
+use crate::store::objects::create;
 
 /// An image that is given up.
 pub struct Doomed(Path);

@@ -11,9 +11,9 @@ use object_store::ObjectStore as _;
 use super::Grace;
 use super::orphans::Orphan;
 use crate::error::{Error, Result};
-use crate::fetch::retried;
 use crate::layout;
 use crate::repository::Repository;
+use crate::store::fetch::retried;
 use crate::survey::Survey;
 
 /// Most claims that one sweep deletes; the others are for the next one.

@@ -11,10 +11,10 @@ use object_store::path::Path;
 
 use super::{AT_ONCE, Grace, Known, Stock};
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::retried;
 use crate::layout;
-use crate::objects::read_small;
 use crate::repository::Repository;
+use crate::store::fetch::retried;
+use crate::store::objects::read_small;
 use crate::survey::{Examined, Stored};
 
 /// An object to delete.

@@ -6,10 +6,10 @@ use etcdr_schemas::report::{PruneOutcome, SweptKind, SweptObject};
 use super::objects::outcome;
 use super::{Grace, Swept};
 use crate::error::{Result, StoreFault};
-use crate::fetch::retried;
 use crate::repository::Repository;
+use crate::store::fetch::retried;
+use crate::store::unfinished::Upload;
 use crate::survey::Survey;
-use crate::unfinished::Upload;
 
 impl Repository {
     /// Takes away uploads that are older than the grace. A store that does not tell of them is no error: they are

@@ -9,8 +9,8 @@ use std::time::Duration;
 use url::Url;
 
 use crate::error::{Error, Result};
-use crate::fetch::RangeSize;
-use crate::upload::PartSize;
+use crate::store::fetch::RangeSize;
+use crate::store::upload::PartSize;
 
 /// Location of a repository. Printing it never prints credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]

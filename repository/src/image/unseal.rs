@@ -22,12 +22,12 @@ use tokio::sync::mpsc;
 use crate::bridge;
 use crate::buffers::Buffers;
 use crate::error::{Error, Result};
-use crate::fetch::Object;
+use crate::image::layers::{ObjectReader, Packed};
+use crate::image::pool::{self, Collect, MakeWork, Submit};
+use crate::image::random::RandomImage;
+use crate::image::seek_table::{Expected, FOOTER, Frame, MAX_FRAME_SIZE, SeekTable};
 use crate::keys::Identities;
-use crate::layers::{ObjectReader, Packed};
-use crate::pool::{self, Collect, MakeWork, Submit};
-use crate::random::RandomImage;
-use crate::seek_table::{Expected, FOOTER, Frame, MAX_FRAME_SIZE, SeekTable};
+use crate::store::fetch::Object;
 
 /// Decompression threads: with hashing and writing beside them, two cores are busy.
 const WORKERS: usize = 2;

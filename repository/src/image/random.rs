@@ -10,9 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use etcdr_schemas::ReadAt;
 
 use crate::error::{Error, Result};
-use crate::layers::{ObjectReader, Packed};
-use crate::seek_table::Frame;
-use crate::unseal::{Parts, Unpacker};
+use crate::image::layers::{ObjectReader, Packed};
+use crate::image::seek_table::Frame;
+use crate::image::unseal::{Parts, Unpacker};
 
 /// Unpacked frames that are kept: 24 MiB of the frames that this version writes.
 const KEPT: usize = 6;
