@@ -15,8 +15,8 @@ use crate::layout;
 use crate::names::{self, SnapshotName};
 use crate::repository::Repository;
 use crate::sign::MAX_TEXT;
-use crate::store::fetch::retried;
 use crate::store::objects::read_small;
+use crate::store::retry::retried;
 
 /// Most snapshots of one cluster that are listed.
 pub const MAX_SNAPSHOTS: usize = 200_000;

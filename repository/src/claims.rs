@@ -11,8 +11,8 @@ use object_store::path::Path;
 use crate::error::{Error, Result, StoreFault};
 use crate::layout;
 use crate::repository::Repository;
-use crate::store::fetch::retried;
 use crate::store::objects::{create, read_small};
+use crate::store::retry::retried;
 
 /// Most claims of one tick: at three renewals a minute, two days.
 pub const MAX_CLAIMS: u32 = 9_999;

@@ -16,8 +16,8 @@ use crate::catalog::MAX_SNAPSHOTS;
 use crate::error::{Error, Result, StoreFault};
 use crate::layout;
 use crate::repository::Repository;
-use crate::store::fetch::retried;
 use crate::store::objects::read_small;
+use crate::store::retry::retried;
 
 /// Holds that are read at once.
 const AT_ONCE: usize = 8;

@@ -23,8 +23,8 @@ use crate::catalog::MAX_SNAPSHOTS;
 use crate::error::{Error, Result, StoreFault};
 use crate::layout;
 use crate::repository::Repository;
-use crate::store::fetch::retried;
 use crate::store::objects::{create, read_small};
+use crate::store::retry::retried;
 use crate::survey::Stored;
 use crate::sweep::Stock;
 

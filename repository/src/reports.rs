@@ -10,8 +10,8 @@ use crate::error::{Error, Result, StoreFault};
 use crate::layout::{self, Place, ReportName};
 use crate::repository::Repository;
 use crate::sign::{MAX_TEXT, SigningKey};
-use crate::store::fetch::retried;
 use crate::store::objects::{create, read_small};
+use crate::store::retry::retried;
 
 /// Upper bound of a report, in bytes: results of 200,000 snapshots fit.
 pub const MAX_REPORT_BYTES: u64 = 64 << 20;

@@ -12,9 +12,9 @@ use crate::error::{Error, Result, StoreFault};
 use crate::keys::Recipients;
 use crate::layout;
 use crate::sign::PublicKey;
-use crate::store::fetch::retried;
 use crate::store::location::{Location, StoreOptions};
 use crate::store::objects::{create, read_small};
+use crate::store::retry::retried;
 use crate::store::unfinished::Uploads;
 use crate::store::{self, Opened, Store};
 

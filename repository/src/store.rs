@@ -3,6 +3,8 @@
 pub(crate) mod fetch;
 pub(crate) mod location;
 pub(crate) mod objects;
+pub(crate) mod retry;
+pub(crate) mod sizes;
 pub(crate) mod unfinished;
 pub(crate) mod upload;
 

@@ -17,7 +17,7 @@ use crate::catalog::MAX_SNAPSHOTS;
 use crate::error::{Error, Result, StoreFault};
 use crate::layout::{self, Place, ReportName};
 use crate::repository::Repository;
-use crate::store::fetch::retried;
+use crate::store::retry::retried;
 
 /// Most objects of a kind that a survey holds: manifests, signatures, images and reports each. With some
 /// 300 bytes for an object, a survey stays below 100 MiB for 100,000 snapshots.

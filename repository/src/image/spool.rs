@@ -282,7 +282,8 @@ mod tests {
     use tokio::runtime::Runtime;
 
     use super::*;
-    use crate::store::upload::{Part, PartSize, parts};
+    use crate::store::sizes::PartSize;
+    use crate::store::upload::{Part, parts};
 
     const TOTAL: usize = 9 << 20;
 

@@ -13,7 +13,7 @@ use super::orphans::Orphan;
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::repository::Repository;
-use crate::store::fetch::retried;
+use crate::store::retry::retried;
 use crate::survey::Survey;
 
 /// Most claims that one sweep deletes; the others are for the next one.

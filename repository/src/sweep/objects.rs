@@ -12,8 +12,8 @@ use crate::layout;
 use crate::ledger::Recorded;
 use crate::repository::Repository;
 use crate::sign::MAX_TEXT;
-use crate::store::fetch::retried;
 use crate::store::objects::read_small;
+use crate::store::retry::retried;
 
 impl Repository {
     /// Makes a snapshot not exist any more: notes its manifest (and signature) under `deleted/`, then deletes the

@@ -13,8 +13,8 @@ use super::{AT_ONCE, Grace, Known, Stock};
 use crate::error::{Error, Result, StoreFault};
 use crate::layout;
 use crate::repository::Repository;
-use crate::store::fetch::retried;
 use crate::store::objects::read_small;
+use crate::store::retry::retried;
 use crate::survey::{Examined, Stored};
 
 /// An object to delete.

@@ -7,7 +7,7 @@ use super::objects::outcome;
 use super::{Grace, Swept};
 use crate::error::{Result, StoreFault};
 use crate::repository::Repository;
-use crate::store::fetch::retried;
+use crate::store::retry::retried;
 use crate::store::unfinished::Upload;
 use crate::survey::Survey;
 
