@@ -15,7 +15,7 @@ use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 
 use crate::error::{Error, Result};
-use crate::image::unseal::PlainChunks;
+use crate::image::chunks::PlainChunks;
 use crate::keys::Identities;
 
 use entries::Choice;

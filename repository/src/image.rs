@@ -3,13 +3,17 @@
 //! Each state is a type. A [`manifest::Image`], without which no manifest can be made, comes out of a
 //! [`ProvenImage`] only, and that comes out of a read-back that matched.
 
+pub(crate) mod chunks;
 pub(crate) mod layers;
+pub(crate) mod opened;
 pub(crate) mod pool;
 pub(crate) mod random;
 pub(crate) mod seal;
+pub(crate) mod sealed_image;
 pub(crate) mod seek_table;
+pub(crate) mod sequential;
 pub(crate) mod spool;
-pub(crate) mod unseal;
+pub(crate) mod unpacker;
 
 use bytes::Bytes;
 use etcdr_schemas::manifest::{self, Codec, Compression, Encryption};

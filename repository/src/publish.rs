@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use crate::bridge;
 use crate::error::{Error, Result, StoreFault};
 use crate::image::seal::Tap;
-use crate::image::unseal::SealedImage;
+use crate::image::sealed_image::SealedImage;
 use crate::image::{Described, ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
 use crate::keys::Identities;
 use crate::layout;
