@@ -12,10 +12,9 @@ use futures_util::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore as _, ObjectStoreExt, PutPayload};
 
-use crate::catalog::MAX_SNAPSHOTS;
 use crate::error::{Error, Result, StoreFault};
 use crate::layout;
-use crate::repository::Repository;
+use crate::repository::{MAX_SNAPSHOTS, Repository};
 use crate::store::objects::read_small;
 use crate::store::retry::retried;
 

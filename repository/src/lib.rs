@@ -30,10 +30,11 @@ mod publish;
 pub mod archive;
 
 pub mod catalog;
+pub mod chain;
 pub mod claims;
+pub mod inventory;
 pub mod names;
 pub mod reports;
-pub mod survey;
 
 pub mod holds;
 pub mod ledger;
@@ -46,7 +47,8 @@ pub mod sign;
 mod error;
 mod files;
 
-pub use catalog::{Chain, Listing, Loaded};
+pub use catalog::{Listing, Loaded};
+pub use chain::Chain;
 pub use claims::{Claim, Slot};
 pub use error::{BoxError, Error, Result, StoreFault};
 pub use holds::HoldState;
@@ -56,14 +58,16 @@ pub use image::seal::Tap;
 pub use image::sealed_image::SealedImage;
 pub use image::spool::Spool;
 pub use image::{ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
+pub use inventory::{Examined, Grace, Stock, Stored, Survey};
 pub use keys::{Identities, Recipients};
 pub use layout::ReportName;
 pub use ledger::{Ledger, Recorded};
 pub use names::SnapshotName;
 pub use publish::Doomed;
 pub use reports::StoredReport;
-pub use repository::Repository;
+pub use repository::{MAX_SNAPSHOTS, Repository};
 pub use sign::{PublicKey, SigningKey};
 pub use store::location::{Location, StoreOptions};
-pub use survey::{Examined, Stored, Survey};
-pub use sweep::{Stock, Swept};
+pub use sweep::{SweepOptions, Swept};
+// Until its users name it anew.
+pub use inventory as survey;

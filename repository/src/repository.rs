@@ -18,6 +18,9 @@ use crate::store::retry::retried;
 use crate::store::unfinished::Uploads;
 use crate::store::{self, Opened, Store};
 
+/// Most snapshots of one cluster that are listed, and most objects of each kind that belong to them.
+pub const MAX_SNAPSHOTS: usize = 200_000;
+
 /// Upper bound of `etcdr.json`, in bytes.
 const MAX_INFO: u64 = 1 << 20;
 
