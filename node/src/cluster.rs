@@ -23,8 +23,8 @@ pub struct MemberSpec {
     pub wal_dir: Option<PathBuf>,
     /// Where clients reach it; a free loopback port when absent.
     pub client_url: Option<String>,
-    /// Where its peers reach it; a free loopback port when absent. Members that were restored to form
-    /// one cluster need the URLs that the restore wrote.
+    /// Where its peers reach it; a free loopback port when absent. Members that were restored to
+    /// form one cluster need the URLs that the restore wrote.
     pub peer_url: Option<String>,
 }
 
@@ -82,7 +82,8 @@ impl Default for ClusterOptions {
     }
 }
 
-/// etcd's advice for the largest database; its default of 2 GiB would raise an alarm over larger ones.
+/// etcd's advice for the largest database; its default of 2 GiB would raise an alarm over larger
+/// ones.
 const QUOTA_BYTES: u64 = 8 << 30;
 const PORT_ATTEMPTS: u32 = 5;
 const POLL: Duration = Duration::from_millis(100);
@@ -111,8 +112,8 @@ impl LocalCluster {
     /// others. Several are not: their data directories may already name the first ones.
     ///
     /// # Errors
-    /// [`Error::Died`] and [`Error::NotReady`] with the end of the member's log, [`Error::PortTaken`],
-    /// [`Error::Run`], [`Error::System`]; [`Error::Config`] without members.
+    /// [`Error::Died`] and [`Error::NotReady`] with the end of the member's log,
+    /// [`Error::PortTaken`], [`Error::Run`], [`Error::System`]; [`Error::Config`] without members.
     pub async fn start(
         binary: &EtcdBinary,
         specs: &[MemberSpec],

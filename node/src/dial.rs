@@ -1,8 +1,8 @@
 //! Makes connections: TCP or a Unix socket, and TLS over it.
 //!
 //! We do the handshake ourselves and listen in on the stream, since HTTP/2 forgets why a connection
-//! ended: with TLS 1.3 a server judges the client certificate after our side of the handshake is over,
-//! and its verdict arrives while nobody is waiting for it.
+//! ended: with TLS 1.3 a server judges the client certificate after our side of the handshake is
+//! over, and its verdict arrives while nobody is waiting for it.
 
 use std::io;
 use std::pin::Pin;
@@ -17,21 +17,22 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::endpoint::Target;
-use crate::tls::{self, TlsFault};
+use crate::error::TlsFault;
+use crate::tls;
 
 /// Connects to one target, as often as it is asked.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     target: Target,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    verdict: Verdict,
+    last_fault: LastTlsFault,
 }
 
 /// Why TLS failed the last time, until someone asks.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Verdict(Arc<Mutex<Option<(TlsFault, String)>>>);
+pub(crate) struct LastTlsFault(Arc<Mutex<Option<(TlsFault, String)>>>);
 
-impl Verdict {
+impl LastTlsFault {
     /// Takes the fault out.
     pub(crate) fn take(&self) -> Option<(TlsFault, String)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -52,8 +53,8 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Dialer {
-    /// A dialer that speaks TLS when there is a configuration. `None` when the target's host is not one
-    /// that a certificate can name.
+    /// A dialer that speaks TLS when there is a configuration. `None` when the target's host is not
+    /// one that a certificate can name.
     pub(crate) fn new(target: Target, tls: Option<Arc<ClientConfig>>) -> Option<Self> {
         let tls = match tls {
             None => None,
@@ -62,17 +63,17 @@ impl Dialer {
                 Some((TlsConnector::from(config), name))
             }
         };
-        Some(Self { target, tls, verdict: Verdict::default() })
+        Some(Self { target, tls, last_fault: LastTlsFault::default() })
     }
 
     /// Where the reasons of failed handshakes are.
-    pub(crate) fn verdict(&self) -> Verdict {
-        self.verdict.clone()
+    pub(crate) fn last_fault(&self) -> LastTlsFault {
+        self.last_fault.clone()
     }
 
     /// Connects.
     pub(crate) async fn dial(self) -> io::Result<TokioIo<Box<dyn Stream>>> {
-        self.verdict.set(None);
+        self.last_fault.set(None);
         let stream: Box<dyn Stream> = match &self.target.socket {
             Some(path) => Box::new(UnixStream::connect(path).await?),
             None => {
@@ -83,21 +84,21 @@ impl Dialer {
         };
         let Some((connector, name)) = self.tls else { return Ok(TokioIo::new(stream)) };
         let stream = connector.connect(name, stream).await.inspect_err(|error| {
-            self.verdict.note(tls::handshake_fault(error));
+            self.last_fault.note(tls::handshake_fault(error));
         })?;
-        Ok(TokioIo::new(Box::new(Watched { stream, verdict: self.verdict, broken: None })))
+        Ok(TokioIo::new(Box::new(FaultWatch { stream, last_fault: self.last_fault, broken: None })))
     }
 }
 
 /// A TLS stream that notes the peer's verdict before the error is passed on.
-struct Watched<S> {
+struct FaultWatch<S> {
     stream: S,
-    verdict: Verdict,
+    last_fault: LastTlsFault,
     /// The error of a failed write, while the reasons are looked for.
     broken: Option<io::Error>,
 }
 
-impl<S: Stream> Watched<S> {
+impl<S: Stream> FaultWatch<S> {
     fn after_write<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -109,8 +110,8 @@ impl<S: Stream> Watched<S> {
     }
 
     /// A write failed, so the peer has hung up, and the alert that says why came before and is
-    /// perhaps unread. The failure waits until all is read, which a closed connection ends soon; data is of no
-    /// use any more.
+    /// perhaps unread. The failure waits until all is read, which a closed connection ends soon;
+    /// data is of no use any more.
     fn poll_broken<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         let mut scratch = [0; 4096];
         loop {
@@ -126,7 +127,7 @@ impl<S: Stream> Watched<S> {
     }
 }
 
-impl<S: Stream> AsyncRead for Watched<S> {
+impl<S: Stream> AsyncRead for FaultWatch<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -136,13 +137,13 @@ impl<S: Stream> AsyncRead for Watched<S> {
         if let Poll::Ready(Err(error)) = &read
             && let Some(fault) = tls::fault(error)
         {
-            self.verdict.note(fault);
+            self.last_fault.note(fault);
         }
         read
     }
 }
 
-impl<S: Stream> AsyncWrite for Watched<S> {
+impl<S: Stream> AsyncWrite for FaultWatch<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

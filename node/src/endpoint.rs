@@ -18,7 +18,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Parses an endpoint as etcd spells it. `tls_files` decides what an endpoint without a scheme means.
+    /// Parses an endpoint as etcd spells it. `tls_files` decides what an endpoint without a scheme
+    /// means.
     pub(crate) fn parse(text: &str, tls_files: bool) -> Result<Self, Error> {
         let text = text.trim();
         refuse_what_would_mislead(text)?;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use etcdr_schemas::{Diagnose, Diagnosis, ExitCode};
 use tonic::Code;
 
-use crate::tls::TlsFault;
+mod tls_fault;
+
+pub use tls_fault::TlsFault;
 
 /// Everything that this crate can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +153,8 @@ pub enum Error {
     },
     /// The snapshot stream stays open and brings nothing.
     #[error(
-        "the snapshot stream of etcd at {endpoint} brought nothing for {} s, after {got} of {expected} bytes",
+        "the snapshot stream of etcd at {endpoint} brought nothing for {} s, \
+         after {got} of {expected} bytes",
         after.as_secs_f32()
     )]
     SnapshotStalled {

@@ -40,8 +40,8 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl EtcdBinary {
     /// Finds `etcd` in a directory, or, when none is given, in a search path as the `PATH` variable
-    /// holds it, and asks for its version. The tools are taken from the same directory only, so that
-    /// their version is that of the server.
+    /// holds it, and asks for its version. The tools are taken from the same directory only, so
+    /// that their version is that of the server.
     ///
     /// # Errors
     /// [`Error::BinaryMissing`], and [`Error::Run`] for a program that is not an etcd.
@@ -92,8 +92,8 @@ impl EtcdBinary {
     /// Runs a tool to its end, with an environment that carries no etcd settings.
     ///
     /// # Errors
-    /// [`Error::BinaryMissing`] without that tool; [`Error::Run`] when it does not start, takes longer
-    /// than `limit`, or prints more than 64 MiB. A tool that fails is not an error here: see
+    /// [`Error::BinaryMissing`] without that tool; [`Error::Run`] when it does not start, takes
+    /// longer than `limit`, or prints more than 64 MiB. A tool that fails is not an error here: see
     /// [`ToolOutput::success`].
     pub async fn run<I, S>(&self, tool: Tool, args: I, limit: Duration) -> Result<ToolOutput, Error>
     where

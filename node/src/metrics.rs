@@ -1,5 +1,5 @@
-//! The few of a member's Prometheus metrics that tell how its disk does, and whether it streams a snapshot. Names and
-//! units are facts of etcd.
+//! The few of a member's Prometheus metrics that tell how its disk does, and whether it streams a
+//! snapshot. Names and units are facts of etcd.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ const MAX_LINE: usize = 16 << 10;
 const WAL_FSYNC: &str = "etcd_disk_wal_fsync_duration_seconds_bucket";
 const BACKEND_COMMIT: &str = "etcd_disk_backend_commit_duration_seconds_bucket";
 const QUOTA: &str = "etcd_server_quota_backend_bytes";
-/// Calls that began and calls that ended, in all versions from 3.4 on, with any `--metrics`. Both begin at 0 with the
-/// process.
+/// Calls that began and calls that ended, in all versions from 3.4 on, with any `--metrics`. Both
+/// begin at 0 with the process.
 const STARTED: &str = "grpc_server_started_total";
 const HANDLED: &str = "grpc_server_handled_total";
 /// The label of the one call that is counted.
@@ -27,8 +27,8 @@ pub struct Metrics {
     pub backend_commit: Histogram,
     /// The database's quota in bytes; absent where the member does not tell.
     pub quota: Option<u64>,
-    /// Snapshot streams that it has open, to whomever; absent where the member does not tell. One that has just ended
-    /// may still be counted for a moment.
+    /// Snapshot streams that it has open, to whomever; absent where the member does not tell. One
+    /// that has just ended may still be counted for a moment.
     pub snapshot_streams: Option<u64>,
 }
 
@@ -98,7 +98,8 @@ impl Histogram {
         self.buckets.last().map_or(0, |(_, count)| *count)
     }
 
-    /// What came after an earlier look at the same member; `None` when it has started anew in between.
+    /// What came after an earlier look at the same member; `None` when it has started anew in
+    /// between.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Option<Self> {
         if self.buckets.len() != earlier.buckets.len() {
@@ -114,8 +115,9 @@ impl Histogram {
         rest.collect::<Option<Vec<_>>>().map(|buckets| Self { buckets })
     }
 
-    /// The time that a share of all, e.g. 0.99, did not exceed, evenly spread within its bucket, as Prometheus
-    /// computes it; `None` when nothing was counted. Times above the last bound count as that bound.
+    /// The time that a share of all, e.g. 0.99, did not exceed, evenly spread within its bucket, as
+    /// Prometheus computes it; `None` when nothing was counted. Times above the last bound count as
+    /// that bound.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let total = self.count();

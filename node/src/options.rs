@@ -9,15 +9,15 @@ use crate::error::Error;
 
 /// Connection options, named as etcdctl names its flags.
 ///
-/// Certificates are read when a connection is made; a long-running caller that connects anew for every
-/// task thereby follows rotated files.
+/// Certificates are read when a connection is made; a long-running caller that connects anew for
+/// every task thereby follows rotated files.
 #[derive(Clone)]
 pub struct ConnectOptions {
-    /// One endpoint as etcd spells it: `127.0.0.1:2379`, `http://…`, `https://…`, `unix://…`, `unixs://…`.
-    /// Without a scheme, TLS is used when one of `cacert`, `cert` and `key` is given.
+    /// One endpoint as etcd spells it: `127.0.0.1:2379`, `http://…`, `https://…`, `unix://…`,
+    /// `unixs://…`. Without a scheme, TLS is used when one of `cacert`, `cert` and `key` is given.
     pub endpoint: String,
-    /// PEM bundle of the authorities that may have signed the server's certificate. Without it, those
-    /// of the operating system.
+    /// PEM bundle of the authorities that may have signed the server's certificate. Without it,
+    /// those of the operating system.
     pub cacert: Option<PathBuf>,
     /// PEM certificate to present to the server.
     pub cert: Option<PathBuf>,
@@ -35,8 +35,8 @@ pub struct ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// Connecting takes a busy machine, a TLS handshake and a slow name server more than the 2 s that
-    /// etcdctl grants.
+    /// Connecting takes a busy machine, a TLS handshake and a slow name server more than the 2 s
+    /// that etcdctl grants.
     pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
     /// Long enough for a leader election to end.
     pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);

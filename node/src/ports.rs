@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use crate::error::Error;
 
-/// Loopback URLs with ports that were free a moment ago, all different. Another process may take one
-/// before it is used; whoever uses them must be ready for that.
+/// Loopback URLs with ports that were free a moment ago, all different. Another process may take
+/// one before it is used; whoever uses them must be ready for that.
 ///
 /// # Errors
 /// [`Error::System`] when the operating system gives none.

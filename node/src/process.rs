@@ -1,8 +1,9 @@
 //! The only place that starts processes.
 //!
-//! Each is killed when its handle is dropped. Should this process be killed itself with SIGKILL, its
-//! children go on: to tie them to our life takes `PR_SET_PDEATHSIG` between fork and exec, which safe
-//! Rust cannot say. They listen on loopback only, and end with the container or service of which they are a part.
+//! Each is killed when its handle is dropped. Should this process be killed itself with SIGKILL,
+//! its children go on: to tie them to our life takes `PR_SET_PDEATHSIG` between fork and exec,
+//! which safe Rust cannot say. They listen on loopback only, and end with the container or service
+//! of which they are a part.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;

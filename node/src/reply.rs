@@ -4,7 +4,7 @@ use etcdr_schemas::manifest::{Alarm, Member};
 use etcdr_schemas::pb::etcd as pb;
 use etcdr_schemas::{ClusterId, MemberId, RaftIndex, Revision, Term};
 
-use crate::call::printable;
+use crate::call_context::printable;
 
 /// What a member says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,18 +14,19 @@ use crate::metrics::Metrics;
 use crate::options::ConnectOptions;
 use crate::tls;
 
-/// Longest answer, in bytes. etcd's is a tenth of a megabyte; a label for each watcher or peer makes it grow.
+/// Longest answer, in bytes. etcd's is a tenth of a megabyte; a label for each watcher or peer
+/// makes it grow.
 const MAX_BODY: usize = 8 << 20;
 
 const CALL: &str = "/metrics";
 
 impl Metrics {
-    /// Reads the metrics of a member: those at `url` (`http://127.0.0.1:2381/metrics`), or at `/metrics` of the
-    /// endpoint. Limited to the time of a short call and to 8 MiB.
+    /// Reads the metrics of a member: those at `url` (`http://127.0.0.1:2381/metrics`), or at
+    /// `/metrics` of the endpoint. Limited to the time of a short call and to 8 MiB.
     ///
     /// # Errors
-    /// [`Error::Config`] for a URL that is none, those of connecting, and [`Error::Nonsense`] for an answer that
-    /// is not etcd's metrics.
+    /// [`Error::Config`] for a URL that is none, those of connecting, and [`Error::Nonsense`] for
+    /// an answer that is not etcd's metrics.
     pub async fn read(options: &ConnectOptions, url: Option<&str>) -> Result<Self, Error> {
         let (endpoint, path) = match url {
             None => (options.endpoint.as_str(), CALL),
@@ -65,8 +66,8 @@ fn split(url: &str) -> (&str, &str) {
 
 async fn get(dialer: Dialer, target: &Target, path: &str) -> Result<Bytes, Error> {
     let endpoint = target.label.clone();
-    let verdict = dialer.verdict();
-    let lost = |reason: String| match verdict.take() {
+    let last_fault = dialer.last_fault();
+    let lost = |reason: String| match last_fault.take() {
         Some((fault, detail)) => Error::Tls { endpoint: endpoint.clone(), fault, detail },
         None => Error::Lost { endpoint: endpoint.clone(), call: CALL, reason },
     };

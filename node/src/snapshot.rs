@@ -1,9 +1,9 @@
 //! The snapshot stream: the bytes of a snapshot file, and nothing that only looks like them.
 //!
 //! etcd sends the database in blobs, each with the number of bytes that remain, and after the one
-//! with 0 remaining a last message with the 32 bytes of their SHA-256. Its server ignores read errors
-//! of its own and then sends empty blobs without end, so that a stream which is merely alive proves
-//! nothing: progress does.
+//! with 0 remaining a last message with the 32 bytes of their SHA-256. Its server ignores read
+//! errors of its own and then sends empty blobs without end, so that a stream which is merely alive
+//! proves nothing: progress does.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,7 +16,8 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, Sleep};
 use tonic::{Status, Streaming};
 
-use crate::call::{self, Parties};
+use crate::call;
+use crate::call_context::{self, CallContext};
 use crate::error::Error;
 
 const DIGEST_LEN: u64 = Sha256Digest::LEN as u64;
@@ -34,7 +35,7 @@ pub struct SnapshotStream {
     framing: Framing,
     /// The first blob, which was awaited to know the size.
     first: Option<Bytes>,
-    parties: Parties,
+    context: CallContext,
     stall: Duration,
     deadline: Pin<Box<Sleep>>,
     /// Whether the consumer is waiting for us. Time that the consumer takes is no stall.
@@ -53,22 +54,22 @@ impl std::fmt::Debug for SnapshotStream {
 impl SnapshotStream {
     pub(crate) async fn begin(
         messages: Streaming<SnapshotResponse>,
-        parties: Parties,
+        context: CallContext,
         stall: Duration,
     ) -> Result<Self, Error> {
-        Self::from_messages(Box::pin(messages), parties, stall).await
+        Self::from_messages(Box::pin(messages), context, stall).await
     }
 
     async fn from_messages(
         messages: Messages,
-        parties: Parties,
+        context: CallContext,
         stall: Duration,
     ) -> Result<Self, Error> {
         let mut stream = Self {
             messages,
             framing: Framing::default(),
             first: None,
-            parties,
+            context,
             stall,
             deadline: Box::pin(tokio::time::sleep(stall)),
             waiting: true,
@@ -109,7 +110,7 @@ impl SnapshotStream {
 
     fn truncated(&self, cause: Option<Error>) -> Error {
         Error::SnapshotTruncated {
-            endpoint: self.parties.endpoint.clone(),
+            endpoint: self.context.endpoint.clone(),
             got: self.framing.got,
             expected: self.framing.expected(),
             cause: cause.map(Box::new),
@@ -118,7 +119,7 @@ impl SnapshotStream {
 
     fn stalled(&self) -> Error {
         Error::SnapshotStalled {
-            endpoint: self.parties.endpoint.clone(),
+            endpoint: self.context.endpoint.clone(),
             got: self.framing.got,
             expected: self.framing.expected(),
             after: self.stall,
@@ -164,7 +165,7 @@ impl Stream for SnapshotStream {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return this.end(),
                 Poll::Ready(Some(Err(status))) => {
-                    let cause = this.parties.explain(call::SNAPSHOT.name, &status);
+                    let cause = this.context.status_error(call::SNAPSHOT.name, &status);
                     let error = this.truncated(Some(cause));
                     return this.fail(error);
                 }
@@ -177,7 +178,7 @@ impl Stream for SnapshotStream {
                     return Poll::Ready(Some(Ok(blob)));
                 }
                 Err(what) => {
-                    let endpoint = this.parties.endpoint.clone();
+                    let endpoint = this.context.endpoint.clone();
                     let got = this.framing.got;
                     return this.fail(Error::SnapshotFraming { endpoint, got, what });
                 }
@@ -216,7 +217,7 @@ impl Framing {
         }
         self.accept_data(remaining_bytes, len)?;
         if self.version.is_none() && !version.is_empty() {
-            self.version = Some(call::printable(&version));
+            self.version = Some(call_context::printable(&version));
         }
         Ok((len > 0).then_some(blob))
     }
@@ -268,8 +269,8 @@ mod tests {
     }
 
     async fn read(messages: Messages) -> Result<u64, Error> {
-        let parties = Parties { endpoint: "h:1".into(), ..Parties::default() };
-        let mut stream = SnapshotStream::from_messages(messages, parties, STALL).await?;
+        let context = CallContext { endpoint: "h:1".into(), ..CallContext::default() };
+        let mut stream = SnapshotStream::from_messages(messages, context, STALL).await?;
         let mut got = 0;
         while let Some(chunk) = stream.next().await {
             got += chunk?.len() as u64;
@@ -362,12 +363,12 @@ mod tests {
 
     #[tokio::test]
     async fn empty_blobs_without_end_are_a_stall() {
-        let parties = Parties { endpoint: "h:1".into(), ..Parties::default() };
+        let context = CallContext { endpoint: "h:1".into(), ..CallContext::default() };
         let empty = stream::once(async { Ok(message(50, 50)) })
             .chain(stream::repeat_with(|| Ok(message(50, 0))));
         let stall = Duration::from_millis(50);
         let mut stream =
-            SnapshotStream::from_messages(Box::pin(empty), parties, stall).await.unwrap();
+            SnapshotStream::from_messages(Box::pin(empty), context, stall).await.unwrap();
         assert!(stream.next().await.unwrap().is_ok());
         let error = stream.next().await.unwrap().unwrap_err();
         assert!(matches!(error, Error::SnapshotStalled { got: 50, .. }), "{error}");
@@ -384,9 +385,9 @@ mod tests {
             };
             Some((Ok(next), sent + 10))
         });
-        let parties = Parties { endpoint: "h:1".into(), ..Parties::default() };
+        let context = CallContext { endpoint: "h:1".into(), ..CallContext::default() };
         let mut stream =
-            SnapshotStream::from_messages(Box::pin(slow), parties, STALL).await.unwrap();
+            SnapshotStream::from_messages(Box::pin(slow), context, STALL).await.unwrap();
         let mut chunks = 0;
         while let Some(chunk) = stream.next().await {
             chunk.unwrap();

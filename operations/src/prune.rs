@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::retention::{self, Policy, Proof, Verdict};
-use etcdr_repository::sweep::{Grace, MAX_TOLD};
+use etcdr_repository::sweep::{MAX_TOLD, SweepOptions};
 use etcdr_repository::{HoldState, Recorded, Repository, Stock, Swept};
 use etcdr_schemas::config::Retention;
 use etcdr_schemas::report::{
@@ -76,7 +76,7 @@ pub async fn run(
         carry_out(repository, cluster, &mut snapshots, &recorded, now).await?;
     }
     let age = Duration::from_std(grace.0).unwrap_or(Duration::MAX);
-    let swept = repository.sweep(cluster, &stock, Grace { now, age, dry_run }).await?;
+    let swept = repository.sweep(cluster, &stock, SweepOptions { now, age, dry_run }).await?;
     warnings.extend(unsure(&swept));
     let totals = totals(&snapshots, &swept);
     if !dry_run && totals.withheld > 0 && totals.deleted == 0 && totals.swept == 0 {

@@ -16,8 +16,8 @@ use etcdr_schemas::diagnose::uncarry;
 use flate2::read::MultiGzDecoder;
 
 use crate::error::{Error, Result};
+use crate::image::chunks::PlainChunks;
 use crate::keys::Identities;
-use crate::unseal::PlainChunks;
 
 use entries::Choice;
 

@@ -11,22 +11,15 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::retried;
 use crate::layout;
 use crate::names::{self, SnapshotName};
-use crate::objects::read_small;
-use crate::repository::Repository;
+use crate::repository::{MAX_SNAPSHOTS, Repository};
 use crate::sign::MAX_TEXT;
-
-/// Most snapshots of one cluster that are listed.
-pub const MAX_SNAPSHOTS: usize = 200_000;
+use crate::store::objects::read_small;
+use crate::store::retry::retried;
 
 /// Manifests that are read at once.
 const AT_ONCE: usize = 8;
-
-/// How far back the manifest before one is looked for: pruned neighbours and concurrent savers make
-/// gaps, but not long ones.
-const CHAIN_REACH: usize = 32;
 
 /// What lies under a cluster's manifests.
 #[derive(Debug, Clone, Default)]
@@ -48,22 +41,6 @@ pub struct Loaded {
     pub signature: SignatureState,
     /// SHA-256 of its bytes: what the manifest after it refers to.
     pub sha256: Sha256Digest,
-}
-
-/// Whether a manifest's link to the one before it holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Chain {
-    /// It claims to be the first.
-    First,
-    /// It follows this snapshot.
-    Follows(SnapshotId),
-    /// It follows this snapshot, which was deleted on purpose, as the ledger says.
-    Pruned(SnapshotId),
-    /// The manifest that it follows is not there any more, or was changed.
-    Broken {
-        /// Pages of the ledger that cannot be read: they may say more.
-        doubts: Vec<Unusable>,
-    },
 }
 
 impl Repository {
@@ -135,61 +112,6 @@ impl Repository {
             }
         }
         (good, unusable)
-    }
-
-    /// Whether a manifest's link to the one before it holds.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn chain(&self, loaded: &Loaded) -> Result<Chain> {
-        let Some(expected) = loaded.manifest.previous_manifest_sha256 else {
-            return Ok(Chain::First);
-        };
-        let (cluster, id) = (&loaded.manifest.cluster, loaded.manifest.id);
-        let ids = self.list(cluster).await?.ids;
-        if let Some(other) = self.near(cluster, &ids, &id, expected).await? {
-            return Ok(Chain::Follows(other));
-        }
-        let ledger = self.ledger(cluster).await?;
-        // Listed again: one that was deleted since the first listing is not there.
-        let ids = self.list(cluster).await?.ids;
-        let lines = ledger.lines(&|id| ids.binary_search_by(|other| id.cmp(other)).is_ok());
-        let oldest = ids.last().map(SnapshotId::time);
-        let explained = match lines.get(&expected).map(|line| (line.last, line.behind)) {
-            Some((last, Some(digest))) => {
-                lines.explain(&expected, |_| false, oldest)
-                    || self.near(cluster, &ids, &last, digest).await?.is_some()
-            }
-            Some((_, None)) => true,
-            None => false,
-        };
-        match ledger.snapshot(&expected).filter(|_| explained) {
-            Some(pruned) => Ok(Chain::Pruned(pruned)),
-            None => Ok(Chain::Broken { doubts: ledger.doubts }),
-        }
-    }
-
-    /// The snapshot whose manifest has this digest, among those around `id`.
-    async fn near(
-        &self,
-        cluster: &ClusterName,
-        ids: &[SnapshotId],
-        id: &SnapshotId,
-        expected: Sha256Digest,
-    ) -> Result<Option<SnapshotId>> {
-        // A saver that began earlier may have been committed later, so neighbours on both sides count.
-        let at = ids.partition_point(|other| other > id);
-        let near = ids.iter().skip(at.saturating_sub(CHAIN_REACH)).take(2 * CHAIN_REACH);
-        for other in near.filter(|other| *other != id) {
-            match self.manifest_bytes(cluster, other).await {
-                Ok(bytes) if Sha256Digest::of(&bytes) == expected => return Ok(Some(*other)),
-                // A neighbour that was pruned meanwhile, or is no manifest, is not the one.
-                Ok(_) | Err(Error::Damaged { .. }) => {}
-                Err(error) if error.store_fault() == Some(StoreFault::Missing) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
     }
 
     /// SHA-256 of the newest manifest of a cluster other than `id`'s own.

@@ -9,10 +9,10 @@ use object_store::ObjectStore as _;
 use object_store::path::Path;
 
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::retried;
 use crate::layout;
-use crate::objects::{create, read_small};
 use crate::repository::Repository;
+use crate::store::objects::{create, read_small};
+use crate::store::retry::retried;
 
 /// Most claims of one tick: at three renewals a minute, two days.
 pub const MAX_CLAIMS: u32 = 9_999;

@@ -12,12 +12,11 @@ use futures_util::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore as _, ObjectStoreExt, PutPayload};
 
-use crate::catalog::MAX_SNAPSHOTS;
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::retried;
 use crate::layout;
-use crate::objects::read_small;
-use crate::repository::Repository;
+use crate::repository::{MAX_SNAPSHOTS, Repository};
+use crate::store::objects::read_small;
+use crate::store::retry::retried;
 
 /// Holds that are read at once.
 const AT_ONCE: usize = 8;

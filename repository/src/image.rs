@@ -3,6 +3,18 @@
 //! Each state is a type. A [`manifest::Image`], without which no manifest can be made, comes out of a
 //! [`ProvenImage`] only, and that comes out of a read-back that matched.
 
+pub(crate) mod chunks;
+pub(crate) mod layers;
+pub(crate) mod opened;
+pub(crate) mod pool;
+pub(crate) mod random;
+pub(crate) mod seal;
+pub(crate) mod sealed_image;
+pub(crate) mod seek_table;
+pub(crate) mod sequential;
+pub(crate) mod spool;
+pub(crate) mod unpacker;
+
 use bytes::Bytes;
 use etcdr_schemas::manifest::{self, Codec, Compression, Encryption};
 use etcdr_schemas::{ClusterName, Sha256Digest};
@@ -13,11 +25,12 @@ use tokio::task::JoinHandle;
 use crate::bridge::{self, Blocking, joined};
 use crate::error::{Error, Result};
 use crate::keys::Recipients;
-use crate::seal::{self, Input, Pipeline, Recipe, Sealed, Spare, Tap};
-use crate::seek_table::FRAME_SIZE;
-use crate::spool::{Spool, Way};
 use crate::store::Store;
-use crate::upload::{self, PartSize};
+use crate::store::sizes::PartSize;
+use crate::store::upload;
+use seal::{Input, Pipeline, Recipe, Sealed, Spare, Tap};
+use seek_table::FRAME_SIZE;
+use spool::{Spool, Way};
 
 /// Compression level when none is asked for: on two cores it keeps up with etcd's stream.
 pub const DEFAULT_LEVEL: i32 = 3;

@@ -19,14 +19,12 @@ use futures_util::{StreamExt, stream};
 use object_store::ObjectStore as _;
 use object_store::path::Path;
 
-use crate::catalog::MAX_SNAPSHOTS;
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::retried;
+use crate::inventory::{Stock, Stored};
 use crate::layout;
-use crate::objects::{create, read_small};
-use crate::repository::Repository;
-use crate::survey::Stored;
-use crate::sweep::Stock;
+use crate::repository::{MAX_SNAPSHOTS, Repository};
+use crate::store::objects::{create, read_small};
+use crate::store::retry::retried;
 
 /// Pages that are read at once.
 const AT_ONCE: usize = 8;

@@ -18,8 +18,6 @@
 //! and bytes; what is in an etcd database is the restore engine's business.
 
 pub mod layout;
-pub mod location;
-mod objects;
 mod store;
 
 mod repository;
@@ -27,26 +25,16 @@ mod repository;
 mod bridge;
 mod buffers;
 pub mod image;
-mod pool;
 mod publish;
-mod seal;
-mod seek_table;
-mod spool;
-mod unfinished;
-mod upload;
-
-mod fetch;
-mod layers;
-mod random;
-mod unseal;
 
 pub mod archive;
 
 pub mod catalog;
+pub mod chain;
 pub mod claims;
+pub mod inventory;
 pub mod names;
 pub mod reports;
-pub mod survey;
 
 pub mod holds;
 pub mod ledger;
@@ -59,23 +47,27 @@ pub mod sign;
 mod error;
 mod files;
 
-pub use catalog::{Chain, Listing, Loaded};
+pub use catalog::{Listing, Loaded};
+pub use chain::Chain;
 pub use claims::{Claim, Slot};
 pub use error::{BoxError, Error, Result, StoreFault};
 pub use holds::HoldState;
+pub use image::chunks::PlainChunks;
+pub use image::random::RandomImage;
+pub use image::seal::Tap;
+pub use image::sealed_image::SealedImage;
+pub use image::spool::Spool;
 pub use image::{ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
+pub use inventory::{Examined, Grace, Stock, Stored, Survey};
 pub use keys::{Identities, Recipients};
 pub use layout::ReportName;
 pub use ledger::{Ledger, Recorded};
-pub use location::{Location, StoreOptions};
 pub use names::SnapshotName;
 pub use publish::Doomed;
-pub use random::RandomImage;
 pub use reports::StoredReport;
-pub use repository::Repository;
-pub use seal::Tap;
+pub use repository::{MAX_SNAPSHOTS, Repository};
 pub use sign::{PublicKey, SigningKey};
-pub use spool::Spool;
-pub use survey::{Examined, Stored, Survey};
-pub use sweep::{Stock, Swept};
-pub use unseal::{PlainChunks, SealedImage};
+pub use store::location::{Location, StoreOptions};
+pub use sweep::{SweepOptions, Swept};
+// Until its users name it anew.
+pub use inventory as survey;

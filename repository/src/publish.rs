@@ -11,15 +11,16 @@ use tokio::runtime::Handle;
 
 use crate::bridge;
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::Object;
+use crate::image::seal::Tap;
+use crate::image::sealed_image::SealedImage;
 use crate::image::{Described, ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
 use crate::keys::Identities;
 use crate::layout;
-use crate::objects::create;
 use crate::repository::Repository;
-use crate::seal::Tap;
 use crate::sign::SigningKey;
-use crate::unseal::SealedImage;
+use crate::store::fetch::Object;
+use crate::store::objects::create;
+use crate::store::sizes::{PartSize, RangeSize};
 
 /// An image that is given up.
 pub struct Doomed(Path);
@@ -57,7 +58,7 @@ impl Repository {
         tap: T,
     ) -> Result<ImageUpload<T>> {
         let key = layout::staging(cluster, started_at, nonce);
-        let size = self.location.part_size();
+        let size = PartSize::of(&self.location);
         ImageUpload::begin(self.store.clone(), cluster.clone(), key, options, tap, size).await
     }
 
@@ -135,7 +136,7 @@ impl Repository {
     }
 
     async fn object(&self, key: Path, size: u64) -> Result<Object> {
-        let step = self.location.range_size();
+        let step = RangeSize::of(&self.location);
         Object::open(self.store.clone(), key, size, self.pause, step).await
     }
 

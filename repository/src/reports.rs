@@ -7,11 +7,11 @@ use futures_util::StreamExt;
 use object_store::ObjectStore as _;
 
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::retried;
 use crate::layout::{self, Place, ReportName};
-use crate::objects::{create, read_small};
 use crate::repository::Repository;
 use crate::sign::{MAX_TEXT, SigningKey};
+use crate::store::objects::{create, read_small};
+use crate::store::retry::retried;
 
 /// Upper bound of a report, in bytes: results of 200,000 snapshots fit.
 pub const MAX_REPORT_BYTES: u64 = 64 << 20;

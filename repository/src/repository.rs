@@ -9,14 +9,17 @@ use object_store::path::Path;
 use serde::Deserialize;
 
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::retried;
 use crate::keys::Recipients;
 use crate::layout;
-use crate::location::{Location, StoreOptions};
-use crate::objects::{create, read_small};
 use crate::sign::PublicKey;
+use crate::store::location::{Location, StoreOptions};
+use crate::store::objects::{create, read_small};
+use crate::store::retry::retried;
+use crate::store::unfinished::Uploads;
 use crate::store::{self, Opened, Store};
-use crate::unfinished::Uploads;
+
+/// Most snapshots of one cluster that are listed, and most objects of each kind that belong to them.
+pub const MAX_SNAPSHOTS: usize = 200_000;
 
 /// Upper bound of `etcdr.json`, in bytes.
 const MAX_INFO: u64 = 1 << 20;

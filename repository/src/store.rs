@@ -1,5 +1,13 @@
 //! From a location to an object store, with every timeout, retry and limit said out loud.
 
+pub(crate) mod fetch;
+pub(crate) mod location;
+pub(crate) mod objects;
+pub(crate) mod retry;
+pub(crate) mod sizes;
+pub(crate) mod unfinished;
+pub(crate) mod upload;
+
 use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -13,8 +21,8 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
 
 use crate::error::{Error, Result};
-use crate::location::{Bucket, Kind, Location, StoreOptions};
-use crate::unfinished::{self, Uploads};
+use location::{Bucket, Kind, Location, StoreOptions};
+use unfinished::Uploads;
 
 /// A store whose keys are relative to the repository's root.
 pub(crate) type Store = Arc<dyn ObjectStore>;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use etcdr_repository::{
     Chain, Error, Identities, Location, PublicKey, Repository, SealOptions, SigningKey,
-    SnapshotName, StoreOptions, Swept, keys, sign, sweep::Grace,
+    SnapshotName, StoreOptions, SweepOptions, Swept, keys, sign,
 };
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{PruneOutcome, SignatureState, SweptKind};
@@ -339,7 +339,7 @@ async fn uploads_whose_process_was_killed_are_ended_by_the_sweep_and_no_other() 
         let sweep = async |age: chrono::Duration, dry_run: bool| {
             // What is old is told by the store's clock.
             let now = id(1).time() + chrono::Duration::days(36_500);
-            let grace = Grace { now, age, dry_run };
+            let grace = SweepOptions { now, age, dry_run };
             let stock = repository.stock(&cluster).await.unwrap();
             repository.sweep(&cluster, &stock, grace).await.unwrap()
         };

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, Duration, Utc};
-use etcdr_repository::sweep::{Grace, Known};
+use etcdr_repository::SweepOptions;
+use etcdr_repository::inventory::Known;
 use etcdr_repository::{Chain, Location, Recorded, Repository, Stock, StoreOptions, layout};
 use etcdr_schemas::ledger::{LedgerEntry, LedgerPage, MAX_PAGE_BYTES};
 use etcdr_schemas::report::{PruneOutcome, SweptKind};
@@ -98,7 +99,7 @@ impl Bench {
 
     async fn sweep(&self, age: Duration) -> usize {
         let stock = self.repository.stock(&cluster()).await.unwrap();
-        let grace = Grace { now: far(), age, dry_run: false };
+        let grace = SweepOptions { now: far(), age, dry_run: false };
         let swept = self.repository.sweep(&cluster(), &stock, grace).await.unwrap();
         swept.objects.iter().filter(|object| object.kind == SweptKind::Ledger).count()
     }

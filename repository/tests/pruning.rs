@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
+use etcdr_repository::SweepOptions;
 use etcdr_repository::retention::Proof;
-use etcdr_repository::sweep::Grace;
 use etcdr_repository::{
     Chain, HoldState, Location, Repository, SigningKey, StoreOptions, layout, sign,
 };
@@ -118,8 +118,8 @@ fn cluster() -> ClusterName {
     ClusterName::default()
 }
 
-fn grace(age: Duration) -> Grace {
-    Grace { now: far(), age, dry_run: false }
+fn grace(age: Duration) -> SweepOptions {
+    SweepOptions { now: far(), age, dry_run: false }
 }
 
 const NONE: Duration = Duration::zero();
@@ -208,7 +208,8 @@ async fn a_deleted_snapshot_can_be_brought_back_until_the_grace_has_passed() {
         let swept = repository.sweep(&cluster(), &stock, grace(Duration::hours(1))).await.unwrap();
         assert_eq!((swept.gone, swept.waiting.0), ((0, 0), 2));
         // A clock that is far behind makes nothing old either.
-        let behind = Grace { now: time(0) - Duration::days(9999), ..grace(Duration::hours(1)) };
+        let behind =
+            SweepOptions { now: time(0) - Duration::days(9999), ..grace(Duration::hours(1)) };
         let swept = repository.sweep(&cluster(), &stock, behind).await.unwrap();
         assert_eq!((swept.gone, swept.waiting.0), ((0, 0), 2));
         // Bringing one back is copying two objects.
@@ -222,7 +223,7 @@ async fn a_deleted_snapshot_can_be_brought_back_until_the_grace_has_passed() {
         strict.verify_object(&back.image, &Hidden).await.unwrap();
         // With no grace, what is deleted goes; what was brought back stays, and what was noted of both is gone.
         let stock = repository.stock(&cluster()).await.unwrap();
-        let dry = Grace { dry_run: true, ..grace(NONE) };
+        let dry = SweepOptions { dry_run: true, ..grace(NONE) };
         let planned = repository.sweep(&cluster(), &stock, dry).await.unwrap();
         // What the ledger says of the one that was brought back goes, too.
         assert_eq!(planned.gone.0, 6, "{planned:?}");
@@ -275,12 +276,12 @@ async fn what_crashes_left_is_swept_and_nothing_else() {
                 ground.age(key);
             }
             let stock = repository.stock(&cluster()).await.unwrap();
-            let old = Grace { dry_run: true, ..grace(Duration::days(2)) };
+            let old = SweepOptions { dry_run: true, ..grace(Duration::days(2)) };
             assert_eq!(repository.sweep(&cluster(), &stock, old).await.unwrap().gone, (6, 6));
-            let young = Grace { dry_run: true, ..grace(Duration::days(4)) };
+            let young = SweepOptions { dry_run: true, ..grace(Duration::days(4)) };
             assert_eq!(repository.sweep(&cluster(), &stock, young).await.unwrap().gone, (0, 0));
         }
-        let dry = Grace { dry_run: true, ..grace(NONE) };
+        let dry = SweepOptions { dry_run: true, ..grace(NONE) };
         assert_eq!(repository.sweep(&cluster(), &stock, dry).await.unwrap().gone, (6, 6));
         assert_eq!(ground.keys().await, before, "a dry run changes nothing");
         let swept = repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
@@ -346,7 +347,7 @@ async fn a_manifest_written_meanwhile_protects_its_image() {
     let stored = repository.publish_image(staged, &id(5)).await.unwrap();
     let proven = repository.read_back(&stored).await.unwrap();
     let stock = repository.stock(&cluster()).await.unwrap();
-    let dry = Grace { dry_run: true, ..grace(NONE) };
+    let dry = SweepOptions { dry_run: true, ..grace(NONE) };
     assert_eq!(repository.sweep(&cluster(), &stock, dry).await.unwrap().gone.0, 1);
     let image = proven.describe(Sha256Digest::of(&data));
     let committed = repository.commit(manifest(&id(5), &data, image), None).await.unwrap();
@@ -379,7 +380,7 @@ async fn an_image_that_kept_its_first_key_waits_for_the_grace_too() {
     let swept = repository.sweep(&cluster(), &stock, grace(Duration::hours(1))).await.unwrap();
     assert_eq!((swept.gone.0, swept.waiting.0), (0, 1));
     // Also when our clock is behind what was written.
-    let swept = Grace { now: time(0) - Duration::days(9999), ..grace(NONE) };
+    let swept = SweepOptions { now: time(0) - Duration::days(9999), ..grace(NONE) };
     let swept = repository.sweep(&cluster(), &stock, swept).await.unwrap();
     assert_eq!(swept.gone.0, 2, "{swept:?}");
     let manifest = layout::manifest(&cluster(), &id(1));

@@ -8,13 +8,12 @@ use etcdr_schemas::report::SweptKind;
 use futures_util::StreamExt;
 use object_store::ObjectStore as _;
 
-use super::Grace;
-use super::orphans::Orphan;
+use super::plan::Orphan;
 use crate::error::{Error, Result};
-use crate::fetch::retried;
+use crate::inventory::{Grace, Survey};
 use crate::layout;
 use crate::repository::Repository;
-use crate::survey::Survey;
+use crate::store::retry::retried;
 
 /// Most claims that one sweep deletes; the others are for the next one.
 const MAX_CLAIMS: usize = 100_000;

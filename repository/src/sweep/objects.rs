@@ -8,12 +8,12 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::retried;
 use crate::layout;
 use crate::ledger::Recorded;
-use crate::objects::read_small;
 use crate::repository::Repository;
 use crate::sign::MAX_TEXT;
+use crate::store::objects::read_small;
+use crate::store::retry::retried;
 
 impl Repository {
     /// Makes a snapshot not exist any more: notes its manifest (and signature) under `deleted/`, then deletes the

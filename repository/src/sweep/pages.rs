@@ -6,9 +6,10 @@ use etcdr_schemas::ledger::{LedgerEntry, MAX_ENTRIES};
 use etcdr_schemas::report::SweptKind;
 use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
 
-use super::orphans::Orphan;
-use super::{Grace, Stock, Swept};
+use super::plan::Orphan;
+use super::{SweepOptions, Swept};
 use crate::error::Result;
+use crate::inventory::Stock;
 use crate::ledger::Page;
 use crate::repository::Repository;
 
@@ -29,14 +30,14 @@ impl Repository {
         cluster: &ClusterName,
         stock: &Stock,
         undone: impl Fn(&SnapshotId) -> bool,
-        grace: Grace,
+        options: SweepOptions,
         swept: &mut Swept,
     ) -> Result<()> {
         // A manifest that cannot be read may follow any of them.
         if stock.blind {
             return Ok(());
         }
-        let survey = &stock.survey;
+        let (survey, grace) = (&stock.survey, options.grace());
         let all = survey.ids.iter().chain(survey.tombstones.keys().filter(|id| undone(id)));
         let oldest = all.map(SnapshotId::time).min();
         let ledger = self.ledger(cluster).await?;
@@ -44,11 +45,11 @@ impl Repository {
         let old = ledger.pages.iter().filter(|page| grace.passed(survey, page.stored.modified));
         let (useful, useless): (Vec<&Page>, Vec<&Page>) =
             old.partition(|page| page.has_any(&needed));
-        self.erase_all(cluster, orphans(&useless), grace, swept).await?;
+        self.erase_all(cluster, to_delete(&useless), options, swept).await?;
         let small: Vec<&Page> =
             useful.into_iter().filter(|page| page.digests.len() < LARGE).collect();
         // Where nothing can be deleted, more pages would be no help.
-        if small.len() < MANY || grace.dry_run || swept.withheld > 0 {
+        if small.len() < MANY || options.dry_run || swept.withheld > 0 {
             return Ok(());
         }
         let entries = self.entries(cluster, &small, &needed).await?;
@@ -62,7 +63,7 @@ impl Repository {
         // One that says the same, of the same second, was there already.
         let small: Vec<_> = small.into_iter().filter(|page| !written.contains(&page.key)).collect();
         // Killed before this, the ledger says some things twice.
-        self.erase_all(cluster, orphans(&small), grace, swept).await.map(drop)
+        self.erase_all(cluster, to_delete(&small), options, swept).await.map(drop)
     }
 
     /// Entries of these pages that are `needed`, each once, oldest snapshot first.
@@ -86,7 +87,7 @@ impl Repository {
     }
 }
 
-fn orphans(pages: &[&Page]) -> Vec<Orphan> {
+fn to_delete(pages: &[&Page]) -> Vec<Orphan> {
     let orphan = |page: &&Page| Orphan {
         key: page.key.clone(),
         kind: SweptKind::Ledger,

@@ -4,12 +4,12 @@ use etcdr_schemas::ClusterName;
 use etcdr_schemas::report::{PruneOutcome, SweptKind, SweptObject};
 
 use super::objects::outcome;
-use super::{Grace, Swept};
+use super::{SweepOptions, Swept};
 use crate::error::{Result, StoreFault};
-use crate::fetch::retried;
+use crate::inventory::Survey;
 use crate::repository::Repository;
-use crate::survey::Survey;
-use crate::unfinished::Upload;
+use crate::store::retry::retried;
+use crate::store::unfinished::Upload;
 
 impl Repository {
     /// Takes away uploads that are older than the grace. A store that does not tell of them is no error: they are
@@ -18,9 +18,10 @@ impl Repository {
         &self,
         cluster: &ClusterName,
         survey: &Survey,
-        grace: Grace,
+        options: SweepOptions,
         swept: &mut Swept,
     ) -> Result<()> {
+        let grace = options.grace();
         let listed = retried(self.pause, || self.uploads.list(cluster)).await;
         let uploads = match listed {
             Err(error) if untold(&error) => {
@@ -30,7 +31,7 @@ impl Repository {
             uploads => uploads?,
         };
         for upload in uploads.into_iter().filter(|upload| grace.passed(survey, upload.at)) {
-            let outcome = match grace.dry_run {
+            let outcome = match options.dry_run {
                 true => None,
                 false => Some(self.end(&upload).await?),
             };

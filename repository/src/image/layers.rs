@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 
 use crate::bridge;
 use crate::error::Result;
-use crate::fetch::Object;
 use crate::keys::Identities;
+use crate::store::fetch::Object;
 
 /// Largest age header that is read. One recipient takes some 150 bytes, a post-quantum one 2 KiB.
 const MAX_HEADER: u64 = 1 << 20;

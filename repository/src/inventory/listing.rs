@@ -1,23 +1,17 @@
-//! Everything that lies under a cluster's prefix, for audits: one listing, then manifests as they are.
-//!
-//! Unlike [`crate::catalog`], which finds snapshots to use, nothing is left out here and nothing is refused:
-//! what cannot be used is what an audit wants to hear of.
+//! The objects under a cluster's prefix, from one listing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use etcdr_schemas::manifest::{Manifest, ManifestError};
-use etcdr_schemas::report::SignatureState;
-use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
+use etcdr_schemas::{ClusterName, SnapshotId};
 use futures_util::StreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use crate::catalog::MAX_SNAPSHOTS;
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::retried;
 use crate::layout::{self, Place, ReportName};
-use crate::repository::Repository;
+use crate::repository::{MAX_SNAPSHOTS, Repository};
+use crate::store::retry::retried;
 
 /// Most objects of a kind that a survey holds: manifests, signatures, images and reports each. With some
 /// 300 bytes for an object, a survey stays below 100 MiB for 100,000 snapshots.
@@ -62,18 +56,6 @@ pub struct Survey {
     pub newest: Option<DateTime<Utc>>,
 }
 
-/// A manifest as it is, usable or not.
-#[derive(Debug)]
-pub struct Examined {
-    /// SHA-256 of the stored bytes: what the manifest after it refers to.
-    pub sha256: Sha256Digest,
-    /// What is known of its signature; [`Error::Unsigned`] and [`Error::BadSignature`] where a public key is
-    /// configured.
-    pub signature: Result<SignatureState>,
-    /// What it says. Not to be believed where the signature is an error.
-    pub manifest: Result<Manifest, ManifestError>,
-}
-
 impl Repository {
     /// Lists everything under a cluster's prefix, entry by entry.
     ///
@@ -96,33 +78,6 @@ impl Repository {
         let objects = objects.filter(|key| key != layout::REPOSITORY);
         let folders = folders.filter(|name| name.parse::<ClusterName>().is_err());
         Ok(objects.chain(folders).take(MAX_STRANGERS).collect())
-    }
-
-    /// Reads one manifest as it is; `None` when it is not there any more. `signed` says whether the listing
-    /// has a signature of it.
-    ///
-    /// # Errors
-    /// [`Error::Store`], and [`Error::Damaged`] for an object that is too large for a manifest.
-    pub async fn examine(
-        &self,
-        cluster: &ClusterName,
-        id: &SnapshotId,
-        signed: bool,
-    ) -> Result<Option<Examined>> {
-        let bytes = match self.manifest_bytes(cluster, id).await {
-            Err(error) if error.store_fault() == Some(StoreFault::Missing) => return Ok(None),
-            other => other?,
-        };
-        let signature = match (&self.public_key, signed) {
-            (None, true) => Ok(SignatureState::NotChecked),
-            (None, false) => Ok(SignatureState::Unsigned),
-            (Some(_), _) => match self.signature(cluster, id, &bytes).await {
-                Err(error) if error.store_fault().is_some() => return Err(error),
-                other => other,
-            },
-        };
-        let (sha256, manifest) = (Sha256Digest::of(&bytes), Manifest::from_json(&bytes));
-        Ok(Some(Examined { sha256, signature, manifest }))
     }
 
     /// Whether a snapshot's manifest is there now.

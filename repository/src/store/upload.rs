@@ -18,30 +18,10 @@ use crate::bridge::joined;
 use crate::buffers::Buffers;
 use crate::error::{Error, Result, StoreFault};
 use crate::store::Store;
+use crate::store::sizes::PartSize;
 
 /// Parts in memory: one being filled, the others on their way.
 const PARTS: usize = 3;
-
-/// Size of a part, in bytes, while an upload is small. Small parts, so that small and large databases cost the same memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PartSize(u64);
-
-impl PartSize {
-    /// The least that S3 takes.
-    pub(crate) const REMOTE: Self = Self(5 << 20);
-    /// For stores that take any.
-    pub(crate) const LOCAL: Self = Self(1 << 20);
-
-    /// Size of the next part after `sent` bytes.
-    fn after(self, sent: u64) -> usize {
-        let size = (sent / GROWTH).next_multiple_of(1 << 20).clamp(self.0, 5 << 30);
-        usize::try_from(size).unwrap_or(usize::MAX)
-    }
-}
-
-/// Parts grow with what was uploaded, which keeps 5 TiB, the largest object of S3, within its limit of
-/// 10,000 parts: 1024 parts reach 5 GiB, and each further e-fold takes another 1024.
-const GROWTH: u64 = 1024;
 
 /// Time in which one try to abort must be done.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -265,25 +245,5 @@ async fn clean_up(
     let deleted = tokio::time::timeout(ABORT_TIMEOUT, store.delete(&key)).await;
     if deleted.is_err() {
         tracing::warn!(%key, "the store did not answer while an upload was being cleaned up");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ten_thousand_parts_hold_the_largest_object() {
-        for size in [PartSize::REMOTE, PartSize::LOCAL] {
-            let (mut sent, mut parts) = (0u64, 0u32);
-            while sent < 5 << 40 {
-                sent += size.after(sent) as u64;
-                parts += 1;
-            }
-            assert!(parts < 10_000, "{size:?}: {parts}");
-        }
-        assert_eq!(PartSize::REMOTE.after(0), 5 << 20);
-        assert_eq!(PartSize::REMOTE.after(5 << 30), 5 << 20);
-        assert_eq!(PartSize::REMOTE.after(80 << 30), 80 << 20);
     }
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::upload::{PartWriter, Sink};
+use crate::store::upload::{PartWriter, Sink};
 
 /// Most bytes that are written or read at once.
 const PIECE: usize = 128 << 10;
@@ -282,7 +282,8 @@ mod tests {
     use tokio::runtime::Runtime;
 
     use super::*;
-    use crate::upload::{Part, PartSize, parts};
+    use crate::store::sizes::PartSize;
+    use crate::store::upload::{Part, parts};
 
     const TOTAL: usize = 9 << 20;
 

@@ -8,7 +8,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use crate::error::{Error, Result, StoreFault};
-use crate::fetch::retried;
+use crate::store::retry::retried;
 
 /// Reads a whole object of at most `limit` bytes, whatever size the store claims it has.
 pub(crate) async fn read_small(store: &dyn ObjectStore, key: &Path, limit: u64) -> Result<Bytes> {

@@ -10,17 +10,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use etcdr_schemas::ReadAt;
 
 use crate::error::{Error, Result};
-use crate::layers::{ObjectReader, Packed};
-use crate::seek_table::Frame;
-use crate::unseal::{Parts, Unpacker};
+use crate::image::layers::{ObjectReader, Packed};
+use crate::image::opened::OpenedImage;
+use crate::image::seek_table::Frame;
+use crate::image::unpacker::Unpacker;
 
 /// Unpacked frames that are kept: 24 MiB of the frames that this version writes.
 const KEPT: usize = 6;
 
 /// The plain bytes of an image at any offset. Blocks while it fetches: use it on a thread that may.
-/// Errors carry [`Error`] as their inner error.
+/// Errors carry [`crate::Error`] as their inner error.
 pub struct RandomImage {
-    parts: Arc<Parts>,
+    opened: Arc<OpenedImage>,
     /// Where each frame begins in the packed bytes.
     starts: Vec<u64>,
     state: Mutex<State>,
@@ -69,15 +70,15 @@ impl Drop for Coming<'_> {
 }
 
 impl RandomImage {
-    pub(crate) fn new(parts: Arc<Parts>) -> Self {
+    pub(crate) fn new(opened: Arc<OpenedImage>) -> Self {
         let mut at = 0u64;
-        let starts = parts.table.frames().iter().map(|frame| {
+        let starts = opened.table.frames().iter().map(|frame| {
             let start = at;
             at = at.saturating_add(u64::from(frame.packed));
             start
         });
         let starts = starts.collect();
-        Self { parts, starts, state: Mutex::default(), arrived: Condvar::new() }
+        Self { opened, starts, state: Mutex::default(), arrived: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,19 +122,19 @@ impl RandomImage {
 
     fn open(&self) -> Result<Source> {
         let ahead = Arc::new(AtomicU64::new(0));
-        let parts = &self.parts;
+        let opened = &self.opened;
         let stored =
-            ObjectReader::new(parts.object.clone(), parts.handle.clone(), Arc::clone(&ahead));
+            ObjectReader::new(opened.object.clone(), opened.handle.clone(), Arc::clone(&ahead));
         ahead.store(64 << 10, Ordering::Relaxed);
-        let packed = Packed::open(&parts.image, &parts.identities, stored)?;
+        let packed = Packed::open(&opened.image, &opened.identities, stored)?;
         Ok(Source { packed, ahead, unpacker: Unpacker::new()? })
     }
 
     fn load(&self, source: &mut Source, index: usize) -> Result<Vec<u8>> {
-        let key = &self.parts.image.key;
+        let key = &self.opened.image.key;
         let failed = |error| Error::from_io(key, error);
         let beyond = || Error::damaged(key, format!("it has no frame {index}"));
-        let &Frame { packed, plain } = self.parts.table.frames().get(index).ok_or_else(beyond)?;
+        let &Frame { packed, plain } = self.opened.table.frames().get(index).ok_or_else(beyond)?;
         let &start = self.starts.get(index).ok_or_else(beyond)?;
         // One request for the frame, with the chunk borders of age around it.
         source.ahead.store(u64::from(packed).saturating_add(160 << 10), Ordering::Relaxed);
@@ -147,7 +148,7 @@ impl RandomImage {
     }
 
     fn fill(&self, mut buf: &mut [u8], mut offset: u64) -> Result<()> {
-        let frame_size = u64::from(self.parts.frame_size);
+        let frame_size = u64::from(self.opened.frame_size);
         while !buf.is_empty() {
             let index = usize::try_from(offset / frame_size).unwrap_or(usize::MAX);
             let frame = self.frame(index)?;
@@ -156,7 +157,7 @@ impl RandomImage {
             let count = ready.len().min(buf.len());
             if count == 0 {
                 return Err(Error::damaged(
-                    &self.parts.image.key,
+                    &self.opened.image.key,
                     "a frame is shorter than it says",
                 ));
             }
@@ -171,7 +172,7 @@ impl RandomImage {
 
 impl ReadAt for RandomImage {
     fn size(&self) -> u64 {
-        self.parts.image.plain_size
+        self.opened.image.plain_size
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use etcdr_schemas::Diagnose;
 use futures_util::{Stream, StreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -13,23 +12,11 @@ use tokio::runtime::Handle;
 use crate::bridge::joined;
 use crate::error::{Error, Result, StoreFault};
 use crate::store::Store;
-
-/// Bytes of one request of a sequential read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RangeSize(u64);
-
-impl RangeSize {
-    /// A request has a way to go.
-    pub(crate) const REMOTE: Self = Self(2 << 20);
-    /// A disk is near, and what is asked for ahead takes memory.
-    pub(crate) const LOCAL: Self = Self(512 << 10);
-}
+use crate::store::retry::retried;
+use crate::store::sizes::RangeSize;
 
 /// Requests of a sequential read that are on their way at once.
 const AHEAD: usize = 4;
-
-/// How often one range is asked for.
-const TRIES: u32 = 4;
 
 /// An object of known size.
 #[derive(Clone)]
@@ -48,7 +35,7 @@ impl Object {
         key: Path,
         expected: u64,
         pause: Duration,
-        RangeSize(step): RangeSize,
+        range_size: RangeSize,
     ) -> Result<Self> {
         let head = retried(pause, || async {
             store.head(&key).await.map_err(|source| Error::store("look at", &key, source))
@@ -62,7 +49,7 @@ impl Object {
         if found != expected {
             return Err(Error::SizeMismatch { key: key.to_string(), expected, found });
         }
-        Ok(Self { store, key, size: expected, pause, step })
+        Ok(Self { store, key, size: expected, pause, step: range_size.bytes() })
     }
 
     pub(crate) const fn size(&self) -> u64 {
@@ -104,23 +91,4 @@ impl Object {
             })
             .buffered(AHEAD)
     }
-}
-
-/// Runs `work` until it succeeds, fails for good, or was tried [`TRIES`] times.
-pub(crate) async fn retried<T, F: Future<Output = Result<T>>>(
-    pause: Duration,
-    work: impl Fn() -> F,
-) -> Result<T> {
-    let mut pause = pause;
-    for _ in 1..TRIES {
-        match work().await {
-            Err(error) if !error.is_permanent() => {
-                tracing::debug!(%error, "trying again");
-                tokio::time::sleep(pause).await;
-                pause = pause.saturating_mul(2);
-            }
-            outcome => return outcome,
-        }
-    }
-    work().await
 }

@@ -21,9 +21,9 @@ use zstd::zstd_safe::{CParameter, Strategy};
 use crate::bridge::{self, Blocking};
 use crate::buffers::Buffers;
 use crate::error::{BoxError, Error, Result};
-use crate::pool::{self, Collect, MakeWork, Submit};
-use crate::seek_table::{FRAME_SIZE, Frame, SeekTable};
-use crate::upload::Sink;
+use crate::image::pool::{self, Collect, MakeWork, Submit};
+use crate::image::seek_table::{FRAME_SIZE, Frame, SeekTable};
+use crate::store::upload::Sink;
 
 /// Batches between the caller and the framing thread.
 const INPUT_QUEUE: usize = 1;

@@ -9,8 +9,6 @@ use std::time::Duration;
 use url::Url;
 
 use crate::error::{Error, Result};
-use crate::fetch::RangeSize;
-use crate::upload::PartSize;
 
 /// Location of a repository. Printing it never prints credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,21 +52,12 @@ impl Location {
         &self.0
     }
 
-    const fn is_near(&self) -> bool {
+    /// Whether it lies on this machine: requests take no time, and what is asked for ahead only memory.
+    pub(crate) const fn is_near(&self) -> bool {
         match self.0 {
             Kind::File(_) | Kind::Memory => true,
             Kind::S3(_) | Kind::Gcs(_) | Kind::Azure(_) => false,
         }
-    }
-
-    /// What a sequential read is cut into.
-    pub(crate) const fn range_size(&self) -> RangeSize {
-        if self.is_near() { RangeSize::LOCAL } else { RangeSize::REMOTE }
-    }
-
-    /// What an upload is cut into.
-    pub(crate) const fn part_size(&self) -> PartSize {
-        if self.is_near() { PartSize::LOCAL } else { PartSize::REMOTE }
     }
 }
 

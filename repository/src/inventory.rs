@@ -1,0 +1,146 @@
+//! Everything that lies under a cluster's prefix, and what its manifests say: the ground of audits, retentions
+//! and sweeps.
+//!
+//! Unlike [`crate::catalog`], which finds snapshots to use, nothing is left out here and nothing is refused:
+//! what cannot be used is what an audit wants to hear of, and what a sweep has to leave alone.
+
+pub(crate) mod deletions;
+mod grace;
+mod listing;
+mod manifests;
+mod orphans;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use etcdr_schemas::report::Unusable;
+use etcdr_schemas::{ClusterName, SnapshotId};
+use futures_util::{StreamExt, stream};
+
+use crate::error::Result;
+use crate::repository::Repository;
+use crate::retention::{Candidate, Proof};
+
+pub use grace::Grace;
+pub use listing::{MAX_OBJECTS, MAX_STRANGERS, Stored, Survey};
+pub use manifests::{Examined, Known};
+pub use orphans::{Certainty, OrphanImage, Orphans};
+
+/// Manifests that are read at once.
+const AT_ONCE: usize = 16;
+
+/// Everything under a cluster's prefix, and what its manifests say: some 300 bytes a snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct Stock {
+    /// What the listing has.
+    pub survey: Survey,
+    /// Manifests that can be read, with what they name.
+    pub known: BTreeMap<SnapshotId, Known>,
+    /// Manifests that cannot be used, with the reason.
+    pub unusable: Vec<Unusable>,
+    /// Whether some manifest could not be read: it may name any image, so none is an orphan.
+    pub blind: bool,
+    /// Whether that is because the store did not give it.
+    pub unread: bool,
+}
+
+impl Stock {
+    /// Lists everything of a cluster and reads all its manifests. `each` sees every manifest as it is, newest
+    /// first, or why it cannot be read; one that is gone by the time that it is read is none.
+    ///
+    /// # Errors
+    /// [`crate::Error::Store`] and [`crate::Error::TooManySnapshots`] of the listing. A manifest that cannot be
+    /// used is no error.
+    pub async fn read(
+        repository: &Repository,
+        cluster: &ClusterName,
+        each: impl FnMut(&SnapshotId, &Result<Examined>),
+    ) -> Result<Self> {
+        let survey = repository.survey(cluster).await?;
+        let ids = survey.ids.clone();
+        let mut stock = Self { survey, ..Self::default() };
+        stock.read_manifests(repository, cluster, &ids, each).await;
+        Ok(stock)
+    }
+
+    /// The same, as of now. What is known of manifests that are still there is not read again: they never
+    /// change.
+    ///
+    /// # Errors
+    /// As [`Stock::read`].
+    pub(crate) async fn read_again(
+        &self,
+        repository: &Repository,
+        cluster: &ClusterName,
+    ) -> Result<Self> {
+        let survey = repository.survey(cluster).await?;
+        let there: BTreeSet<_> = survey.ids.iter().copied().collect();
+        let before: BTreeSet<_> = self.survey.ids.iter().copied().collect();
+        let new: Vec<_> = there.difference(&before).copied().collect();
+        let known = self.known.iter().filter(|(id, _)| there.contains(id));
+        let mut fresh = Self {
+            survey,
+            known: known.map(|(id, known)| (*id, known.clone())).collect(),
+            unusable: self.unusable.clone(),
+            blind: self.blind,
+            unread: self.unread,
+        };
+        fresh.read_manifests(repository, cluster, &new, |_, _| ()).await;
+        Ok(fresh)
+    }
+
+    async fn read_manifests(
+        &mut self,
+        repository: &Repository,
+        cluster: &ClusterName,
+        ids: &[SnapshotId],
+        mut each: impl FnMut(&SnapshotId, &Result<Examined>),
+    ) {
+        let signed: BTreeSet<_> = self.survey.signatures.keys().copied().collect();
+        let mut examined = stream::iter(ids.iter().copied())
+            .map(|id| {
+                let signed = signed.contains(&id);
+                async move { (id, repository.examine(cluster, &id, signed).await) }
+            })
+            .buffered(AT_ONCE);
+        while let Some((id, examined)) = examined.next().await {
+            let Some(examined) = examined.transpose() else { continue };
+            each(&id, &examined);
+            let weighed = manifests::weigh(cluster, &id, &examined);
+            self.blind |= weighed.blind;
+            self.unread |= weighed.unread;
+            self.known.extend(weighed.known.map(|known| (id, known)));
+            self.unusable.extend(weighed.unusable);
+        }
+    }
+
+    /// What the retention decides about, newest first.
+    #[must_use]
+    pub fn candidates(&self, proofs: &BTreeMap<SnapshotId, Proof>) -> Vec<Candidate> {
+        let believed = self.known.iter().rev().filter(|(_, known)| known.believed);
+        believed
+            .map(|(id, known)| {
+                let own = if known.suspect { Proof::Suspect } else { Proof::ReadBack };
+                let image = self.survey.images.get(&known.image).map(|image| image.size);
+                let proof = match proofs.get(id).copied() {
+                    Some(Proof::Damaged) => Proof::Damaged,
+                    // Gone, or another one: nothing can be restored from it.
+                    _ if image != Some(known.stored_size) => Proof::Damaged,
+                    // Its bytes are as they were stored, and may be wrong all the same.
+                    Some(Proof::Audited) if !known.suspect => Proof::Audited,
+                    _ => own,
+                };
+                Candidate { id: *id, stored_size: known.stored_size, proof }
+            })
+            .collect()
+    }
+}
+
+impl Repository {
+    /// The inventory of a cluster.
+    ///
+    /// # Errors
+    /// As [`Stock::read`].
+    pub async fn stock(&self, cluster: &ClusterName) -> Result<Stock> {
+        Stock::read(self, cluster, |_, _| ()).await
+    }
+}

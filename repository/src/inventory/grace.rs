@@ -1,0 +1,26 @@
+//! When something without a manifest is old enough not to belong to a save that is on its way.
+
+use chrono::{DateTime, Duration, Utc};
+
+use super::Survey;
+
+/// An age, and the time from which ages are counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Grace {
+    /// The time, by the clock of whoever asks.
+    pub now: DateTime<Utc>,
+    /// Age from which on something is old.
+    pub age: Duration,
+}
+
+impl Grace {
+    /// Whether an object that was written then is old. Ages are counted up to our time or that of the
+    /// newest object in the listing, whichever is earlier: a clock of ours that jumped ahead makes
+    /// nothing old.
+    #[must_use]
+    pub fn passed(self, survey: &Survey, modified: DateTime<Utc>) -> bool {
+        let newest = survey.newest.unwrap_or(self.now).min(self.now);
+        // What was written after we looked at our clock is of now.
+        newest.signed_duration_since(modified).max(Duration::zero()) >= self.age
+    }
+}

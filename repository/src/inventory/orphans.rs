@@ -1,0 +1,81 @@
+//! Images and signatures that no manifest names: the one judgement of them, for audits and for sweeps. Pure.
+
+use std::collections::BTreeSet;
+
+use etcdr_schemas::SnapshotId;
+
+use super::deletions::Deletions;
+use super::{Grace, Stock, Stored};
+use crate::layout;
+
+/// What no manifest names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orphans {
+    /// Every image that no manifest names, old or not.
+    pub images: Vec<OrphanImage>,
+    /// Signatures without their manifest, that are old enough.
+    pub signatures: Vec<(SnapshotId, Stored)>,
+}
+
+/// An image that no manifest names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrphanImage {
+    /// Its key.
+    pub key: Box<str>,
+    /// Bytes.
+    pub size: u64,
+    /// The snapshot that it belonged to: by its name, or by what is noted of a deletion. `None` for one that
+    /// is staged.
+    pub snapshot: Option<SnapshotId>,
+    /// Whether the grace has passed since it was written, and since its manifest was deleted.
+    pub old: bool,
+    /// How sure it is that no manifest names it.
+    pub certainty: Certainty,
+}
+
+/// How sure it is that no manifest names an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// All manifests were read and understood.
+    Certain,
+    /// Some other snapshot's manifest was read and not understood.
+    Likely,
+    /// Its own snapshot's manifest was not understood, or some manifest could not be read.
+    Unknown,
+}
+
+impl Stock {
+    /// What no manifest names. When a snapshot was deleted, its image's name tells.
+    #[must_use]
+    pub fn orphans(&self, grace: Grace) -> Orphans {
+        self.orphans_given(&self.deletions_by_name(), grace)
+    }
+
+    /// What no manifest names, given when snapshots were deleted.
+    pub(crate) fn orphans_given(&self, deletions: &Deletions, grace: Grace) -> Orphans {
+        let there: BTreeSet<&SnapshotId> = self.survey.ids.iter().collect();
+        let named: BTreeSet<&str> = self.known.values().map(|known| known.image.as_ref()).collect();
+        let image = |(key, stored): (&Box<str>, &Stored)| {
+            let deletion = deletions.get(key);
+            let since = deletion.map_or(stored.modified, |(_, at)| stored.modified.max(*at));
+            let snapshot = deletion.map(|(id, _)| *id).or_else(|| layout::image_of(key));
+            let own =
+                snapshot.is_some_and(|id| there.contains(&id) && !self.known.contains_key(&id));
+            let certainty = match () {
+                () if own || self.unread => Certainty::Unknown,
+                () if self.blind => Certainty::Likely,
+                () => Certainty::Certain,
+            };
+            let old = grace.passed(&self.survey, since);
+            OrphanImage { key: key.clone(), size: stored.size, snapshot, old, certainty }
+        };
+        let unnamed = self.survey.images.iter().filter(|(key, _)| !named.contains(key.as_ref()));
+        let alone = self.survey.signatures.iter().filter(|(id, stored)| {
+            !there.contains(id) && grace.passed(&self.survey, stored.modified)
+        });
+        Orphans {
+            images: unnamed.map(image).collect(),
+            signatures: alone.map(|(id, stored)| (*id, *stored)).collect(),
+        }
+    }
+}

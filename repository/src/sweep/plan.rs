@@ -1,0 +1,101 @@
+//! What a sweep deletes, and in which order. Pure.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use etcdr_schemas::report::SweptKind;
+use etcdr_schemas::{ClusterName, SnapshotId};
+use object_store::path::Path;
+
+use crate::inventory::deletions::Deletions;
+use crate::inventory::{Certainty, Grace, OrphanImage, Stock, Stored};
+use crate::layout;
+
+/// An object to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Orphan {
+    pub(super) key: Path,
+    pub(super) kind: SweptKind,
+    pub(super) size: u64,
+}
+
+/// What goes first.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct First {
+    pub(super) images: Vec<Orphan>,
+    pub(super) signatures: Vec<Orphan>,
+    pub(super) waiting: (u64, u64),
+    pub(super) unsure: (u64, u64),
+}
+
+/// Images and signatures that no manifest names, given when snapshots were deleted.
+pub(super) fn first(
+    cluster: &ClusterName,
+    stock: &Stock,
+    deletions: &Deletions,
+    grace: Grace,
+) -> First {
+    let orphans = stock.orphans_given(deletions, grace);
+    let mut first = First::default();
+    let count = |counted: &mut (u64, u64), size: u64| {
+        *counted = (counted.0.saturating_add(1), counted.1.saturating_add(size));
+    };
+    for OrphanImage { key, size, snapshot, old, certainty } in orphans.images {
+        let Some(path) = layout::parse_image(cluster, &key) else { continue };
+        match (certainty, old) {
+            (Certainty::Likely | Certainty::Unknown, _) => count(&mut first.unsure, size),
+            (Certainty::Certain, false) => count(&mut first.waiting, size),
+            (Certainty::Certain, true) => {
+                let part = snapshot.is_none() && layout::is_staging(&key);
+                let kind = if part { SweptKind::Part } else { SweptKind::Image };
+                first.images.push(Orphan { key: path, kind, size });
+            }
+        }
+    }
+    let signature = |(id, stored): (SnapshotId, Stored)| Orphan {
+        key: layout::signature(cluster, &id),
+        kind: SweptKind::Signature,
+        size: stored.size,
+    };
+    first.signatures = orphans.signatures.into_iter().map(signature).collect();
+    first
+}
+
+/// What is noted of snapshots whose image is gone by now (it is not among `kept`), or whose manifest was not
+/// deleted after all.
+pub(super) fn tombstones(
+    cluster: &ClusterName,
+    stock: &Stock,
+    deletions: &Deletions,
+    kept: &BTreeSet<&str>,
+    grace: Grace,
+) -> Vec<Orphan> {
+    // Images that were due are gone, unless they are kept.
+    let waits = |key: &str, since: DateTime<Utc>| {
+        stock.blind || kept.contains(key) || !grace.passed(&stock.survey, since)
+    };
+    let waiting: BTreeSet<SnapshotId> = deletions
+        .iter()
+        .filter(|(key, (_, since))| waits(key, *since))
+        .map(|(_, (id, _))| *id)
+        .collect();
+    let survey = &stock.survey;
+    let due = |id: &SnapshotId, stored: &Stored| {
+        grace.passed(survey, stored.modified) && !waiting.contains(id)
+    };
+    let orphan =
+        |key, stored: &Stored| Orphan { key, kind: SweptKind::Tombstone, size: stored.size };
+    let mut found = Vec::new();
+    for (id, stored) in survey.tombstones.iter().filter(|(id, stored)| due(id, stored)) {
+        if let Some(signature) = survey.tombstone_signatures.get(id) {
+            found.push(orphan(layout::tombstone_signature(cluster, id), signature));
+        }
+        found.push(orphan(layout::tombstone(cluster, id), stored));
+    }
+    let alone = survey.tombstone_signatures.iter().filter(|(id, stored)| {
+        !survey.tombstones.contains_key(id) && grace.passed(survey, stored.modified)
+    });
+    found
+        .extend(alone.map(|(id, stored)| orphan(layout::tombstone_signature(cluster, id), stored)));
+    found
+}
