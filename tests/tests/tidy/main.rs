@@ -2,6 +2,10 @@
 //! crate, how long files and functions are, that links lead somewhere, and that nothing names the place
 //! where it was written. Each rule is a function from text to findings, and is shown able to fail.
 
+mod circles;
+mod paths;
+mod tokens;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -65,6 +69,11 @@ const ONLY_CLI: [&str; 13] = [
     "rand::random",
     "is_terminal(",
 ];
+
+/// Circles between sibling modules that were there when the check came. Shorten the list, do not
+/// lengthen it: a crate that is not named has none.
+const CIRCLES: [(&str, usize); 5] =
+    [("agent", 1), ("node", 2), ("repository", 4), ("restore-engine", 6), ("schemas", 2)];
 
 /// Longer than the cap with a reason. Shorten the list, do not lengthen it.
 const LONG_FILES: [(&str, &str); 0] = [];
@@ -377,6 +386,27 @@ fn unsafe_code_is_forbidden_everywhere() {
         manifests.into_iter().filter(|(path, _)| path != "./Cargo.toml" && !path.contains("fuzz"));
     assert_none(over(members.collect(), lint_findings));
     assert_eq!(lint_findings("x/Cargo.toml", "[package]\nname = \"x\"\n").len(), 1);
+}
+
+#[test]
+fn sibling_modules_form_no_circle() {
+    let members = root().read_dir().expect("the workspace").flatten();
+    let members: Vec<_> = members.filter(|entry| entry.path().join("src").is_dir()).collect();
+    assert!(members.len() >= 7, "the crates were not found");
+    for member in members {
+        let name = member.file_name().display().to_string();
+        let src = format!("{name}/src/");
+        let sources = files(&src, ".rs").into_iter().filter_map(|(path, text)| {
+            let below = path.strip_prefix(&src)?.to_owned();
+            // Programs of their own, and what is generated.
+            (!below.starts_with("bin/") && !below.starts_with("pb/")).then_some((below, text))
+        });
+        let found = circles::circle_findings(&name, &sources.collect::<Vec<_>>());
+        let excused = CIRCLES.iter().find(|(crate_name, _)| *crate_name == name);
+        if found.len() > excused.map_or(0, |(_, count)| *count) {
+            assert_none(found);
+        }
+    }
 }
 
 #[test]
