@@ -75,6 +75,11 @@ pub(crate) fn names(text: &str) -> Names {
     names
 }
 
+/// The tokens of a file that are not under `#[cfg(test)]`.
+pub(crate) fn code_tokens(text: &str) -> Vec<Token<'_>> {
+    without_tests(&tokens(text), &mut Vec::new())
+}
+
 /// The next three tokens, empty past the end.
 fn texts<'a>(tokens: &[Token<'a>]) -> [&'a str; 3] {
     [0, 1, 2].map(|at| tokens.get(at).map_or("", |token| token.text))
