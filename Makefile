@@ -15,9 +15,10 @@ test: setup binary
 	cargo test --workspace --no-run
 	ETCDR_BIN="$$(scripts/built-binary)" cargo test --workspace
 
-# `--workspace` makes cargo choose features as for the tests, so that demo and test share one build.
+# `--workspace` and the feature make cargo choose what the tests choose, so that demo and test share
+# one build of the dependencies.
 binary:
-	cargo build --workspace --bin etcdr
+	cargo build --workspace --bin etcdr --features etcdr-tests/shared-build
 
 bench:
 	scripts/etcd-install >/dev/null
@@ -25,8 +26,9 @@ bench:
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
-	if command -v cargo-deny >/dev/null 2>&1; then cargo deny check; else echo "cargo-deny is not installed: licences and advisories were not checked"; fi
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --no-default-features --features etcdr-tests/shared-build --locked -- -D warnings
+	scripts/check-advisories
 
 setup:
 	scripts/etcd-versions

@@ -3,6 +3,8 @@
 //! The agent needs recipients, which are public; identities are needed to restore. Recipients travel
 //! as text, so that the manifest can say who is able to open an image.
 
+mod ssh;
+
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -14,6 +16,9 @@ use age::{Decryptor, EncryptError, Encryptor, Identity, IdentityFile, NoCallback
 
 use crate::error::{Error, Result};
 use crate::files;
+
+type AnyRecipient = Box<dyn age::Recipient + Send>;
+type AnyIdentity = Box<dyn Identity + Send + Sync>;
 
 /// Upper bound of an identity file, in bytes.
 const MAX_IDENTITY_FILE: u64 = 1 << 20;
@@ -99,7 +104,7 @@ impl Recipients {
     /// Starts an age file. Runs plugins, so it may block.
     pub(crate) fn encryptor(&self) -> Result<Encryptor> {
         let failed = |error: EncryptError| Error::Encrypt { reason: error.to_string() };
-        let mut recipients: Vec<Box<dyn age::Recipient + Send>> = Vec::new();
+        let mut recipients: Vec<AnyRecipient> = Vec::new();
         let mut plugins = Vec::new();
         for text in &self.0 {
             match One::from_str(text)? {
@@ -122,7 +127,7 @@ impl Recipients {
 
 /// One recipient, parsed.
 enum One {
-    Native(Box<dyn age::Recipient + Send>),
+    Native(AnyRecipient),
     Plugin(age::plugin::Recipient),
 }
 
@@ -133,8 +138,8 @@ impl FromStr for One {
         if let Ok(recipient) = text.parse::<age::x25519::Recipient>() {
             return Ok(Self::Native(Box::new(recipient)));
         }
-        if let Ok(recipient) = text.parse::<age::ssh::Recipient>() {
-            return Ok(Self::Native(Box::new(recipient)));
+        if let Some(recipient) = ssh::recipient(text)? {
+            return Ok(Self::Native(recipient));
         }
         if let Ok(recipient) = text.parse::<age::plugin::Recipient>() {
             return Ok(Self::Plugin(recipient));
@@ -159,7 +164,7 @@ fn without_comment(text: &str) -> String {
 
 /// Identities that open images. Cloning shares them.
 #[derive(Clone, Default)]
-pub struct Identities(Arc<Vec<Box<dyn Identity + Send + Sync>>>);
+pub struct Identities(Arc<Vec<AnyIdentity>>);
 
 impl Identities {
     /// No identity at all: enough for images that are not encrypted.
@@ -256,21 +261,10 @@ impl fmt::Debug for Identities {
     }
 }
 
-fn parse(text: &str, origin: &str) -> Result<Vec<Box<dyn Identity + Send + Sync>>> {
+fn parse(text: &str, origin: &str) -> Result<Vec<AnyIdentity>> {
     let bad = |reason: String| Error::BadKey { origin: origin.to_owned(), reason };
     if text.trim_start().starts_with("-----BEGIN") {
-        let identity = age::ssh::Identity::from_buffer(text.trim_start().as_bytes(), None)
-            .map_err(|_| bad("it is not an OpenSSH private key that age can read".to_owned()))?;
-        return match identity {
-            age::ssh::Identity::Unencrypted(_) => Ok(vec![Box::new(identity)]),
-            age::ssh::Identity::Encrypted(_) => {
-                Err(bad("the ssh key has a passphrase; use a copy without one, or an age identity"
-                    .to_owned()))
-            }
-            age::ssh::Identity::Unsupported(_) => {
-                Err(bad("age cannot use this kind of ssh key".to_owned()))
-            }
-        };
+        return Ok(vec![ssh::identity(text.trim_start(), origin)?]);
     }
     if text.starts_with("age-encryption.org/") || text.starts_with("-----") {
         return Err(bad("the identity file is itself encrypted; decrypt it first".to_owned()));
@@ -289,6 +283,7 @@ fn parse(text: &str, origin: &str) -> Result<Vec<Box<dyn Identity + Send + Sync>
 mod tests {
     use super::*;
 
+    #[cfg(feature = "ssh")]
     const SSH: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN";
 
@@ -300,6 +295,7 @@ mod tests {
         assert_eq!(recipients.texts(), [pair.recipient]);
     }
 
+    #[cfg(feature = "ssh")]
     #[test]
     fn ssh_keys_lose_their_comment() {
         let recipients = Recipients::parse(&[format!(" {SSH}  user@host")]).unwrap();
