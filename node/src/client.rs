@@ -135,7 +135,7 @@ impl Client {
     /// # Errors
     /// Those of any call, and those of [`SnapshotStream`] for its beginning.
     pub async fn snapshot(&self, stall: Duration) -> Result<SnapshotStream, Error> {
-        let attempt = async || {
+        let attempt = || async {
             let request = stream::once(std::future::ready(pb::SnapshotRequest {}));
             let messages = self.connection.stream(call::SNAPSHOT, request, stall).await?;
             let context = self.connection.context().clone();

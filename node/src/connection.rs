@@ -143,9 +143,9 @@ impl Connection {
     }
 
     /// Runs an attempt, and once more with a fresh token if etcd did not know the one that we have.
-    pub(crate) async fn renewing<T>(
+    pub(crate) async fn renewing<T, F: Future<Output = Result<T, Error>>>(
         &self,
-        attempt: impl AsyncFn() -> Result<T, Error>,
+        attempt: impl Fn() -> F,
     ) -> Result<T, Error> {
         match attempt().await {
             Err(error) if error.is_stale_token() && self.log_in().await? => attempt().await,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use etcdr_repository::{Repository, Survey, layout};
+use etcdr_repository::{Grace, Repository, Stock, Survey, layout};
 use etcdr_schemas::report::{
     AuditInventory, AuditOutcome, AuditReport, AuditSettings, AuditState, AuditTotals,
     AuditVerdict, Level, Severity,
@@ -46,8 +46,7 @@ pub(super) async fn prepare(
     now: DateTime<Utc>,
 ) -> Result<Prepared, Error> {
     let cluster = &request.cluster;
-    let survey = repository.survey(cluster).await?;
-    let (facts, mut findings) = surface(repository, request, &survey, now).await?;
+    let (survey, facts, mut findings) = surface(repository, request, now).await?;
     let ids = facts.ids();
     let wanted = request.resume.then_some(&request.wanted);
     let search = history::Search { ids: &ids, wanted, now };
@@ -116,49 +115,39 @@ fn begin(
     }
 }
 
-/// What can be told without reading an image: manifests, and the listing.
+/// What can be told without reading an image: the listing, and manifests.
 async fn surface(
     repository: &Repository,
     request: &AuditRequest,
-    survey: &Survey,
     now: DateTime<Utc>,
-) -> Result<(Facts, Findings), Error> {
+) -> Result<(Survey, Facts, Findings), Error> {
     let cluster = &request.cluster;
     let (mut facts, mut findings) = (Facts::default(), Findings::default());
-    let mut examined = stream::iter(survey.ids.iter().copied())
-        .map(|id| {
-            let signed = survey.signatures.contains_key(&id);
-            async move { (id, repository.examine(cluster, &id, signed).await) }
-        })
-        .buffered(AT_ONCE);
-    while let Some((id, examined)) = examined.next().await {
-        // One that was pruned since the listing is no snapshot any more.
-        let Some(examined) = examined.transpose() else { continue };
-        let (fact, found) = facts::weigh(cluster, id, examined, repository.info());
+    let stock = Stock::read(repository, cluster, |id, examined| {
+        let (fact, found) = facts::weigh(cluster, *id, examined, repository.info());
         facts.list.push(fact);
         findings.extend(found);
-    }
-    drop(examined);
-    confirm_images(repository, cluster, survey, &mut facts, &mut findings).await?;
-    let grace = request.limits.grace;
-    let orphans = compare::orphans(survey, &facts, now, grace);
-    let mut orphans = stream::iter(orphans)
+    });
+    let stock = stock.await?;
+    confirm_images(repository, cluster, &stock.survey, &mut facts, &mut findings).await?;
+    let grace = Grace { now, age: request.limits.grace };
+    let mut orphans = stream::iter(compare::orphans(&stock, grace))
         .map(|orphan| async move {
-            let named = match &orphan.id {
+            let named = match &orphan.snapshot {
                 Some(id) => repository.has_manifest(cluster, id).await?,
                 None => false,
             };
             // The save that it belonged to may have been committed, or it was pruned.
-            let there = repository.stored_image(cluster, &orphan.image).await?.is_some();
-            Ok::<_, Error>((there && !named).then(|| orphan.finding()))
+            let there = repository.stored_image(cluster, &orphan.key).await?.is_some();
+            Ok::<_, Error>((there && !named).then(|| compare::orphan_finding(&orphan)))
         })
         .buffered(AT_ONCE);
     while let Some(finding) = orphans.next().await {
         findings.extend(finding?);
     }
     let signature = |id: &SnapshotId| layout::signature(cluster, id).to_string();
-    findings.extend(compare::leftovers(survey, &signature, now, grace));
-    findings.count_more(kinds::OBJECT_UNKNOWN.code, compare::more_strangers(survey));
+    findings.extend(compare::leftovers(&stock, &signature, grace));
+    findings.count_more(kinds::OBJECT_UNKNOWN.code, compare::more_strangers(&stock.survey));
     // Read after the manifests: what was deleted since the listing is in it.
     let ledger = match repository.ledger(cluster).await {
         Ok(ledger) => Some(ledger),
@@ -173,7 +162,7 @@ async fn surface(
         facts.pruned = timeline::lines(&facts.list, &ledger).count();
         findings.extend(ledger.doubts.into_iter().map(verify::unreadable));
     }
-    Ok((facts, findings))
+    Ok((stock.survey, facts, findings))
 }
 
 /// Looks again at images that the listing does not have as it should.

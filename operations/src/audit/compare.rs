@@ -1,15 +1,12 @@
 //! A listing against what the manifests say. Pure: what looks wrong is looked at again before it is
 //! told, because saves and prunes go on meanwhile.
 
-use std::collections::BTreeSet;
-
-use chrono::{DateTime, Duration, Utc};
-use etcdr_repository::survey::MAX_STRANGERS;
-use etcdr_repository::{Stored, Survey, layout};
+use etcdr_repository::inventory::{Certainty, MAX_STRANGERS, OrphanImage};
+use etcdr_repository::{Grace, Stock, Stored, Survey};
 use etcdr_schemas::SnapshotId;
 use etcdr_schemas::report::Finding;
 
-use super::facts::{Facts, Use};
+use super::facts::Facts;
 use super::kinds;
 
 /// An image that is not as its manifest says, by the listing.
@@ -18,15 +15,6 @@ pub(super) struct Suspect {
     pub(super) id: SnapshotId,
     pub(super) image: Box<str>,
     pub(super) expected: u64,
-}
-
-/// An image that no manifest names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Orphan {
-    /// By its name; `None` for one that is staged.
-    pub(super) id: Option<SnapshotId>,
-    pub(super) image: Box<str>,
-    pub(super) size: u64,
 }
 
 /// Images that are not in the listing, or have another size in it.
@@ -65,65 +53,36 @@ pub(super) fn judge(
     }
 }
 
-/// Images that no manifest names and that are older than the grace age. The image of a manifest
-/// that cannot be used is not an orphan: nobody knows.
-pub(super) fn orphans(
-    survey: &Survey,
-    facts: &Facts,
-    now: DateTime<Utc>,
-    grace: Duration,
-) -> Vec<Orphan> {
-    let named: BTreeSet<&str> =
-        facts.list.iter().filter_map(|fact| Some(fact.details()?.image.as_ref())).collect();
-    // One that could not be read may name any image.
-    let blind = facts.list.iter().any(|fact| matches!(fact.use_of, Use::Unread));
-    let unnamed = survey.images.iter().filter(|(key, stored)| {
-        !named.contains(key.as_ref()) && now.signed_duration_since(stored.modified) > grace
-    });
-    let mut found = Vec::new();
-    for (key, stored) in unnamed {
-        let id = layout::image_of(key);
-        // Its manifest was deleted by a prune, and it waits for the grace to pass.
-        let buried = id.and_then(|id| survey.tombstones.get(&id));
-        if buried.is_some_and(|note| now.signed_duration_since(note.modified) <= grace) {
-            continue;
-        }
-        if blind || id.is_some_and(|id| facts.get(&id).is_some_and(|fact| fact.details().is_none()))
-        {
-            continue;
-        }
-        found.push(Orphan { id, image: key.clone(), size: stored.size });
-    }
-    found
+/// Images that no manifest names and that are old enough. The image of a manifest that cannot be used is
+/// not an orphan: nobody knows.
+pub(super) fn orphans(stock: &Stock, grace: Grace) -> Vec<OrphanImage> {
+    let images = stock.orphans(grace).images.into_iter();
+    images.filter(|image| image.old && image.certainty != Certainty::Unknown).collect()
 }
 
-impl Orphan {
-    pub(super) fn finding(&self) -> Finding {
-        let size = self.size;
-        match self.id {
-            Some(_) => {
-                kinds::IMAGE_ORPHAN.at(&*self.image, format!("no manifest names it: {size} bytes"))
-            }
-            None => kinds::IMAGE_PART
-                .at(&*self.image, format!("an upload that was never committed: {size} bytes")),
+/// What is found of an orphan: the image of a snapshot, or one that is staged.
+pub(super) fn orphan_finding(orphan: &OrphanImage) -> Finding {
+    let size = orphan.size;
+    match orphan.snapshot {
+        Some(_) => {
+            kinds::IMAGE_ORPHAN.at(&*orphan.key, format!("no manifest names it: {size} bytes"))
         }
+        None => kinds::IMAGE_PART
+            .at(&*orphan.key, format!("an upload that was never committed: {size} bytes")),
     }
 }
 
 /// Signatures without manifest, and keys that belong to nothing.
 pub(super) fn leftovers(
-    survey: &Survey,
+    stock: &Stock,
     signature_key: &dyn Fn(&SnapshotId) -> String,
-    now: DateTime<Utc>,
-    grace: Duration,
+    grace: Grace,
 ) -> Vec<Finding> {
-    let ids: BTreeSet<&SnapshotId> = survey.ids.iter().collect();
-    let old = |stored: &Stored| now.signed_duration_since(stored.modified) > grace;
-    let lonely = survey.signatures.iter().filter(|(id, stored)| !ids.contains(id) && old(stored));
+    let lonely = stock.orphans(grace).signatures.into_iter();
     let mut found: Vec<Finding> = lonely
-        .map(|(id, _)| kinds::SIGNATURE_ORPHAN.at(signature_key(id), "it has no manifest"))
+        .map(|(id, _)| kinds::SIGNATURE_ORPHAN.at(signature_key(&id), "it has no manifest"))
         .collect();
-    for (key, stored) in &survey.strangers {
+    for (key, stored) in &stock.survey.strangers {
         let message = format!("no part of a repository: {} bytes", stored.size);
         found.push(kinds::OBJECT_UNKNOWN.at(key, message));
     }
@@ -137,12 +96,15 @@ pub(super) const fn more_strangers(survey: &Survey) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
-    use etcdr_schemas::{ClusterName, Revision};
+    use chrono::{DateTime, Duration, Utc};
+    use etcdr_repository::inventory::Known;
+    use etcdr_repository::layout;
+    use etcdr_schemas::{ClusterName, Revision, Sha256Digest};
     use proptest::prelude::*;
 
-    use super::super::facts::{Details, Fact};
+    use super::super::facts::{Details, Fact, Use};
     use super::*;
 
     fn at(minutes: i64) -> DateTime<Utc> {
@@ -174,9 +136,31 @@ mod tests {
         Facts { list: list.collect(), ..Facts::default() }
     }
 
-    fn survey(sizes: &BTreeMap<u32, u64>) -> Survey {
+    /// What the listing has, all of it written at minute 0, and what the manifests say.
+    fn stock(said: &BTreeMap<u32, u64>, found: &BTreeMap<u32, u64>) -> Stock {
         let image = |(n, size): (&u32, &u64)| (key(*n), Stored { size: *size, modified: at(0) });
-        Survey { images: sizes.iter().map(image).collect(), ..Survey::default() }
+        let known = |(n, size): (&u32, &u64)| {
+            let known = Known {
+                image: key(*n),
+                stored_size: *size,
+                suspect: false,
+                sha256: Sha256Digest::of(&n.to_le_bytes()),
+                previous: None,
+                believed: true,
+            };
+            (id(*n), known)
+        };
+        let survey = Survey {
+            ids: said.keys().rev().map(|n| id(*n)).collect(),
+            images: found.iter().map(image).collect(),
+            ..Survey::default()
+        };
+        Stock { survey, known: said.iter().map(known).collect(), ..Stock::default() }
+    }
+
+    /// Half an hour, looked at when so many minutes have passed.
+    fn grace(minutes: i64) -> Grace {
+        Grace { now: at(minutes), age: Duration::minutes(30) }
     }
 
     proptest! {
@@ -187,30 +171,54 @@ mod tests {
             said in prop::collection::btree_map(0u32..40, 1u64..3, 0..40),
             found in prop::collection::btree_map(0u32..40, 1u64..3, 0..40),
         ) {
-            let (survey, facts) = (survey(&found), facts(&said));
+            let (stock, facts) = (stock(&said, &found), facts(&said));
             let suspected: BTreeSet<SnapshotId> =
-                suspects(&survey, &facts).iter().map(|suspect| suspect.id).collect();
+                suspects(&stock.survey, &facts).iter().map(|suspect| suspect.id).collect();
             let differing = said.iter().filter(|(n, size)| found.get(n) != Some(size));
             prop_assert_eq!(suspected, differing.map(|(n, _)| id(*n)).collect::<BTreeSet<_>>());
-            let lonely: BTreeSet<_> = orphans(&survey, &facts, at(60), Duration::minutes(30))
-                .into_iter().map(|orphan| orphan.id).collect();
+            let lonely: BTreeSet<_> =
+                orphans(&stock, grace(60)).into_iter().map(|orphan| orphan.snapshot).collect();
             let extra = found.keys().filter(|n| !said.contains_key(n));
             prop_assert_eq!(lonely, extra.map(|n| Some(id(*n))).collect::<BTreeSet<_>>());
-            prop_assert!(orphans(&survey, &facts, at(20), Duration::minutes(30)).is_empty());
+            prop_assert!(orphans(&stock, grace(20)).is_empty());
         }
     }
 
     #[test]
     fn the_image_of_a_manifest_that_cannot_be_used_is_no_orphan() {
-        let sizes = BTreeMap::from([(1, 1), (2, 1)]);
-        let mut facts = facts(&sizes);
-        let grace = Duration::minutes(30);
-        facts.list[0].use_of = Use::Damaged;
-        assert_eq!(orphans(&survey(&sizes), &facts, at(60), grace), []);
-        // Another unread manifest may be the one that names it.
-        facts.list[0].use_of = Use::Unread;
-        facts.list.remove(1);
-        assert_eq!(orphans(&survey(&sizes), &facts, at(60), grace), []);
+        let sizes = BTreeMap::from([(1, 1), (2, 1), (3, 1)]);
+        let mut stock = stock(&sizes, &sizes);
+        stock.known.remove(&id(2));
+        stock.blind = true;
+        assert_eq!(orphans(&stock, grace(60)), []);
+        // What belongs to another snapshot, which has no manifest at all, is one all the same.
+        stock.known.remove(&id(1));
+        stock.survey.ids.retain(|there| *there != id(1));
+        assert_eq!(orphans(&stock, grace(60)).len(), 1);
+        // Unless a manifest is unread: it may be the one that names it.
+        stock.unread = true;
+        assert_eq!(orphans(&stock, grace(60)), []);
+    }
+
+    #[test]
+    fn a_clock_that_jumped_ahead_makes_nothing_old() {
+        let found = BTreeMap::from([(1, 1)]);
+        let mut stock = stock(&BTreeMap::new(), &found);
+        let signature = Stored { size: 1, modified: at(0) };
+        stock.survey.signatures.insert(id(2), signature);
+        let told = |stock: &Stock, minutes| {
+            let signature = |id: &SnapshotId| id.to_string();
+            let lonely = leftovers(stock, &signature, grace(minutes)).len();
+            (orphans(stock, grace(minutes)).len(), lonely)
+        };
+        // By our clock it is a year later; the store has seen ten minutes.
+        stock.survey.newest = Some(at(10));
+        assert_eq!(told(&stock, 365 * 24 * 60), (0, 0));
+        // The store's clock has gone on as well.
+        stock.survey.newest = Some(at(31));
+        assert_eq!(told(&stock, 365 * 24 * 60), (1, 1));
+        // Ours is behind.
+        assert_eq!(told(&stock, 10), (0, 0));
     }
 
     #[test]

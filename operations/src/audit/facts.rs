@@ -57,7 +57,7 @@ impl Fact {
 pub(super) fn weigh(
     cluster: &ClusterName,
     id: SnapshotId,
-    examined: Result<Examined, RepositoryError>,
+    examined: &Result<Examined, RepositoryError>,
     info: &RepositoryInfo,
 ) -> (Fact, Vec<Finding>) {
     let key = layout::manifest(cluster, &id).to_string();
@@ -75,22 +75,22 @@ pub(super) fn weigh(
     };
     let sha256 = Some(examined.sha256);
     // A manifest that nobody vouches for is not looked into.
-    if let Err(error) = examined.signature {
+    if let Err(error) = &examined.signature {
         let (kind, use_of) = match error {
             RepositoryError::Unsigned { .. } => (kinds::SIGNATURE_MISSING, Use::Refused),
             _ => (kinds::SIGNATURE_WRONG, Use::Damaged),
         };
         return (fact(use_of, sha256), vec![kind.at(key, error.to_string())]);
     }
-    match examined.manifest {
+    match &examined.manifest {
         Ok(manifest) => {
-            let mut findings = names(cluster, id, &manifest, &key);
+            let mut findings = names(cluster, id, manifest, &key);
             if !findings.is_empty() {
                 return (fact(Use::Damaged, sha256), findings);
             }
-            findings.extend(remarks(&manifest, &key));
-            findings.extend(readers(&manifest, info));
-            (fact(Use::Usable(details(&manifest)), sha256), findings)
+            findings.extend(remarks(manifest, &key));
+            findings.extend(readers(manifest, info));
+            (fact(Use::Usable(details(manifest)), sha256), findings)
         }
         Err(error @ ManifestError::UnknownFormat(_)) => {
             let finding = kinds::MANIFEST_FORMAT.at(key, error.to_string());

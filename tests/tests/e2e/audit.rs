@@ -155,7 +155,8 @@ struct Row(
     fn(&mut Spoilt<'_>),
 );
 
-const NO_GRACE: &[&str] = &["--grace", "1ms"];
+/// Of an age that everything has: ages count up to the newest object, and that may be the planted one.
+const NO_GRACE: &[&str] = &["--grace", "0"];
 
 fn rows() -> Vec<Row> {
     let mut all = manifest_rows();
