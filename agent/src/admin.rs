@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, watch};
 use tonic::transport::Server;
 
 use crate::board::Board;
-use crate::capture::Clock;
 use crate::command::Command;
+use etcdr_operations::Clock;
 
 mod calls;
 mod client;

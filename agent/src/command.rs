@@ -7,7 +7,7 @@ use etcdr_schemas::report::Level;
 use etcdr_schemas::{Progress, SnapshotId};
 use tokio::sync::oneshot;
 
-use crate::AgentError as Error;
+use crate::Error;
 use crate::maintenance::Round;
 
 /// Where an answer goes.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use etcdr_schemas::config::{Config, Problem};
 
 use crate::schedule;
-use crate::settings::Settings;
+use etcdr_operations::settings::Settings;
 
 /// Checks what can be checked without asking anybody. `variables` are the object store's.
 ///

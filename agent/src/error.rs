@@ -1,117 +1,89 @@
-//! Why no snapshot was made.
+//! Why an agent does not do, or gives up, what it would do.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
-use etcdr_schemas::{Diagnose, ExitCode, SnapshotId};
+use chrono::{DateTime, Utc};
+use etcdr_schemas::{Diagnose, ExitCode};
 
-/// Why no snapshot was made. Every variant means: no manifest was written.
+/// Why an agent does not do, or gives up, what it would do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// etcd could not be asked, or its stream broke.
+    /// The operation failed.
     #[error(transparent)]
-    Node(#[from] etcdr_node::Error),
-    /// The bytes are not a sound snapshot.
-    #[error(transparent)]
-    Engine(#[from] etcdr_restore_engine::Error),
-    /// The repository did not take them.
-    #[error(transparent)]
-    Repository(#[from] etcdr_repository::Error),
-    /// etcd's read transaction was open for as long as it may be, and the stream was not over.
+    Operation(#[from] etcdr_operations::Error),
+    /// Another agent holds the tick that was worked on.
     #[error(
-        "etcd's stream was open for {} s, the longest that it may be, and {taken} of {} had come",
-        limit.as_secs_f32(), Bytes(*total)
+        "the claim of tick {tick} of schedule {schedule} was lost: another agent has it, or it could not be renewed in time"
     )]
-    HeldTooLong {
-        /// The longest time.
-        limit: Duration,
-        /// Bytes that had come.
-        taken: u64,
-        /// Bytes of the whole stream.
-        total: u64,
+    ClaimLost {
+        /// The schedule.
+        schedule: String,
+        /// The time that it named.
+        tick: DateTime<Utc>,
     },
-    /// No endpoint was given.
-    #[error("no etcd endpoint was given")]
-    NoEndpoint,
-    /// The manifest may or may not have been written.
-    #[error("the store did not answer within {limit:?} whether the manifest of {id} was written")]
-    CommitUnsure {
-        /// The snapshot.
-        id: SnapshotId,
+    /// The store did not say in time whether the tick is still held.
+    #[error("the store did not say within {limit:?} whether the claim still holds")]
+    ClaimUnsure {
         /// How long it was waited for.
         limit: Duration,
     },
-    /// Something of this machine that the agent needs.
-    #[error("{what}: {source}")]
-    Local {
-        /// What was tried.
-        what: String,
-        /// Why it failed.
-        source: std::io::Error,
-    },
+    /// The agent is going, and what was under way was given up.
+    #[error("the agent is stopping")]
+    Stopping,
 }
 
-impl Error {
-    fn inner(&self) -> Option<&dyn Diagnose> {
-        match self {
-            Self::Node(error) => Some(error),
-            Self::Engine(error) => Some(error),
-            Self::Repository(error) => Some(error),
-            _ => None,
-        }
+impl From<etcdr_node::Error> for Error {
+    fn from(error: etcdr_node::Error) -> Self {
+        Self::Operation(error.into())
+    }
+}
+
+impl From<etcdr_repository::Error> for Error {
+    fn from(error: etcdr_repository::Error) -> Self {
+        Self::Operation(error.into())
     }
 }
 
 impl Diagnose for Error {
     fn is_permanent(&self) -> bool {
         match self {
-            Self::HeldTooLong { .. } | Self::CommitUnsure { .. } => false,
-            _ => self.inner().is_none_or(Diagnose::is_permanent),
+            Self::Operation(error) => error.is_permanent(),
+            Self::ClaimUnsure { .. } => false,
+            Self::ClaimLost { .. } | Self::Stopping => true,
         }
     }
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NoEndpoint => ExitCode::Usage,
-            _ => self.inner().map_or(ExitCode::Failed, Diagnose::exit_code),
+            Self::Operation(error) => error.exit_code(),
+            Self::ClaimLost { .. } => ExitCode::Claimed,
+            Self::ClaimUnsure { .. } => ExitCode::Failed,
+            Self::Stopping => ExitCode::Interrupted,
         }
     }
 
     fn safe(&self) -> Cow<'static, str> {
         match self {
-            Self::CommitUnsure { .. } => {
-                "etcd and all earlier snapshots are as they were; this one is whole if it is listed."
+            Self::Operation(error) => error.safe(),
+            Self::ClaimLost { .. } | Self::ClaimUnsure { .. } | Self::Stopping => {
+                "No snapshot was recorded; etcd and all earlier snapshots are as they were.".into()
             }
-            _ => "No snapshot was recorded; etcd and all earlier snapshots are as they were.",
         }
-        .into()
     }
 
     fn next(&self) -> Cow<'static, str> {
         match self {
-            Self::HeldTooLong { .. } => {
-                "Give sealed bytes a place to wait (capture.spool), raise capture.rate_limit or \
-                 capture.max_hold, or use a store that takes bytes faster."
+            Self::Operation(error) => error.next(),
+            Self::ClaimLost { .. } => {
+                "See whether another agent takes the snapshot, and whether the store answers."
                     .into()
             }
-            Self::NoEndpoint => "Name one with --endpoints or ETCDCTL_ENDPOINTS.".into(),
-            Self::CommitUnsure { .. } => "See whether `etcdr snapshot list` shows it.".into(),
-            Self::Local { .. } => "Mend what is named, then start the agent again.".into(),
-            _ => self.inner().map_or(Cow::Borrowed("Try again."), Diagnose::next),
-        }
-    }
-}
-
-/// A number of bytes that a stream may not have told.
-struct Bytes(u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            u64::MAX => f.write_str("unknown bytes"),
-            bytes => write!(f, "{bytes} bytes"),
+            Self::ClaimUnsure { .. } => {
+                "See whether the store answers; the next tick tries again.".into()
+            }
+            Self::Stopping => "Start the agent again; a tick that was missed is caught up.".into(),
         }
     }
 }

@@ -9,7 +9,7 @@ use etcdr_schemas::manifest::{Alarm, Manifest};
 use etcdr_schemas::report::{Level, PruneReport};
 use etcdr_schemas::{MemberId, Revision, SnapshotId};
 
-use crate::stages::Stages;
+use etcdr_operations::capture::Stages;
 
 /// Something that happened.
 #[derive(Debug, Clone)]

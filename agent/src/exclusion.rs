@@ -13,7 +13,7 @@ use etcdr_schemas::ClusterName;
 use etcdr_schemas::claim::ClaimRecord;
 use tokio::time::{Instant, sleep};
 
-use crate::AgentError as Error;
+use crate::Error;
 use crate::maintenance::Refusal;
 use crate::turn::{Held, poll};
 

@@ -15,8 +15,8 @@ use etcdr_schemas::report::Named as _;
 use tokio::net::TcpListener;
 
 use crate::board::Board;
-use crate::capture::Clock;
 use crate::metrics::{self, Metrics};
+use etcdr_operations::Clock;
 
 mod chart;
 mod facts;

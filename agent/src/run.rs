@@ -15,13 +15,13 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::AgentError as Error;
-use crate::capture::Clock;
+use crate::Error;
 use crate::command::Command;
 use crate::event::{Event, MemberSeen};
 use crate::exclusion::Sightings;
-use crate::settings::Settings;
 use crate::turn::Identity;
+use etcdr_operations::Clock;
+use etcdr_operations::settings::Settings;
 
 mod capturing;
 mod duties;

@@ -15,9 +15,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::AgentError as Error;
-use crate::capture::Gate;
+use crate::Error;
 use crate::event::ClaimOutcome;
+use etcdr_operations::capture::Gate;
 
 /// Who this agent is, in claims.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ pub(crate) async fn take<'a>(
     slot: Slot,
     identity: &'a Identity,
     terms: Terms,
-    clock: &'a crate::capture::Clock,
+    clock: &'a etcdr_operations::Clock,
     mut beside: impl FnMut(&ClaimRecord),
 ) -> Result<Turn<'a>, Error> {
     let mut held = Held { repository, slot, identity, terms, clock, state: Mutex::default() };
@@ -126,7 +126,7 @@ pub(crate) async fn hold<'a>(
     slot: Slot,
     identity: &'a Identity,
     terms: Terms,
-    clock: &'a crate::capture::Clock,
+    clock: &'a etcdr_operations::Clock,
 ) -> Result<Held<'a>, Error> {
     // As keys write it.
     let slot = Slot { tick: slot.tick.trunc_subsecs(0), ..slot };
@@ -147,7 +147,7 @@ pub(crate) struct Held<'a> {
     slot: Slot,
     identity: &'a Identity,
     terms: Terms,
-    clock: &'a crate::capture::Clock,
+    clock: &'a etcdr_operations::Clock,
     state: Mutex<State>,
 }
 

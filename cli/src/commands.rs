@@ -15,7 +15,7 @@ mod status;
 mod verify;
 
 use clap::{ArgMatches, Parser, Subcommand};
-use etcdr_agent::stop::StopFlag;
+use etcdr_operations::stop::StopFlag;
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::config::CaptureConfig;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use etcdr_agent::settings::Settings;
+use etcdr_operations::settings::Settings;
 use etcdr_repository::{Identities, Location, PublicKey, Repository, StoreOptions};
 use etcdr_schemas::repository::RepositoryInfo;
 

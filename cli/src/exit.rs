@@ -110,13 +110,13 @@ fn diagnosed<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a dyn
         return diagnosed(inner).or_else(|| inner.source().and_then(diagnosed));
     }
     of::<CliError>(cause)
-        .or_else(|| of::<etcdr_agent::stop::Interrupted>(cause))
-        .or_else(|| of::<etcdr_agent::AgentError>(cause))
+        .or_else(|| of::<etcdr_operations::stop::Interrupted>(cause))
         .or_else(|| of::<etcdr_agent::Error>(cause))
+        .or_else(|| of::<etcdr_operations::Error>(cause))
         .or_else(|| of::<etcdr_agent::admin::Error>(cause))
-        .or_else(|| of::<etcdr_agent::verify::Error>(cause))
-        .or_else(|| of::<etcdr_agent::audit::Error>(cause))
-        .or_else(|| of::<etcdr_agent::prune::Error>(cause))
+        .or_else(|| of::<etcdr_operations::verify::Error>(cause))
+        .or_else(|| of::<etcdr_operations::audit::Error>(cause))
+        .or_else(|| of::<etcdr_operations::prune::Error>(cause))
         .or_else(|| of::<etcdr_repository::Error>(cause))
         .or_else(|| of::<etcdr_restore_engine::Error>(cause))
         .or_else(|| of::<etcdr_node::Error>(cause))

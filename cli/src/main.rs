@@ -17,7 +17,7 @@ use std::process;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use etcdr_agent::stop::{Interrupted, StopFlag};
+use etcdr_operations::stop::{Interrupted, StopFlag};
 use etcdr_schemas::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 

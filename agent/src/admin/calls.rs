@@ -119,7 +119,7 @@ pub(super) async fn save(
 }
 
 type Told = mpsc::Sender<Answer<pb::SaveSnapshotResponse>>;
-type Saved = Result<(Vec<Manifest>, Vec<String>), crate::AgentError>;
+type Saved = Result<(Vec<Manifest>, Vec<String>), crate::Error>;
 
 async fn tell(
     sender: Told,
@@ -171,7 +171,7 @@ async fn ask<T>(admin: &Admin, command: impl FnOnce(Reply<T>) -> Command) -> Ans
 async fn send<T>(
     admin: &Admin,
     command: impl FnOnce(Reply<T>) -> Command,
-) -> Answer<oneshot::Receiver<Result<T, crate::AgentError>>> {
+) -> Answer<oneshot::Receiver<Result<T, crate::Error>>> {
     let (reply, answer) = oneshot::channel();
     match timeout(PATIENCE, admin.commands.send(command(reply))).await {
         Ok(Ok(())) => Ok(answer),
@@ -180,7 +180,7 @@ async fn send<T>(
     }
 }
 
-fn done<T>(answer: Result<Result<T, crate::AgentError>, oneshot::error::RecvError>) -> Answer<T> {
+fn done<T>(answer: Result<Result<T, crate::Error>, oneshot::error::RecvError>) -> Answer<T> {
     match answer {
         Ok(result) => result.map_err(|error| error::to_status(&error)),
         Err(_) => Err(Status::unavailable("the agent stopped before it was done")),

@@ -6,7 +6,7 @@ use etcdr_schemas::manifest::{Alarm, Member};
 use futures_util::future::join_all;
 
 use crate::event::{MemberSeen, MemberState};
-use crate::health;
+use etcdr_operations::capture;
 
 /// Most members that are asked; etcd advises against more than seven.
 const MAX_MEMBERS: usize = 32;
@@ -88,7 +88,7 @@ impl Members {
     }
 
     async fn connect(&self, member: &Member) -> Result<Client, String> {
-        health::reach(member, &self.options).await.map(|(client, _)| client)
+        capture::reach(member, &self.options).await.map(|(client, _)| client)
     }
 
     /// A connection to one member.
@@ -129,7 +129,7 @@ impl Members {
         let members = client.member_list(true).await.map_err(told)?;
         match members.iter().find(|one| one.id == member) {
             Some(member) => {
-                let (client, options) = health::reach(member, &self.options).await?;
+                let (client, options) = capture::reach(member, &self.options).await?;
                 Ok((client, options, None))
             }
             None => Err("it is no longer a member".to_owned()),

@@ -17,7 +17,7 @@ use super::labels::{
 };
 use super::register;
 use crate::event::{Event, PruneSeen, ScheduleSeen};
-use crate::stages::Stages;
+use etcdr_operations::capture::Stages;
 
 /// Names of schedules that are told apart.
 const MAX_SCHEDULES: usize = 64;

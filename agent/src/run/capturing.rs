@@ -12,14 +12,15 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::{Ending, Shared, ticks, watch as members};
-use crate::capture::{self, Gate, SaveRequest, Saved};
+use crate::Error;
 use crate::event::{Captured, ClaimOutcome, Event};
 use crate::exclusion;
-use crate::pace::Pace;
 use crate::schedule::Schedule;
 use crate::turn::{self, Held, Turn};
-use crate::verify;
-use crate::{AgentError as Error, Error as OperationError};
+use etcdr_operations::Error as OperationError;
+use etcdr_operations::capture::Pace;
+use etcdr_operations::capture::{self, Gate, SaveRequest, Saved};
+use etcdr_operations::verify;
 
 /// Longest pause between two tries of one tick.
 const MAX_PAUSE: Duration = Duration::from_secs(300);

@@ -11,12 +11,12 @@ use tokio::time::sleep;
 
 use super::ticks::{Next, Ticks};
 use super::{Shared, round, watch as members};
-use crate::AgentError as Error;
+use crate::Error;
 use crate::event::{Event, PruneSeen};
 use crate::maintenance;
-use crate::prune;
 use crate::schedule::Schedule;
 use crate::turn::{self, Turn};
+use etcdr_operations::prune;
 
 /// Longest sleep.
 const NAP: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::{Ending, Shared, capturing, round, unscheduled, watch};
-use crate::AgentError as Error;
+use crate::Error;
 use crate::command::Command;
 use crate::event::Event;
 

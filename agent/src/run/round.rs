@@ -10,13 +10,13 @@ use etcdr_repository::{Repository, Slot};
 use etcdr_schemas::claim::ClaimStage;
 
 use super::{Ending, Shared, ticks, watch as members};
-use crate::AgentError as Error;
+use crate::Error;
 use crate::event::Event;
 use crate::exclusion::{self, Sightings};
 use crate::maintenance::{self, Members, Refusal, Round, Situation};
 use crate::schedule::Schedule;
-use crate::settings::Settings;
 use crate::turn::{self, Held, Turn};
+use etcdr_operations::settings::Settings;
 
 /// Sees to it that a tick has its round, by whichever agent. `false`: something that passes is in its way.
 pub(super) async fn tick(

@@ -7,11 +7,11 @@ use etcdr_schemas::claim::Trigger;
 use etcdr_schemas::{Hidden, Progress};
 
 use super::{Ending, Shared, capturing, watch as members};
-use crate::AgentError as Error;
-use crate::capture::{Always, Saved};
+use crate::Error;
 use crate::event::Event;
 use crate::exclusion;
 use crate::turn;
+use etcdr_operations::capture::{Always, Saved};
 
 /// A snapshot that somebody asks for.
 pub(super) async fn on_demand(

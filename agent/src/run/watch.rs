@@ -8,14 +8,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::Shared;
-use crate::AgentError as Error;
+use crate::Error;
 use crate::candidates;
 use crate::event::{CatalogSeen, Event, MemberSeen, ScheduleSeen, SnapshotSeen};
 use crate::maintenance::forecast::Forecast;
 use crate::maintenance::{self, Members};
 use crate::schedule::Schedule;
-use crate::settings::Settings;
 use crate::turn::Terms;
+use etcdr_operations::settings::Settings;
 
 /// How often the repository is listed when nothing has changed in it as far as this agent knows.
 const LIST_EVERY: Duration = Duration::from_secs(300);

@@ -98,7 +98,7 @@ async fn what_is_given_up_goes_to_the_next_without_waiting() {
     let store = repository().await;
     let (first, second) = (agent(1), agent(2));
     let Turn::Mine(held, _) = turn(&store, &first, 0).await else { panic!() };
-    held.give_up(&crate::Error::NoEndpoint).await.unwrap();
+    held.give_up(&etcdr_operations::Error::NoEndpoint).await.unwrap();
     let began = Instant::now();
     let Turn::Mine(..) = turn(&store, &second, 1).await else { panic!() };
     assert!(began.elapsed() < GRACE / 2, "{:?}", began.elapsed());

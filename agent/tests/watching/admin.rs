@@ -50,7 +50,7 @@ async fn play(mut commands: mpsc::Receiver<Command>) {
             }
             // An error of the loop's.
             Command::Defragment { reply, .. } => {
-                let _ = reply.send(Err(etcdr_agent::Error::NoEndpoint.into()));
+                let _ = reply.send(Err(etcdr_operations::Error::NoEndpoint.into()));
             }
             Command::Reload => {}
         }

@@ -7,7 +7,7 @@ use etcdr_agent::board::{About, Board, Limits};
 use etcdr_agent::event::{
     Captured, CatalogSeen, Event, MemberSeen, MemberState, PruneSeen, ScheduleSeen, SnapshotSeen,
 };
-use etcdr_agent::stages::Stages;
+use etcdr_operations::capture::Stages;
 use etcdr_schemas::config::Problem;
 use etcdr_schemas::manifest::{Alarm, Manifest};
 use etcdr_schemas::report::Level;

@@ -14,10 +14,10 @@ use etcdr_agent::event::Event;
 use etcdr_agent::log;
 use etcdr_agent::metrics::Metrics;
 use etcdr_agent::pages::{self, Pages};
-use etcdr_agent::prune::{self, How};
 use etcdr_agent::run::{self, Start};
-use etcdr_agent::settings::Settings;
-use etcdr_agent::stop::StopFlag;
+use etcdr_operations::prune::{self, How};
+use etcdr_operations::settings::Settings;
+use etcdr_operations::stop::StopFlag;
 use etcdr_schemas::config::Config;
 use etcdr_schemas::report::Named as _;
 use etcdr_schemas::{Diagnose, ExitCode, SnapshotId};
@@ -217,7 +217,7 @@ async fn serve(
     let mut tasks = Vec::new();
     if !config.http.is_empty() {
         let listener = TcpListener::bind(&config.http).await.map_err(|source| {
-            etcdr_agent::Error::Local { what: format!("cannot listen on {}", config.http), source }
+            etcdr_operations::Error::Local { what: format!("cannot listen on {}", config.http), source }
         })?;
         let (board, metrics) = (Arc::clone(board), Arc::clone(metrics));
         let pages = Pages { board, metrics, clock: Arc::new(context::now) };

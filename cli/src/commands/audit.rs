@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use etcdr_agent::audit::{
+use etcdr_operations::audit::{
     self, AuditRequest, Audited, Budget, Destination, Error, Limits, Stop, Wanted, kinds,
 };
-use etcdr_agent::stop::{Interrupted, StopFlag};
+use etcdr_operations::stop::{Interrupted, StopFlag};
 use etcdr_repository::{Identities, Repository, SigningKey};
 use etcdr_schemas::report::{AuditOrder, AuditReport, AuditSample, AuditSet, Level};
 use etcdr_schemas::{ClusterName, ExitCode, Progress};

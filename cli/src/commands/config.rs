@@ -1,6 +1,7 @@
 //! `etcdr config`.
 
-use etcdr_agent::{configuration, doctor};
+use etcdr_agent::configuration;
+use etcdr_operations::doctor;
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::config::Config;
 use etcdr_schemas::report::{Checked, ConfigCheckReport};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use etcdr_agent::inspect;
+use etcdr_operations::inspect;
 use etcdr_repository::{SnapshotName, archive};
 use etcdr_restore_engine::inspect::{self as engine, Options};
 use etcdr_schemas::ExitCode;

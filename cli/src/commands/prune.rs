@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use etcdr_agent::prune::{self, How};
+use etcdr_operations::prune::{self, How};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::config::{PruneConfig, Retention};
 use etcdr_schemas::report::{

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use clap::ArgGroup;
-use etcdr_agent::stop::StopFlag;
+use etcdr_operations::stop::StopFlag;
 use etcdr_repository::{Identities, Repository, SnapshotName, archive, names};
 use etcdr_restore_engine::local::LocalFile;
 use etcdr_restore_engine::plan::{self, Bump, Expected, Plan, RestoreRequest, Source};

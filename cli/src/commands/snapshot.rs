@@ -9,7 +9,7 @@ mod save;
 mod show;
 
 use clap::Subcommand;
-use etcdr_agent::stop::StopFlag;
+use etcdr_operations::stop::StopFlag;
 use etcdr_schemas::ExitCode;
 
 use crate::options::Global;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use etcdr_agent::admin::{Client, Credentials};
 use etcdr_agent::pages::words::{relative, span};
-use etcdr_agent::stop::StopFlag;
+use etcdr_operations::stop::StopFlag;
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::report::{MemberStatus, StatusReport};
 

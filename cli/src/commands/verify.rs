@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use etcdr_agent::stop::StopFlag;
-use etcdr_agent::verify;
+use etcdr_operations::stop::StopFlag;
+use etcdr_operations::verify;
 use etcdr_repository::{Identities, SnapshotName, archive};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::report::{Finding, Level, VerifyReport};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use etcdr_agent::audit::kinds;
+use etcdr_operations::audit::kinds;
 use etcdr_tests::backup::{Backup, assert_valid, files_under};
 use etcdr_tests::etcd::Cluster;
 use etcdr_tests::s3::{Rule, S3};

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use etcdr_agent::capture::{self, Always, SaveRequest, Saved};
 use etcdr_agent::event::Event;
 use etcdr_agent::maintenance::{self, Members, Situation};
-use etcdr_agent::pace::Pace;
 use etcdr_node::ConnectOptions;
+use etcdr_operations::capture::Pace;
+use etcdr_operations::capture::{self, Always, SaveRequest, Saved};
 use etcdr_repository::{Repository, SealOptions, Spool, StoreOptions};
 use etcdr_schemas::config::{BackOff, CaptureConfig, DefragmentConfig};
 use etcdr_schemas::units::{Size, Span};
@@ -39,7 +39,7 @@ async fn save(
     cluster: &Cluster,
     pace: &Arc<Pace>,
     spool: Option<Spool>,
-) -> Result<Saved, etcdr_agent::Error> {
+) -> Result<Saved, etcdr_operations::Error> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let location = place.repository.parse().unwrap();
     let repository = Repository::open(&location, &store).await.unwrap();

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use etcdr_agent::capture::{self, Always, SaveRequest};
 use etcdr_node::{
     Client, ClusterOptions, ConnectOptions, EtcdBinary, LocalCluster, MemberSpec, free_urls,
 };
+use etcdr_operations::capture::{self, Always, SaveRequest};
 use etcdr_repository::{Identities, Location, Repository, SealOptions, StoreOptions, keys};
 use etcdr_restore_engine::membership::InitialCluster;
 use etcdr_restore_engine::plan::{self, Bump, RestoreRequest, Selection, Target};

@@ -1,6 +1,6 @@
 //! `etcdr snapshot delete`.
 
-use etcdr_agent::prune;
+use etcdr_operations::prune;
 use etcdr_repository::SnapshotName;
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::report::{DeleteReport, PruneOutcome};

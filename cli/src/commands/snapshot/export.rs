@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use etcdr_agent::stop::StopFlag;
+use etcdr_operations::stop::StopFlag;
 use etcdr_repository::SnapshotName;
 use etcdr_restore_engine::outfile::OutFile;
 use etcdr_schemas::report::ExportReport;

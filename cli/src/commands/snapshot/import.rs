@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use etcdr_agent::import::{self, ImportRequest};
-use etcdr_agent::stop::StopFlag;
+use etcdr_operations::import::{self, ImportRequest};
+use etcdr_operations::stop::StopFlag;
 use etcdr_repository::archive;
 use etcdr_schemas::ExitCode;
 

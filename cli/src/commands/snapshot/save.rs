@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use etcdr_agent::capture::{self, Always, SaveRequest, Saved};
-use etcdr_agent::pace::Pace;
-use etcdr_agent::stages::Stages;
+use etcdr_operations::capture::Pace;
+use etcdr_operations::capture::Stages;
+use etcdr_operations::capture::{self, Always, SaveRequest, Saved};
 use etcdr_repository::{Recipients, Repository, SealOptions, SigningKey};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::config::{BackOff, CaptureConfig};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use etcdr_agent::run::{self, Start};
-use etcdr_agent::settings::Settings;
+use etcdr_operations::settings::Settings;
 use etcdr_tests::backup::Backup;
 use etcdr_tests::etcd::Cluster;
 use etcdr_tests::fleet::{by_tick, until};

@@ -22,7 +22,7 @@ use crate::verify;
 const AT_ONCE: usize = 16;
 
 /// Everything that is known before the first image is read.
-pub(super) struct Scene {
+pub(super) struct Baseline {
     base: AuditReport,
     pub(super) settings: AuditSettings,
     pub(super) facts: Facts,
@@ -35,7 +35,7 @@ pub(super) struct Scene {
 }
 
 pub(super) struct Prepared {
-    pub(super) scene: Scene,
+    pub(super) baseline: Baseline,
     pub(super) steps: Steps,
 }
 
@@ -85,8 +85,8 @@ pub(super) async fn prepare(
         ..base
     };
     let (settings, limits) = (base.settings.clone(), request.limits);
-    let scene = Scene { base, settings, facts, findings, verified, limits, sequence };
-    Ok(Prepared { scene, steps })
+    let baseline = Baseline { base, settings, facts, findings, verified, limits, sequence };
+    Ok(Prepared { baseline, steps })
 }
 
 /// A report of a new audit, with nothing in it yet.
@@ -200,7 +200,7 @@ async fn confirm_images(
     Ok(())
 }
 
-impl Scene {
+impl Baseline {
     /// The report as of now.
     pub(super) fn report(
         &self,

@@ -11,9 +11,8 @@ use etcdr_schemas::claim::{ClaimRecord, ClaimStage};
 use etcdr_schemas::report::{Checked, ConfigCheck};
 use tokio::time::Instant;
 
-use crate::Error;
-use crate::capture::Clock;
 use crate::settings::Settings;
+use crate::{Clock, Error, capture};
 
 /// Clocks that are further apart than this are told.
 const MAX_SKEW: i64 = 60;
@@ -131,7 +130,7 @@ impl Run<'_> {
         let mut silent = Vec::new();
         for member in members.iter().filter(|member| member.id != status.member_id) {
             let reached = match &own {
-                Ok(own) => crate::health::reach(member, own).await.map(drop),
+                Ok(own) => capture::reach(member, own).await.map(drop),
                 Err(error) => Err(error.to_string()),
             };
             if let Err(reason) = reached {

@@ -19,7 +19,7 @@ pub enum Destination {
 /// A report is written when some time has passed since the last one: the interval that was asked for, or a
 /// twentieth of the run so far where that is longer. So a kill costs at most that much work again, and the
 /// number of reports grows with the logarithm of the time.
-pub(super) struct Journal<'a> {
+pub(super) struct Checkpoints<'a> {
     repository: &'a Repository,
     destination: &'a Destination,
     interval: Duration,
@@ -29,7 +29,7 @@ pub(super) struct Journal<'a> {
     failed: bool,
 }
 
-impl<'a> Journal<'a> {
+impl<'a> Checkpoints<'a> {
     /// `sequence` is the number of the last report of the audit, 0 when there is none.
     pub(super) fn new(
         repository: &'a Repository,
@@ -53,7 +53,7 @@ impl<'a> Journal<'a> {
     }
 
     /// Writes a report on the way. That it could not be written is told at the end.
-    pub(super) async fn checkpoint(&mut self, report: AuditReport, now: DateTime<Utc>) {
+    pub(super) async fn add(&mut self, report: AuditReport, now: DateTime<Utc>) {
         self.last = now;
         if let Err(error) = self.write(report).await {
             tracing::warn!(%error, "cannot write a report of the audit's progress");

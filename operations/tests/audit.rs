@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use chrono::{DateTime, Duration, Utc};
-use etcdr_agent::audit::{
+use etcdr_operations::audit::{
     self, AuditRequest, Audited, Budget, Destination, Limits, Stop, Wanted, kinds,
 };
 use etcdr_repository::{

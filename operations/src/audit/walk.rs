@@ -12,8 +12,7 @@ use super::Stop;
 use super::choose::{self, Budget};
 use super::facts::{Facts, Use};
 use super::kinds;
-use crate::capture::Clock;
-use crate::verify;
+use crate::{Clock, verify};
 
 /// Most findings that are kept of one snapshot.
 const MOST_FINDINGS: usize = 20;

@@ -23,26 +23,26 @@ use etcdr_schemas::report::{AuditReport, AuditState, AuditVerdict, Finding};
 use etcdr_schemas::{ClusterName, Progress, SnapshotId};
 use tokio::sync::watch;
 
+pub use checkpoints::Destination;
 pub use choose::{Budget, Wanted};
 pub use error::Error;
-pub use journal::Destination;
 pub use timeline::Limits;
 
-use journal::Journal;
-use scene::Prepared;
+use baseline::Prepared;
+use checkpoints::Checkpoints;
 use walk::Walk;
 
-use crate::capture::Clock;
+use crate::Clock;
 
+mod baseline;
+mod checkpoints;
 mod choose;
 mod compare;
 mod error;
 mod facts;
 mod findings;
 mod history;
-mod journal;
 pub mod kinds;
-mod scene;
 mod timeline;
 mod walk;
 
@@ -118,37 +118,38 @@ pub async fn run(
     let prepared = tokio::select! {
         biased;
         () = stop.raised() => return Err(Error::Interrupted),
-        prepared = scene::prepare(repository, request, began) => prepared?,
+        prepared = baseline::prepare(repository, request, began) => prepared?,
     };
-    let Prepared { scene, mut steps } = prepared;
+    let Prepared { baseline, mut steps } = prepared;
     let walk = Walk {
         repository,
         cluster: &request.cluster,
-        level: scene.settings.level,
+        level: baseline.settings.level,
         identities: &request.identities,
-        facts: &scene.facts,
+        facts: &baseline.facts,
         clock,
         progress,
     };
     let (destination, interval) = (&request.destination, request.checkpoint);
-    let mut journal = Journal::new(repository, destination, interval, began, scene.sequence);
+    let mut checkpoints =
+        Checkpoints::new(repository, destination, interval, began, baseline.sequence);
     let total = steps.pending.iter().map(|id| walk.cost(id)).fold(0, u64::saturating_add);
     progress.begin("auditing", Some(total));
     let state = walk
         .run(&mut steps, budget, stop, async |steps, now| {
-            if journal.is_due(now) {
-                journal.checkpoint(scene.report(steps, AuditState::Running, now), now).await;
+            if checkpoints.is_due(now) {
+                checkpoints.add(baseline.report(steps, AuditState::Running, now), now).await;
             }
         })
         .await;
     progress.end();
-    let mut report = scene.report(&steps, state, clock());
+    let mut report = baseline.report(&steps, state, clock());
     if state == AuditState::OutOfBudget && !budget.was_used() {
         let message = "it does not reach for a single snapshot";
         amend(&mut report, kinds::BUDGET.at(request.cluster.to_string(), message));
     }
     let mut key = None;
-    match journal.write(report.clone()).await {
+    match checkpoints.write(report.clone()).await {
         Ok(sequence) => {
             report.sequence = sequence;
             let name = ReportName { audit: report.audit, sequence };
@@ -160,7 +161,7 @@ pub async fn run(
             amend(&mut report, kinds::REPORT_UNWRITTEN.at(place, error.to_string()));
         }
     }
-    Ok(Audited { report, resumed: scene.sequence > 0, key })
+    Ok(Audited { report, resumed: baseline.sequence > 0, key })
 }
 
 /// The newest report of a cluster's audits that is to be believed, and its key.

@@ -13,10 +13,9 @@ use etcdr_schemas::{ClusterName, Progress};
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-use crate::Error;
-use crate::capture::{Clock, Saved};
-use crate::pour::{self, Poured, Target};
-use crate::stages::Stages;
+use crate::capture::ingest::{self, Poured, Target};
+use crate::capture::{Saved, Stages};
+use crate::{Clock, Error};
 
 /// What to import, and how.
 pub struct ImportRequest {
@@ -64,7 +63,7 @@ pub async fn import(
         nonce: request.nonce,
         pace: None,
     };
-    let Poured { id, proven, scanned, .. } = pour::pour(target, stream, progress).await?;
+    let Poured { id, proven, scanned, .. } = ingest::pour(target, stream, progress).await?;
     let form = reader.await.ok().flatten();
     let facts = scanned.facts;
     let manifest = Manifest {

@@ -14,9 +14,8 @@ use etcdr_schemas::{ClusterName, Progress, SnapshotId};
 use futures_util::{Stream, StreamExt as _, pin_mut};
 use tokio::time::Instant;
 
+use super::{Pace, Stages};
 use crate::Error;
-use crate::pace::Pace;
-use crate::stages::Stages;
 
 /// Where and how an image is stored.
 pub(crate) struct Target<'a> {

@@ -13,13 +13,22 @@ use etcdr_schemas::{ClusterName, MemberId, Progress, Revision, SnapshotId};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::Error;
-use crate::agreement::Verdict;
-use crate::health::{self, Health};
-use crate::pace::Pace;
-use crate::pour::{self, Poured, Target};
-use crate::source::{self, Source};
-use crate::stages::Stages;
+pub use health::reach;
+pub use pace::Pace;
+pub use stages::Stages;
+
+use crate::{Clock, Error};
+use agreement::Verdict;
+use health::Health;
+use ingest::{Poured, Target};
+use source::Source;
+
+mod agreement;
+mod health;
+pub(crate) mod ingest;
+mod pace;
+mod source;
+mod stages;
 
 /// What to save, and how.
 pub struct SaveRequest {
@@ -77,9 +86,6 @@ impl Gate for Always {
         Box::pin(async { Ok(None) })
     }
 }
-
-/// Asks for the time: a parameter, so that captures can be tested.
-pub type Clock = dyn Fn() -> DateTime<Utc> + Send + Sync;
 
 /// Takes one full snapshot, of the member that is asked when its data agrees with that of the others.
 ///
@@ -160,7 +166,7 @@ async fn reach_one(
     let mut reason = "no such member".to_owned();
     for member in health.members.iter().filter(|member| members.contains(&member.id)) {
         let reached = async {
-            let (client, options) = health::reach(member, options).await?;
+            let (client, options) = reach(member, options).await?;
             let status = client.status().await.map_err(|error| error.to_string())?;
             if health.quorum {
                 client.current_revision().await.map_err(|error| error.to_string())?;
@@ -213,7 +219,7 @@ impl Run<'_> {
             nonce: self.request.nonce.wrapping_add(turn),
             pace,
         };
-        let poured = pour::pour(target, stream, self.progress).await?;
+        let poured = ingest::pour(target, stream, self.progress).await?;
         Ok(Image { poured, started_at, held: pace.map(Pace::held) })
     }
 

@@ -7,9 +7,9 @@ use etcdr_schemas::manifest::{Alarm, Member};
 use etcdr_schemas::{MemberId, Revision};
 use futures_util::future::join_all;
 
+use super::agreement::{self, Answer, MemberHash, Verdict};
+use super::source::Source;
 use crate::Error;
-use crate::agreement::{self, Answer, MemberHash, Verdict};
-use crate::source::Source;
 
 /// Longest wait for a member other than the source: one that is down must not hold up the backup.
 const PEER_PATIENCE: Duration = Duration::from_secs(3);
@@ -70,7 +70,7 @@ pub(crate) async fn agreement_of(source: &Source, health: &Health) -> Verdict {
 ///
 /// # Errors
 /// The error of the last URL, or that there is none.
-pub(crate) async fn reach(
+pub async fn reach(
     member: &Member,
     options: &ConnectOptions,
 ) -> Result<(Client, ConnectOptions), String> {
