@@ -115,6 +115,8 @@ fn diagnosed<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a dyn
         .or_else(|| of::<etcdr_operations::Error>(cause))
         .or_else(|| of::<etcdr_agent::admin::Error>(cause))
         .or_else(|| of::<etcdr_operations::verify::Error>(cause))
+        .or_else(|| of::<etcdr_operations::restore::Error>(cause))
+        .or_else(|| of::<etcdr_operations::export::Error>(cause))
         .or_else(|| of::<etcdr_operations::audit::Error>(cause))
         .or_else(|| of::<etcdr_operations::prune::Error>(cause))
         .or_else(|| of::<etcdr_repository::Error>(cause))

@@ -217,7 +217,10 @@ async fn serve(
     let mut tasks = Vec::new();
     if !config.http.is_empty() {
         let listener = TcpListener::bind(&config.http).await.map_err(|source| {
-            etcdr_operations::Error::Local { what: format!("cannot listen on {}", config.http), source }
+            etcdr_operations::Error::Local {
+                what: format!("cannot listen on {}", config.http),
+                source,
+            }
         })?;
         let (board, metrics) = (Arc::clone(board), Arc::clone(metrics));
         let pages = Pages { board, metrics, clock: Arc::new(context::now) };

@@ -9,9 +9,11 @@ use etcdr_node::{
     Client, ClusterOptions, ConnectOptions, EtcdBinary, LocalCluster, MemberSpec, free_urls,
 };
 use etcdr_operations::capture::{self, Always, SaveRequest};
+use etcdr_operations::restore::{self as operation, Raise, Wanted};
+use etcdr_operations::stop::StopFlag;
 use etcdr_repository::{Identities, Location, Repository, SealOptions, StoreOptions, keys};
 use etcdr_restore_engine::membership::InitialCluster;
-use etcdr_restore_engine::plan::{self, Bump, RestoreRequest, Selection, Target};
+use etcdr_restore_engine::plan::{Selection, Target};
 use etcdr_restore_engine::verify;
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::pb::etcd::RangeRequest;
@@ -20,7 +22,6 @@ use etcdr_schemas::{ClusterName, Hidden, Progress, Revision};
 
 use super::objects::object;
 use super::story::Story;
-use crate::commands::restore::{carry_out, open_image};
 use crate::context;
 use crate::output;
 
@@ -185,17 +186,16 @@ async fn restore(
     identities: &Identities,
     urls: &[String],
 ) -> anyhow::Result<(RestoreReceipt, String)> {
-    let (source, chunks) = open_image(repository, manifest, identities).await?;
+    let opened = operation::open_image(repository, manifest, identities).await?;
     let pairs: Vec<_> =
         MEMBERS.iter().zip(urls).map(|(name, url)| format!("{name}={url}")).collect();
-    let request = RestoreRequest {
-        source,
+    let wanted = Wanted {
         initial_cluster: InitialCluster::parse(&pairs.join(","))?,
         token: format!("etcdr-demo-{}", context::random_hex::<8>()?),
         targets: MEMBERS.iter().map(|name| target(&stage.root, name)).collect(),
         target_version: None,
         // Left where it was, to compare the hash. In an incident leave the default: it raises the revision.
-        bump: Bump::None,
+        raise: Raise::By(0),
         mark_compacted: false,
         replace: false,
         skip_hash_check: false,
@@ -203,7 +203,9 @@ async fn restore(
         selection: Selection::default(),
         now: context::now(),
     };
-    let receipt = carry_out(plan::plan(request)?, chunks, hidden()).await?;
+    let planned = opened.plan(wanted)?;
+    let never = StopFlag::default();
+    let receipt = planned.carry_out(Arc::new(context::now), hidden(), &never).await?;
     let outcome = format!("new cluster id {}, one plan, one token", receipt.plan.cluster_id);
     Ok((receipt, outcome))
 }

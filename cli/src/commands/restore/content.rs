@@ -60,8 +60,8 @@ enum HistoryArg {
 }
 
 impl ContentFlags {
-    /// `taken_at` is what the manifest says; the flag goes before it.
-    pub(super) fn selection(&self, taken_at: Option<DateTime<Utc>>) -> Selection {
+    /// What was typed.
+    pub(super) fn selection(&self) -> Selection {
         Selection {
             rebuild: self.rebuild,
             only_prefixes: self.only_prefix.clone(),
@@ -73,7 +73,7 @@ impl ContentFlags {
             drop_leases: self.drop_leases,
             drop_expired: self.drop_expired.is_some(),
             expired_at: self.drop_expired.flatten(),
-            taken_at: self.taken_at.or(taken_at),
+            taken_at: self.taken_at,
             drop_auth: self.drop_auth,
             kubernetes: self.kubernetes,
         }
