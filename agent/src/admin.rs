@@ -2,7 +2,7 @@
 //! those who show a certificate of the configured authority. There is no third way in.
 //!
 //! Calls become [`Command`]s to the agent's loop, which answers when it has done them; status is read off the
-//! [`Board`]. Health and reflection are served beside it, so that any gRPC tool can be used.
+//! [`AgentStatus`]. Health and reflection are served beside it, so that any gRPC tool can be used.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Server;
 
-use crate::board::Board;
 use crate::command::Command;
+use crate::status::AgentStatus;
 use etcdr_operations::Clock;
 
 mod calls;
@@ -51,7 +51,7 @@ pub struct Admin {
     /// The agent's loop.
     pub commands: mpsc::Sender<Command>,
     /// The state of the agent.
-    pub board: Arc<Board>,
+    pub status: Arc<AgentStatus>,
     /// The time.
     pub clock: Arc<Clock>,
     /// The repository.

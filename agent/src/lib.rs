@@ -5,19 +5,19 @@
 //! all are: log, metrics, pages, and the admin interface, through which it can be asked.
 
 pub mod admin;
-pub mod board;
 pub mod candidates;
+mod claims;
 pub mod command;
 pub mod configuration;
 mod error;
 pub mod event;
-mod exclusion;
+mod interlock;
 pub mod log;
 pub mod maintenance;
 pub mod metrics;
 pub mod pages;
 pub mod run;
 pub mod schedule;
-mod turn;
+pub mod status;
 
 pub use error::Error;

@@ -1,6 +1,6 @@
 //! Prometheus metrics of a running agent.
 //!
-//! Counters and histograms follow the events; gauges are filled from the board's report at each scrape, so that
+//! Counters and histograms follow the events; gauges are filled from the status report at each scrape, so that
 //! an age is right at the second and a member that went takes its series with it. Every label has a bounded
 //! set of values.
 

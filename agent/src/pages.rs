@@ -14,8 +14,8 @@ use chrono::{DateTime, Utc};
 use etcdr_schemas::report::Named as _;
 use tokio::net::TcpListener;
 
-use crate::board::Board;
 use crate::metrics::{self, Metrics};
+use crate::status::AgentStatus;
 use etcdr_operations::Clock;
 
 mod chart;
@@ -31,7 +31,7 @@ pub use page::render;
 #[derive(Clone)]
 pub struct Pages {
     /// The state of the agent.
-    pub board: Arc<Board>,
+    pub status: Arc<AgentStatus>,
     /// Its metrics.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -61,11 +61,11 @@ impl Pages {
 }
 
 async fn status_page(State(pages): State<Pages>) -> Html<String> {
-    Html(render(&pages.board.report(pages.now())))
+    Html(render(&pages.status.report(pages.now())))
 }
 
 async fn status_json(State(pages): State<Pages>) -> Response {
-    let report = pages.board.report(pages.now()).report();
+    let report = pages.status.report(pages.now()).report();
     match serde_json::to_string_pretty(&report) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -73,14 +73,14 @@ async fn status_json(State(pages): State<Pages>) -> Response {
 }
 
 async fn all_metrics(State(pages): State<Pages>) -> impl IntoResponse {
-    let report = pages.board.report(pages.now());
+    let report = pages.status.report(pages.now());
     let text = pages.metrics.encode(&report, metrics::resident_memory());
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
 }
 
 /// Whether the process should live on: says nothing of etcd or the store, which a restart does not mend.
 async fn livez(State(pages): State<Pages>) -> (StatusCode, &'static str) {
-    if pages.board.is_alive() {
+    if pages.status.is_alive() {
         (StatusCode::OK, "alive\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the agent's loop has not turned for a minute\n")
@@ -89,7 +89,7 @@ async fn livez(State(pages): State<Pages>) -> (StatusCode, &'static str) {
 
 /// Whether a snapshot could be taken now.
 async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
-    let report = pages.board.report(pages.now());
+    let report = pages.status.report(pages.now());
     if report.ready {
         return (StatusCode::OK, "ready\n".to_owned());
     }

@@ -1,8 +1,8 @@
 //! The agent: one process beside each member, for years.
 //!
 //! Each schedule has a task that waits for its ticks ([`ticks`]) and contends for them with the agents beside the other
-//! members ([`crate::turn`]). One capture runs at a time. The watch asks members, alarms and store how they are
-//! ([`watch`]). What happens is told as [`Event`]s to whoever started the agent; what it shall do comes as
+//! members ([`crate::claims`]). One capture runs at a time. The monitor asks members, alarms and store how they are
+//! ([`monitor`]). What happens is told as [`Event`]s to whoever started the agent; what it shall do comes as
 //! [`Command`]s.
 
 use std::collections::BTreeSet;
@@ -16,21 +16,21 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::Error;
+use crate::claims::Identity;
 use crate::command::Command;
 use crate::event::{Event, MemberSeen};
-use crate::exclusion::Sightings;
-use crate::turn::Identity;
+use crate::interlock::Liveness;
 use etcdr_operations::Clock;
 use etcdr_operations::settings::Settings;
 
 mod capturing;
 mod duties;
-mod quiet;
+mod monitor;
+mod peer_silence;
 mod requests;
 mod round;
 mod ticks;
 mod unscheduled;
-mod watch;
 
 /// What the agent needs from outside.
 pub struct Start {
@@ -47,7 +47,7 @@ pub struct Start {
     /// Asks for the time.
     pub clock: Arc<Clock>,
     /// Random numbers for the ids of snapshots.
-    pub dice: Box<dyn Fn() -> u32 + Send + Sync>,
+    pub random: Box<dyn Fn() -> u32 + Send + Sync>,
     /// Hears everything that happens.
     pub tell: Arc<dyn Fn(&Event) + Send + Sync>,
     /// Hears that the loop turns.
@@ -70,12 +70,12 @@ struct Shared {
     identity: Identity,
     tool_version: String,
     clock: Arc<Clock>,
-    dice: Box<dyn Fn() -> u32 + Send + Sync>,
+    random: Box<dyn Fn() -> u32 + Send + Sync>,
     tell: Arc<dyn Fn(&Event) + Send + Sync>,
     /// Held by whoever captures in this agent, or must not be captured beside.
     busy: tokio::sync::Mutex<()>,
     /// Rounds of defragmentation that captures have waited for.
-    rounds: Mutex<Sightings>,
+    rounds: Mutex<Liveness>,
     /// Names of schedules that rest.
     paused: Mutex<BTreeSet<String>>,
     /// The members, as they were last seen.
@@ -83,14 +83,14 @@ struct Shared {
     /// Raised when the repository has changed.
     stored: tokio::sync::Notify,
     /// Who comes before this agent, and since when none of them has been heard of.
-    quiet: Mutex<quiet::Quiet>,
+    silence: Mutex<peer_silence::PeerSilence>,
     /// How far the end is.
-    ending: channel::Sender<Ending>,
+    shutdown: channel::Sender<Shutdown>,
 }
 
 /// How far the end of the agent is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Ending {
+enum Shutdown {
     /// It goes on.
     No,
     /// Nothing new is begun.
@@ -108,20 +108,20 @@ impl Shared {
         (self.tell)(event);
     }
 
-    fn quiet_since(&self, rank: usize) -> Instant {
-        self.quiet.lock().map_or_else(|_| Instant::now(), |mut quiet| quiet.since(rank))
+    fn silent_since(&self, rank: usize) -> Instant {
+        self.silence.lock().map_or_else(|_| Instant::now(), |mut silence| silence.since(rank))
     }
 
     /// Returns when the end is so far.
-    async fn ends(&self, at: Ending) {
-        let mut ending = self.ending.subscribe();
+    async fn ends(&self, at: Shutdown) {
+        let mut shutdown = self.shutdown.subscribe();
         // The sender is here.
-        let _ = ending.wait_for(|ending| *ending >= at).await;
+        let _ = shutdown.wait_for(|shutdown| *shutdown >= at).await;
     }
 
     fn heard_others(&self) {
-        if let Ok(mut quiet) = self.quiet.lock() {
-            quiet.heard();
+        if let Ok(mut silence) = self.silence.lock() {
+            silence.heard();
         }
     }
 
@@ -146,15 +146,15 @@ pub async fn run(
         identity: Identity { instance: start.instance, agent: start.name },
         tool_version: start.tool_version,
         clock: start.clock,
-        dice: start.dice,
+        random: start.random,
         tell: start.tell,
         busy: tokio::sync::Mutex::default(),
         rounds: Mutex::default(),
         paused: Mutex::new(resting),
         members: channel::Sender::new(Vec::new()),
         stored: tokio::sync::Notify::new(),
-        quiet: Mutex::default(),
-        ending: channel::Sender::new(Ending::No),
+        silence: Mutex::default(),
+        shutdown: channel::Sender::new(Shutdown::No),
     });
     let mut tasks = Tasks::default();
     tasks.spawn(&shared, &stop);
@@ -183,7 +183,7 @@ pub async fn run(
             Some(_) = requests.join_next() => {}
         }
     }
-    shared.ending.send_replace(Ending::Soon);
+    shared.shutdown.send_replace(Shutdown::Soon);
     shared.tell(&Event::Stopping);
     finish(&shared, tasks, requests).await;
     Ok(())
@@ -216,7 +216,7 @@ impl Tasks {
             }
         }
         if !self.running.contains_key("_watch") {
-            let task = watch::follow(Arc::clone(shared), stop.clone());
+            let task = monitor::follow(Arc::clone(shared), stop.clone());
             self.running.insert("_watch".to_owned(), self.set.spawn(task));
         }
     }
@@ -277,7 +277,7 @@ async fn finish(shared: &Arc<Shared>, mut tasks: Tasks, mut requests: JoinSet<()
     };
     if timeout_at(end, all_done).await.is_err() {
         tracing::warn!("the grace is over: what is under way is given up");
-        shared.ending.send_replace(Ending::Now);
+        shared.shutdown.send_replace(Shutdown::Now);
     }
     let rest = async {
         while tasks.set.join_next().await.is_some() {}

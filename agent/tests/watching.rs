@@ -3,8 +3,6 @@
 
 #[path = "watching/admin.rs"]
 mod admin;
-#[path = "watching/board.rs"]
-mod board;
 #[path = "watching/examples.rs"]
 mod examples;
 #[path = "watching/metrics.rs"]
@@ -17,3 +15,5 @@ mod reflection;
 mod rotation;
 #[path = "watching/samples.rs"]
 mod samples;
+#[path = "watching/status.rs"]
+mod status;

@@ -29,7 +29,7 @@ pub(super) async fn status(
     admin: Arc<Admin>,
     _: pb::GetStatusRequest,
 ) -> Answer<pb::GetStatusResponse> {
-    let report = admin.board.report((admin.clock)()).report();
+    let report = admin.status.report((admin.clock)()).report();
     Ok(pb::GetStatusResponse { report_json: json(&report)? })
 }
 

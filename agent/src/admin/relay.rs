@@ -4,7 +4,7 @@ use etcdr_schemas::Progress;
 use etcdr_schemas::pb::admin::SaveProgress;
 use tokio::sync::watch;
 
-use crate::exclusion;
+use crate::interlock;
 
 /// Keeps the last state.
 pub(super) struct Relay(watch::Sender<SaveProgress>);
@@ -44,7 +44,7 @@ const STAGES: [&str; 7] = [
     "reading the stored object",
     "uploading",
     "waiting",
-    exclusion::WAITING,
+    interlock::WAITING,
     "verifying",
 ];
 

@@ -11,12 +11,12 @@ use etcdr_schemas::{Diagnose as _, Hidden, Progress, SnapshotId};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::{Ending, Shared, ticks, watch as members};
+use super::{Shared, Shutdown, monitor, ticks};
 use crate::Error;
+use crate::claims::{self, ClaimResult, HeldClaim};
 use crate::event::{Captured, ClaimOutcome, Event};
-use crate::exclusion;
+use crate::interlock;
 use crate::schedule::Schedule;
-use crate::turn::{self, Held, Turn};
 use etcdr_operations::Error as OperationError;
 use etcdr_operations::capture::Pace;
 use etcdr_operations::capture::{self, Gate, SaveRequest, Saved};
@@ -53,7 +53,7 @@ async fn attempt(
     stop: &mut watch::Receiver<bool>,
 ) -> Result<bool, Error> {
     let settings = shared.settings();
-    let terms = members::terms(shared, &settings).await;
+    let terms = monitor::terms(shared, &settings).await;
     let repository = settings.open().await?;
     let cluster = settings.config.cluster.clone();
     let slot = Slot { cluster, schedule: schedule.name().to_owned(), tick };
@@ -64,7 +64,7 @@ async fn attempt(
         }
     };
     let contest =
-        turn::take(&repository, slot.clone(), &shared.identity, terms, &*shared.clock, beside);
+        claims::take(&repository, slot.clone(), &shared.identity, terms, &*shared.clock, beside);
     let turn = tokio::select! {
         turn = contest => turn?,
         () = ticks::superseded(shared, schedule, tick) => return Ok(true),
@@ -75,7 +75,7 @@ async fn attempt(
         shared.tell(&Event::Claim { schedule, tick, outcome, holder });
     };
     match turn {
-        Turn::Done(record) => {
+        ClaimResult::Done(record) => {
             let other = record.instance != shared.identity.instance;
             if other {
                 shared.heard_others();
@@ -85,7 +85,7 @@ async fn attempt(
             shared.stored.notify_one();
             Ok(true)
         }
-        Turn::Mine(held, outcome) => {
+        ClaimResult::Held(held, outcome) => {
             told(outcome, None);
             tell_skew(shared, &repository, &slot).await;
             let result = hold(shared, &repository, &held, schedule.name(), tick).await;
@@ -110,7 +110,7 @@ async fn tell_skew(shared: &Shared, repository: &Repository, slot: &Slot) {
 async fn hold(
     shared: &Shared,
     repository: &Repository,
-    held: &Held<'_>,
+    held: &HeldClaim<'_>,
     schedule: &str,
     tick: DateTime<Utc>,
 ) -> Result<(), Error> {
@@ -121,7 +121,7 @@ async fn hold(
     };
     let work = async {
         let progress: Arc<dyn Progress> = Arc::new(Hidden);
-        let over = wait_for_rounds(shared, repository, Some(schedule), &progress, Ending::Soon);
+        let over = wait_for_rounds(shared, repository, Some(schedule), &progress, Shutdown::Soon);
         over.await.map_err(|error| dropped(shared, schedule, error))?;
         let _one_at_a_time = shared.busy.lock().await;
         persist(shared, repository, trigger, held).await
@@ -129,7 +129,7 @@ async fn hold(
     let result = tokio::select! {
         result = work => result,
         () = held.keep() => Err(dropped(shared, schedule, held.lost())),
-        () = shared.ends(Ending::Now) => Err(dropped(shared, schedule, Error::Stopping)),
+        () = shared.ends(Shutdown::Now) => Err(dropped(shared, schedule, Error::Stopping)),
     };
     match result {
         Ok(ids) => {
@@ -157,7 +157,7 @@ pub(super) async fn wait_for_rounds(
     repository: &Repository,
     schedule: Option<&str>,
     progress: &Arc<dyn Progress>,
-    until: Ending,
+    until: Shutdown,
 ) -> Result<(), Error> {
     let settings = shared.settings();
     let (cluster, grace) = (&settings.config.cluster, settings.config.agent.takeover.0);
@@ -166,9 +166,9 @@ pub(super) async fn wait_for_rounds(
         waits = true;
         let (schedule, holder) = (schedule.map(str::to_owned), record.agent.clone());
         shared.tell(&Event::CaptureWaits { schedule, holder });
-        progress.begin(exclusion::WAITING, None);
+        progress.begin(interlock::WAITING, None);
     };
-    let over = exclusion::rounds_over(repository, cluster, &shared.rounds, grace, hears);
+    let over = interlock::rounds_over(repository, cluster, &shared.rounds, grace, hears);
     let over = tokio::select! {
         over = over => over,
         () = shared.ends(until) => Err(Error::Stopping),
@@ -228,7 +228,7 @@ async fn persist(
         }
         tokio::select! {
             () = sleep(pause) => {}
-            () = shared.ends(Ending::Soon) => return Err(error),
+            () = shared.ends(Shutdown::Soon) => return Err(error),
         }
         pause = (pause * 2).min(MAX_PAUSE);
     }
@@ -247,11 +247,11 @@ pub(super) async fn once(
     shared.tell(&Event::CaptureBegan { schedule: schedule.clone() });
     let request = SaveRequest {
         cluster: settings.config.cluster.clone(),
-        endpoints: members::endpoints(shared, &settings)?,
+        endpoints: monitor::endpoints(shared, &settings)?,
         stall_timeout: settings.config.etcd.stall_timeout.0,
         seal: settings.seal(repository)?,
         signing_key: settings.signing_key()?,
-        nonce: (shared.dice)(),
+        nonce: (shared.random)(),
         tool_version: shared.tool_version.clone(),
         trigger: Some(trigger),
         pace: Some(Pace::new(&settings.config.capture, settings.config.etcd.metrics_url.clone())),

@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::ticks::{Next, Ticks};
-use super::{Shared, round, watch as members};
+use super::{Shared, monitor, round};
 use crate::Error;
+use crate::claims::{self, ClaimResult};
 use crate::event::{Event, PruneSeen};
 use crate::maintenance;
 use crate::schedule::Schedule;
-use crate::turn::{self, Turn};
 use etcdr_operations::prune;
 
 /// Longest sleep.
@@ -128,11 +128,11 @@ async fn by_one(
     work: impl Future<Output = ()>,
 ) -> Result<bool, Error> {
     let settings = shared.settings();
-    let terms = members::terms(shared, &settings).await;
+    let terms = monitor::terms(shared, &settings).await;
     let repository = settings.open().await?;
-    let slot = turn::duty(&settings.config.cluster, duty.name(), tick);
-    let contest = turn::take(&repository, slot, &shared.identity, terms, &*shared.clock, |_| {});
-    let Turn::Mine(held, _) = contest.await? else { return Ok(true) };
+    let slot = claims::duty(&settings.config.cluster, duty.name(), tick);
+    let contest = claims::take(&repository, slot, &shared.identity, terms, &*shared.clock, |_| {});
+    let ClaimResult::Held(held, _) = contest.await? else { return Ok(true) };
     tokio::select! {
         () = work => held.done(Vec::new()).await?,
         () = held.keep() => return Err(held.lost()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::{Ending, Shared, capturing, round, unscheduled, watch};
+use super::{Shared, Shutdown, capturing, monitor, round, unscheduled};
 use crate::Error;
 use crate::command::Command;
 use crate::event::Event;
@@ -15,7 +15,7 @@ pub(super) fn spawn(requests: &mut JoinSet<()>, shared: &Arc<Shared>, command: C
     requests.spawn(async move {
         tokio::select! {
             () = serve(&shared, command) => {}
-            () = shared.ends(Ending::Now) => {}
+            () = shared.ends(Shutdown::Now) => {}
         }
     });
 }
@@ -47,7 +47,7 @@ async fn serve(shared: &Arc<Shared>, command: Command) {
         }
         Command::Pause { schedule, pause, reply } => {
             let changed = set_paused(shared, schedule.as_deref(), pause);
-            shared.tell(&Event::Schedules(watch::next_ticks(shared)));
+            shared.tell(&Event::Schedules(monitor::next_ticks(shared)));
             drop(reply.send(Ok(changed)));
         }
         Command::Defragment { force, reply } => {

@@ -1,6 +1,6 @@
 //! A round of defragmentation by this agent, from the claim for it to the last word about it.
 //!
-//! The claim keeps it apart from other rounds and from the captures of all agents ([`crate::exclusion`]).
+//! The claim keeps it apart from other rounds and from the captures of all agents ([`crate::interlock`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,13 @@ use chrono::{DateTime, Utc};
 use etcdr_repository::{Repository, Slot};
 use etcdr_schemas::claim::ClaimStage;
 
-use super::{Ending, Shared, ticks, watch as members};
+use super::{Shared, Shutdown, monitor, ticks};
 use crate::Error;
+use crate::claims::{self, ClaimResult, HeldClaim};
 use crate::event::Event;
-use crate::exclusion::{self, Sightings};
+use crate::interlock::{self, Liveness};
 use crate::maintenance::{self, Members, Refusal, Round, Situation};
 use crate::schedule::Schedule;
-use crate::turn::{self, Held, Turn};
 use etcdr_operations::settings::Settings;
 
 /// Sees to it that a tick has its round, by whichever agent. `false`: something that passes is in its way.
@@ -31,26 +31,25 @@ pub(super) async fn tick(
     if newest.is_some_and(|claim| matches!(claim.record.stage, ClaimStage::Done { .. })) {
         return Ok(true);
     }
-    let (grace, mut sightings) = (settings.config.agent.takeover.0, Sightings::default());
+    let (grace, mut liveness) = (settings.config.agent.takeover.0, Liveness::default());
     let contest = async {
-        if let Some(refusal) =
-            exclusion::obstacle(&repository, &slot, &mut sightings, grace).await?
+        if let Some(refusal) = interlock::obstacle(&repository, &slot, &mut liveness, grace).await?
         {
             return Ok(Err(refusal));
         }
-        let terms = members::terms(shared, &settings).await;
+        let terms = monitor::terms(shared, &settings).await;
         let (slot, identity) = (slot.clone(), &shared.identity);
-        turn::take(&repository, slot, identity, terms, &*shared.clock, |_| {}).await.map(Ok)
+        claims::take(&repository, slot, identity, terms, &*shared.clock, |_| {}).await.map(Ok)
     };
     let turn: Result<_, Error> = tokio::select! {
         turn = contest => turn,
         () = ticks::superseded(shared, schedule, tick) => return Ok(true),
-        () = shared.ends(Ending::Soon) => return Err(Error::Stopping),
+        () = shared.ends(Shutdown::Soon) => return Err(Error::Stopping),
     };
     let refusal = match turn? {
-        Ok(Turn::Done(_)) => return Ok(true),
-        Ok(Turn::Mine(held, _)) => {
-            let round = carry_out(shared, &settings, &repository, &held, &mut sightings, false);
+        Ok(ClaimResult::Done(_)) => return Ok(true),
+        Ok(ClaimResult::Held(held, _)) => {
+            let round = carry_out(shared, &settings, &repository, &held, &mut liveness, false);
             round.await?.refusal
         }
         Err(refusal) => refuse(shared, refusal).refusal,
@@ -66,28 +65,28 @@ pub(super) async fn asked(shared: &Shared, force: bool) -> Result<Round, Error> 
     let settings = shared.settings();
     let repository = settings.open().await?;
     let slot = slot_of(&settings, (shared.clock)());
-    let (terms, mut sightings) = (members::at_once(shared, &settings), Sightings::default());
+    let (terms, mut liveness) = (monitor::at_once(shared, &settings), Liveness::default());
     let claimed = async {
-        let obstacle = exclusion::obstacle(&repository, &slot, &mut sightings, terms.grace);
+        let obstacle = interlock::obstacle(&repository, &slot, &mut liveness, terms.grace);
         if let Some(refusal) = obstacle.await? {
             return Ok(Err(refusal));
         }
         let (slot, identity) = (slot.clone(), &shared.identity);
-        turn::hold(&repository, slot, identity, terms, &*shared.clock).await.map(Ok)
+        claims::hold(&repository, slot, identity, terms, &*shared.clock).await.map(Ok)
     };
     let claimed: Result<_, Error> = tokio::select! {
         claimed = claimed => claimed,
-        () = shared.ends(Ending::Soon) => return Err(Error::Stopping),
+        () = shared.ends(Shutdown::Soon) => return Err(Error::Stopping),
     };
     match claimed? {
-        Ok(held) => carry_out(shared, &settings, &repository, &held, &mut sightings, force).await,
+        Ok(held) => carry_out(shared, &settings, &repository, &held, &mut liveness, force).await,
         Err(refusal) => Ok(refuse(shared, refusal)),
     }
 }
 
 fn slot_of(settings: &Settings, tick: DateTime<Utc>) -> Slot {
     let cluster = settings.config.cluster.clone();
-    Slot { cluster, schedule: exclusion::ROUNDS.to_owned(), tick }
+    Slot { cluster, schedule: interlock::ROUNDS.to_owned(), tick }
 }
 
 /// Nothing is done; tells why.
@@ -102,17 +101,17 @@ async fn carry_out(
     shared: &Shared,
     settings: &Settings,
     repository: &Repository,
-    held: &Held<'_>,
-    sightings: &mut Sightings,
+    held: &HeldClaim<'_>,
+    liveness: &mut Liveness,
     force: bool,
 ) -> Result<Round, Error> {
-    if let Some(refusal) = exclusion::admit(repository, held, sightings).await? {
+    if let Some(refusal) = interlock::admit(repository, held, liveness).await? {
         return Ok(refuse(shared, refusal));
     }
     let work = work(shared, settings, held, force);
     let result = tokio::select! {
         result = work => result,
-        () = shared.ends(Ending::Soon) => Err(Error::Stopping),
+        () = shared.ends(Shutdown::Soon) => Err(Error::Stopping),
     };
     let closed = match &result {
         Ok(Round { refusal: Some(refusal), .. }) if refusal.passes() => held.give_up(refusal).await,
@@ -129,7 +128,7 @@ async fn carry_out(
 async fn work(
     shared: &Shared,
     settings: &Settings,
-    held: &Held<'_>,
+    held: &HeldClaim<'_>,
     force: bool,
 ) -> Result<Round, Error> {
     let config = settings.config.maintenance.defragment.clone().unwrap_or_default();

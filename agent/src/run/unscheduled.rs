@@ -6,11 +6,11 @@ use etcdr_repository::{Repository, Slot};
 use etcdr_schemas::claim::Trigger;
 use etcdr_schemas::{Hidden, Progress};
 
-use super::{Ending, Shared, capturing, watch as members};
+use super::{Shared, Shutdown, capturing, monitor};
 use crate::Error;
+use crate::claims;
 use crate::event::Event;
-use crate::exclusion;
-use crate::turn;
+use crate::interlock;
 use etcdr_operations::capture::{Always, Saved};
 
 /// A snapshot that somebody asks for.
@@ -20,7 +20,7 @@ pub(super) async fn on_demand(
 ) -> Result<Vec<Saved>, Error> {
     let trigger = Trigger { agent: shared.identity.agent.clone(), schedule: None, tick: None };
     let repository = shared.settings().open().await?;
-    take(shared, &repository, trigger, progress, Ending::Soon).await
+    take(shared, &repository, trigger, progress, Shutdown::Soon).await
 }
 
 /// The last snapshot before the agent goes, for schedules that ask for it.
@@ -36,7 +36,7 @@ pub(super) async fn last(shared: &Shared) {
     let taken = async {
         let repository = settings.open().await?;
         let progress: Arc<dyn Progress> = Arc::new(Hidden);
-        take(shared, &repository, trigger, &progress, Ending::Now).await
+        take(shared, &repository, trigger, &progress, Shutdown::Now).await
     };
     if let Err(error) = taken.await {
         let schedule = Some(schedule.name.clone());
@@ -51,16 +51,16 @@ async fn take(
     repository: &Repository,
     trigger: Trigger,
     progress: &Arc<dyn Progress>,
-    until: Ending,
+    until: Shutdown,
 ) -> Result<Vec<Saved>, Error> {
     let settings = shared.settings();
     let slot = Slot {
         cluster: settings.config.cluster.clone(),
-        schedule: exclusion::ON_DEMAND.to_owned(),
+        schedule: interlock::ON_DEMAND.to_owned(),
         tick: (shared.clock)(),
     };
-    let terms = members::at_once(shared, &settings);
-    let held = turn::hold(repository, slot, &shared.identity, terms, &*shared.clock).await?;
+    let terms = monitor::at_once(shared, &settings);
+    let held = claims::hold(repository, slot, &shared.identity, terms, &*shared.clock).await?;
     let work = async {
         let schedule = trigger.schedule.as_deref();
         capturing::wait_for_rounds(shared, repository, schedule, progress, until).await?;

@@ -78,7 +78,7 @@ pub fn start(config: &AdminConfig) -> Running {
     tokio::spawn(play(received));
     let admin = Admin {
         commands,
-        board: Arc::new(healthy()),
+        status: Arc::new(healthy()),
         clock: Arc::new(noon),
         shelf: Arc::new(Books),
         signs: true,

@@ -89,8 +89,8 @@ fn alert_rules_parse_and_name_metrics_that_there_are() {
 
 #[test]
 fn the_dashboard_parses_and_names_metrics_that_there_are() {
-    let board: Value = serde_json::from_str(&read("examples/grafana/dashboard.json")).unwrap();
-    let panels = board["panels"].as_array().expect("panels");
+    let dashboard: Value = serde_json::from_str(&read("examples/grafana/dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().expect("panels");
     assert!(panels.len() > 10);
     for panel in panels {
         for target in panel["targets"].as_array().expect("targets") {

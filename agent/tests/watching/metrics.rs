@@ -7,7 +7,7 @@ use etcdr_agent::metrics::{Metrics, TABLE};
 use etcdr_schemas::report::StatusReport;
 
 use crate::samples::{
-    before, board, captured, catalog, failed, healthy, members, noon, schedule, seen, unhealthy,
+    before, captured, catalog, failed, fresh, healthy, members, noon, schedule, seen, unhealthy,
 };
 
 fn text(metrics: &Metrics, report: &StatusReport) -> String {
@@ -48,19 +48,19 @@ fn the_table_tells_every_metric_and_no_other() {
 
 #[test]
 fn the_age_is_that_of_the_scrape() {
-    let (metrics, board) = (Metrics::new(), healthy());
+    let (metrics, status) = (Metrics::new(), healthy());
     assert_line(
-        &text(&metrics, &board.report(noon())),
+        &text(&metrics, &status.report(noon())),
         "etcdr_newest_restorable_snapshot_age_seconds 720.0",
     );
-    let later = text(&metrics, &board.report(before(-10)));
+    let later = text(&metrics, &status.report(before(-10)));
     assert_line(&later, "etcdr_newest_restorable_snapshot_age_seconds 1320.0");
     assert_line(&later, "etcdr_on_target 1");
 }
 
 #[test]
 fn no_snapshot_is_an_endless_age() {
-    let text = text(&Metrics::new(), &board("a").report(noon()));
+    let text = text(&Metrics::new(), &fresh("a").report(noon()));
     assert_line(&text, "etcdr_newest_restorable_snapshot_age_seconds +Inf");
     assert_line(&text, "etcdr_newest_restorable_snapshot_timestamp_seconds 0.0");
     assert_line(&text, "etcdr_on_target 0");
@@ -95,21 +95,21 @@ fn series_begin_at_zero_and_count() {
 
 #[test]
 fn a_member_that_went_takes_its_series_with_it() {
-    let (metrics, board) = (Metrics::new(), healthy());
-    assert!(text(&metrics, &board.report(noon())).contains("member=\"fd422379fda50e48\""));
-    board.apply(&Event::Members(members().into_iter().take(2).collect()), noon());
-    let text = text(&metrics, &board.report(noon()));
+    let (metrics, status) = (Metrics::new(), healthy());
+    assert!(text(&metrics, &status.report(noon())).contains("member=\"fd422379fda50e48\""));
+    status.apply(&Event::Members(members().into_iter().take(2).collect()), noon());
+    let text = text(&metrics, &status.report(noon()));
     assert!(!text.contains("fd422379fda50e48") && text.contains("91bc3c398fb3c146"), "{text}");
 }
 
 #[test]
 fn labels_are_bounded_and_no_text_of_errors_is_one() {
-    let (metrics, board) = (Metrics::new(), unhealthy());
+    let (metrics, status) = (Metrics::new(), unhealthy());
     for number in 0..500 {
         metrics.apply(&failed(&format!("s{number}"), "secret text", false));
     }
-    board.apply(&catalog(vec![seen(before(5), false)], 1), noon());
-    let text = text(&metrics, &board.report(noon()));
+    status.apply(&catalog(vec![seen(before(5), false)], 1), noon());
+    let text = text(&metrics, &status.report(noon()));
     let series = text.lines().filter(|line| line.starts_with("etcdr_snapshots_total")).count();
     assert!(series <= 64 + 8, "{series}");
     assert!(!text.contains("secret") && !text.contains("AccessDenied"));

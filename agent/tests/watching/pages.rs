@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcdr_agent::board::Board;
 use etcdr_agent::event::Event;
 use etcdr_agent::metrics::Metrics;
 use etcdr_agent::pages::{self, Pages};
+use etcdr_agent::status::AgentStatus;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use crate::samples::{board, healthy, members, noon, unhealthy};
+use crate::samples::{fresh, healthy, members, noon, unhealthy};
 
 #[test]
 fn the_page_says_how_it_is_in_words() {
@@ -34,7 +34,7 @@ fn the_page_says_how_it_is_in_words() {
     {
         assert!(page.contains(text), "no {text:?} in\n{page}");
     }
-    assert!(pages::render(&board("a").report(noon())).contains("not known yet"));
+    assert!(pages::render(&fresh("a").report(noon())).contains("not known yet"));
 }
 
 #[test]
@@ -54,12 +54,15 @@ struct Served {
     task: tokio::task::JoinHandle<()>,
 }
 
-async fn serve(board: Board) -> Served {
+async fn serve(status: AgentStatus) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (stop, stopped) = oneshot::channel();
-    let pages =
-        Pages { board: Arc::new(board), metrics: Arc::new(Metrics::new()), clock: Arc::new(noon) };
+    let pages = Pages {
+        status: Arc::new(status),
+        metrics: Arc::new(Metrics::new()),
+        clock: Arc::new(noon),
+    };
     let task = tokio::spawn(pages::serve(listener, pages, async {
         let _ = stopped.await;
     }));
@@ -107,12 +110,12 @@ async fn the_pages_answer_and_take_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn not_ready_is_not_dead_and_says_why() {
-    let board = healthy();
+    let status = healthy();
     let mut silent = members();
     silent[1].state = Err("refused\r\nx: y".into());
-    board.apply(&Event::Members(silent), noon());
-    board.apply(&Event::StoreFailed { error: "503".into() }, noon());
-    let served = serve(board).await;
+    status.apply(&Event::Members(silent), noon());
+    status.apply(&Event::StoreFailed { error: "503".into() }, noon());
+    let served = serve(status).await;
     let ready = ask(&served, "GET /readyz").await;
     assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
     let (_, body) = ready.split_once("\r\n\r\n").unwrap();
@@ -142,8 +145,8 @@ async fn callers_that_stall_do_not_keep_others_out() {
 fn pages_can_be_looked_at() {
     let Some(dir) = std::env::var_os("ETCDR_SHOW_PAGES") else { return };
     let dir = std::path::Path::new(&dir);
-    for (name, board) in [("good", healthy()), ("bad", unhealthy()), ("new", board("etcd-1"))] {
-        std::fs::write(dir.join(format!("{name}.html")), pages::render(&board.report(noon())))
+    for (name, status) in [("good", healthy()), ("bad", unhealthy()), ("new", fresh("etcd-1"))] {
+        std::fs::write(dir.join(format!("{name}.html")), pages::render(&status.report(noon())))
             .unwrap();
     }
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use etcdr_agent::board::{About, Board, Limits};
 use etcdr_agent::event::{
     Captured, CatalogSeen, Event, MemberSeen, MemberState, PruneSeen, ScheduleSeen, SnapshotSeen,
 };
+use etcdr_agent::status::{About, AgentStatus, Limits};
 use etcdr_operations::capture::Stages;
 use etcdr_schemas::config::Problem;
 use etcdr_schemas::manifest::{Alarm, Manifest};
@@ -22,7 +22,7 @@ pub fn before(minutes: i64) -> DateTime<Utc> {
     noon() - TimeDelta::minutes(minutes)
 }
 
-pub fn board(name: &str) -> Board {
+pub fn fresh(name: &str) -> AgentStatus {
     let about = About {
         name: name.to_owned(),
         cluster: "prod-eu".parse().unwrap(),
@@ -35,7 +35,7 @@ pub fn board(name: &str) -> Board {
         member_patience: Duration::from_secs(60),
         store_patience: Duration::from_secs(3600),
     };
-    Board::new(about, limits)
+    AgentStatus::new(about, limits)
 }
 
 pub fn id(at: DateTime<Utc>) -> SnapshotId {
@@ -120,57 +120,57 @@ pub fn schedule(name: &str, cron: &str, in_minutes: i64, paused: bool) -> Schedu
     ScheduleSeen { name: name.into(), cron: cron.into(), next, paused }
 }
 
-pub fn healthy() -> Board {
-    let board = board("etcd-1");
+pub fn healthy() -> AgentStatus {
+    let status = fresh("etcd-1");
     let pruned = PruneSeen { kept: 96, deleted: 3, swept: 0, bytes: 354 << 20, withheld: 0 };
-    board.apply(&Event::Pruned(pruned), before(95));
+    status.apply(&Event::Pruned(pruned), before(95));
     let hours = (1..30).map(|hour| seen(before(hour * 60 + 12), false));
-    board.apply(&catalog(hours.collect(), 96), before(30));
+    status.apply(&catalog(hours.collect(), 96), before(30));
     let schedules = vec![
         schedule("hourly", "@hourly", 48, false),
         schedule("nightly", "15 2 * * *", 855, false),
     ];
-    board.apply(&Event::Schedules(schedules), before(30));
-    board.apply(&captured(Some("hourly"), before(12), &[]), before(11));
+    status.apply(&Event::Schedules(schedules), before(30));
+    status.apply(&captured(Some("hourly"), before(12), &[]), before(11));
     let verified = Event::Verified { id: id(before(12)), level: Level::Object, failure: None };
-    board.apply(&verified, before(11));
-    board.apply(&Event::Alarms(Vec::new()), before(0));
+    status.apply(&verified, before(11));
+    status.apply(&Event::Alarms(Vec::new()), before(0));
     let left = Some(Duration::from_secs(41 * 86_400));
-    board.apply(&Event::Quota { quota: 2 << 30, size: 512 << 20, left }, before(0));
-    board.apply(&Event::Members(members()), before(0));
-    board
+    status.apply(&Event::Quota { quota: 2 << 30, size: 512 << 20, left }, before(0));
+    status.apply(&Event::Members(members()), before(0));
+    status
 }
 
-pub fn unhealthy() -> Board {
-    let board = board("etcd-1<script>alert(1)</script>");
+pub fn unhealthy() -> AgentStatus {
+    let status = fresh("etcd-1<script>alert(1)</script>");
     let hours = (3..26).map(|hour| seen(before(hour * 60 + 37), hour == 9 || hour == 10));
-    board.apply(&catalog(hours.collect(), 24), before(217));
+    status.apply(&catalog(hours.collect(), 24), before(217));
     let schedules =
         vec![schedule("hourly", "@hourly", 23, false), schedule("nightly", "15 2 * * *", 0, true)];
-    board.apply(&Event::Schedules(schedules), before(200));
+    status.apply(&Event::Schedules(schedules), before(200));
     for minutes in [157, 97, 37] {
         let error = "the store refused the upload: 403 AccessDenied <img src=x>";
-        board.apply(&failed("hourly", error, false), before(minutes));
+        status.apply(&failed("hourly", error, false), before(minutes));
     }
     let failure = Some("stored SHA-256 differs from the manifest's".to_owned());
-    board
+    status
         .apply(&Event::Verified { id: id(before(277)), level: Level::Object, failure }, before(20));
-    board.apply(&Event::StoreFailed { error: "403 AccessDenied".into() }, before(2));
+    status.apply(&Event::StoreFailed { error: "403 AccessDenied".into() }, before(2));
     let mut members = members();
     members[0].state = Err("connection refused".into());
-    board.apply(&Event::Members(members), before(0));
+    status.apply(&Event::Members(members), before(0));
     let dissent = Event::Dissent {
         members: vec![MemberId(0xfd42_2379_fda5_0e48)],
         revision: Revision(8_412_300),
     };
-    board.apply(&dissent, before(36));
+    status.apply(&dissent, before(36));
     let alarm = Alarm { member_id: MemberId(0x91bc_3c39_8fb3_c146), kind: "NOSPACE".into() };
-    board.apply(&Event::Alarms(vec![alarm]), before(0));
+    status.apply(&Event::Alarms(vec![alarm]), before(0));
     let left = Some(Duration::from_secs(5 * 3600));
-    board.apply(&Event::Quota { quota: 2 << 30, size: 1900 << 20, left }, before(0));
+    status.apply(&Event::Quota { quota: 2 << 30, size: 1900 << 20, left }, before(0));
     let problems =
         vec![Problem::new("schedules[0].cron", "\"61 * * * *\" is not a cron expression")];
-    board.apply(&Event::ReloadRefused { problems }, before(9));
-    board.apply(&Event::PruneFailed { error: "403 AccessDenied".into() }, before(95));
-    board
+    status.apply(&Event::ReloadRefused { problems }, before(9));
+    status.apply(&Event::PruneFailed { error: "403 AccessDenied".into() }, before(95));
+    status
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use etcdr_agent::admin::{self, Admin, AnyFailure, Listener, Shelf};
-use etcdr_agent::board::{About, Board, Limits};
 use etcdr_agent::command::Command;
 use etcdr_agent::configuration;
 use etcdr_agent::event::Event;
@@ -15,6 +14,7 @@ use etcdr_agent::log;
 use etcdr_agent::metrics::Metrics;
 use etcdr_agent::pages::{self, Pages};
 use etcdr_agent::run::{self, Start};
+use etcdr_agent::status::{About, AgentStatus, Limits};
 use etcdr_operations::prune::{self, How};
 use etcdr_operations::settings::Settings;
 use etcdr_operations::stop::StopFlag;
@@ -163,14 +163,15 @@ impl Args {
         };
         crate::start_logging(format, &directives(&agent.log_level), true);
         let name = agent.name.clone().unwrap_or_else(machine_name);
-        let board = Arc::new(Board::new(about(&settings, &name), limits(&settings.config)));
+        let status = Arc::new(AgentStatus::new(about(&settings, &name), limits(&settings.config)));
         let metrics = Arc::new(Metrics::new());
         let (orders, commands) = mpsc::channel(QUEUE);
         let stopping = stop.wind_up(agent.grace.0 + Duration::from_secs(2));
         hang_ups(&stop, orders.clone());
-        notify(&board);
+        notify(&status);
         tracing::info!(agent = name, config = %path.display(), version = context::VERSION, "starting");
-        let (told, turning, limited) = (Arc::clone(&board), Arc::clone(&board), Arc::clone(&board));
+        let (told, turning, limited) =
+            (Arc::clone(&status), Arc::clone(&status), Arc::clone(&status));
         let counted = Arc::clone(&metrics);
         let start = Start {
             load: Box::new(move || load(&path)),
@@ -178,7 +179,7 @@ impl Args {
             instance: context::random_hex::<8>()?,
             tool_version: context::VERSION.to_owned(),
             clock: Arc::new(context::now),
-            dice: Box::new(|| context::random().map_or(0, u32::from_le_bytes)),
+            random: Box::new(|| context::random().map_or(0, u32::from_le_bytes)),
             tell: Arc::new(move |event: &Event| {
                 log::line(event);
                 counted.apply(event);
@@ -189,7 +190,7 @@ impl Args {
             settings,
         };
         let (end, ended) = watch::channel(false);
-        let serving = serve(&start.settings, &orders, &board, &metrics, &ended).await?;
+        let serving = serve(&start.settings, &orders, &status, &metrics, &ended).await?;
         let result = run::run(start, commands, stopping).await;
         // Status is served until the last capture is over.
         end.send_replace(true);
@@ -206,7 +207,7 @@ impl Args {
 async fn serve(
     settings: &Settings,
     orders: &mpsc::Sender<Command>,
-    board: &Arc<Board>,
+    status: &Arc<AgentStatus>,
     metrics: &Arc<Metrics>,
     ended: &watch::Receiver<bool>,
 ) -> anyhow::Result<JoinAll<JoinHandle<()>>> {
@@ -222,14 +223,14 @@ async fn serve(
                 source,
             }
         })?;
-        let (board, metrics) = (Arc::clone(board), Arc::clone(metrics));
-        let pages = Pages { board, metrics, clock: Arc::new(context::now) };
+        let (status, metrics) = (Arc::clone(status), Arc::clone(metrics));
+        let pages = Pages { status, metrics, clock: Arc::new(context::now) };
         tasks.push(tokio::spawn(pages::serve(listener, pages, over(ended.clone()))));
     }
     if let Some(listener) = Listener::bind(&config.admin)? {
         let admin = Admin {
             commands: orders.clone(),
-            board: Arc::clone(board),
+            status: Arc::clone(status),
             clock: Arc::new(context::now),
             shelf: Arc::new(Shelved(settings.clone())),
             signs: settings.config.repository.signing_key.is_some(),
@@ -325,14 +326,14 @@ fn hang_ups(stop: &StopFlag, orders: mpsc::Sender<Command>) {
 }
 
 /// Tells systemd that the agent is up, and at every half of its watchdog's time that the loop turns.
-fn notify(board: &Arc<Board>) {
+fn notify(status: &Arc<AgentStatus>) {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    let board = Arc::clone(board);
+    let status = Arc::clone(status);
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(limit / 2).await;
-            if board.is_alive() {
+            if status.is_alive() {
                 let _ = sd_notify::notify(&[NotifyState::Watchdog]);
             }
         }

@@ -19,7 +19,7 @@ const HOUR: i64 = 3600;
 
 #[expect(clippy::disallowed_methods, reason = "a test is at the edge, as cli is")]
 fn start(settings: Settings, offset: &Arc<AtomicI64>) -> Start {
-    let (offset, dice) = (Arc::clone(offset), AtomicU32::new(1));
+    let (offset, random) = (Arc::clone(offset), AtomicU32::new(1));
     let again = settings.clone();
     Start {
         settings,
@@ -30,7 +30,7 @@ fn start(settings: Settings, offset: &Arc<AtomicI64>) -> Start {
         clock: Arc::new(move || {
             Utc::now() + chrono::Duration::seconds(offset.load(Ordering::Relaxed))
         }),
-        dice: Box::new(move || dice.fetch_add(1, Ordering::Relaxed)),
+        random: Box::new(move || random.fetch_add(1, Ordering::Relaxed)),
         tell: Arc::new(|_| {}),
         turned: Arc::new(|| {}),
         configured: Box::new(|_| {}),

@@ -3,7 +3,7 @@
 //! Both sides write their own claim first and look for the other's afterwards: of two that begin at once, at least one
 //! sees the other. A capture wins. A round that sees one gives up; a capture that sees a round waits until it is over.
 //! A round that has looked and seen nothing needs no second look, since whoever captures later waits for it. Claims of
-//! holders that are dead ([`Sightings`]) hold nobody up.
+//! holders that are dead ([`Liveness`]) hold nobody up.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,14 +14,14 @@ use etcdr_schemas::claim::ClaimRecord;
 use tokio::time::{Instant, sleep};
 
 use crate::Error;
+use crate::claims::{HeldClaim, poll};
 use crate::maintenance::Refusal;
-use crate::turn::{Held, poll};
 
-mod sightings;
+mod liveness;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use sightings::{Life, Sightings};
+pub(crate) use liveness::{Life, Liveness};
 
 /// Name of the slots of rounds.
 pub(crate) const ROUNDS: &str = "_defragment";
@@ -40,14 +40,14 @@ const ROUND_TICKS: usize = 8;
 pub(crate) async fn obstacle(
     repository: &Repository,
     round: &Slot,
-    sightings: &mut Sightings,
+    liveness: &mut Liveness,
     grace: Duration,
 ) -> Result<Option<Refusal>, Error> {
     loop {
         let open = others(repository, round).await?;
         let now = Instant::now();
-        sightings.note(&open, now);
-        let lives: Vec<_> = open.iter().map(|(slot, _)| sightings.life(slot, now, grace)).collect();
+        liveness.note(&open, now);
+        let lives: Vec<_> = open.iter().map(|(slot, _)| liveness.life(slot, now, grace)).collect();
         if let Some(at) = lives.iter().position(|life| *life == Life::Alive) {
             return Ok(open.get(at).map(refusal));
         }
@@ -61,8 +61,8 @@ pub(crate) async fn obstacle(
 /// The one look of a round whose claim is written. Whatever is not known to be dead makes it give the claim up.
 pub(crate) async fn admit(
     repository: &Repository,
-    held: &Held<'_>,
-    sightings: &mut Sightings,
+    held: &HeldClaim<'_>,
+    liveness: &mut Liveness,
 ) -> Result<Option<Refusal>, Error> {
     let open = match others(repository, held.slot()).await {
         Ok(open) => open,
@@ -71,7 +71,7 @@ pub(crate) async fn admit(
             return Err(error);
         }
     };
-    let refusal = sightings.first_standing(&open, Instant::now(), held.terms().grace).map(refusal);
+    let refusal = liveness.first_standing(&open, Instant::now(), held.terms().grace).map(refusal);
     if let Some(refusal) = &refusal {
         held.give_up(refusal).await?;
     }
@@ -79,11 +79,11 @@ pub(crate) async fn admit(
 }
 
 /// Waits until no round is under way, for a capture whose claim is written. `waits` hears once whose round it is.
-/// Rounds that were found dead are remembered in `sightings`, or every capture would wait for them.
+/// Rounds that were found dead are remembered in `liveness`, or every capture would wait for them.
 pub(crate) async fn rounds_over(
     repository: &Repository,
     cluster: &ClusterName,
-    sightings: &Mutex<Sightings>,
+    liveness: &Mutex<Liveness>,
     grace: Duration,
     mut waits: impl FnMut(&ClaimRecord) + Send,
 ) -> Result<(), Error> {
@@ -91,8 +91,8 @@ pub(crate) async fn rounds_over(
     loop {
         let open = repository.open_claims(cluster, ROUNDS, ROUND_TICKS).await?;
         let standing = {
-            let mut sightings = sightings.lock().unwrap_or_else(PoisonError::into_inner);
-            sightings.first_standing(&open, Instant::now(), grace)
+            let mut liveness = liveness.lock().unwrap_or_else(PoisonError::into_inner);
+            liveness.first_standing(&open, Instant::now(), grace)
         };
         let Some((_, claim)) = standing else { return Ok(()) };
         if !told {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// Open claims, and since when each was seen as it is.
 #[derive(Debug, Default)]
-pub(crate) struct Sightings {
+pub(crate) struct Liveness {
     seen: BTreeMap<(String, DateTime<Utc>), Sighting>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) enum Life {
     Unknown,
 }
 
-impl Sightings {
+impl Liveness {
     /// Takes note of what is open now. What is not open any more is forgotten.
     pub(crate) fn note(&mut self, open: &[(Slot, Claim)], now: Instant) {
         let noted = open.iter().map(|(slot, claim)| {

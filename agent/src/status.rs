@@ -1,6 +1,6 @@
 //! What is known of a running agent, made of [`Event`]s and nothing else.
 //!
-//! The loop tells events, the page, the admin interface and the metrics read reports. A board never waits for
+//! The loop tells events, the page, the admin interface and the metrics read reports. It never waits for
 //! anything but its own lock, which is held for copies only, so telling it costs the loop nothing. Its memory is
 //! bounded, however long the agent runs.
 
@@ -52,15 +52,15 @@ const LIFE: Duration = Duration::from_secs(60);
 
 /// The state of one agent. Shared behind an `Arc`.
 #[derive(Debug)]
-pub struct Board {
+pub struct AgentStatus {
     about: About,
     state: Mutex<State>,
     /// Not wall time: that may jump.
     turned: Mutex<Instant>,
 }
 
-impl Board {
-    /// A board of an agent of which nothing has been seen yet.
+impl AgentStatus {
+    /// That of an agent of which nothing has been seen yet.
     #[must_use]
     pub fn new(about: About, limits: Limits) -> Self {
         Self { about, state: Mutex::new(State::new(limits)), turned: Mutex::new(Instant::now()) }
@@ -123,11 +123,11 @@ mod tests {
             member_patience: long,
             store_patience: long,
         };
-        let board = Board::new(about, limits);
+        let status = AgentStatus::new(about, limits);
         let now = Instant::now();
-        assert!(board.alive_at(now + Duration::from_secs(59)));
-        assert!(!board.alive_at(now + Duration::from_secs(61)));
-        board.tick();
-        assert!(board.is_alive());
+        assert!(status.alive_at(now + Duration::from_secs(59)));
+        assert!(!status.alive_at(now + Duration::from_secs(61)));
+        status.tick();
+        assert!(status.is_alive());
     }
 }

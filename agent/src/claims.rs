@@ -35,7 +35,7 @@ pub(crate) struct Terms {
     pub(crate) rank: usize,
     /// Since when no other agent has been seen to claim anything. Those that come first are waited for from then on and
     /// not from each tick, or ticks that follow one another quickly would never be taken in their place.
-    pub(crate) quiet_since: Instant,
+    pub(crate) silent_since: Instant,
     /// The member beside this agent.
     pub(crate) member: Option<MemberId>,
     /// Time without a sign of life after which another agent takes over.
@@ -43,9 +43,9 @@ pub(crate) struct Terms {
 }
 
 /// What became of contending for a tick.
-pub(crate) enum Turn<'a> {
+pub(crate) enum ClaimResult<'a> {
     /// It is ours to do.
-    Mine(Box<Held<'a>>, ClaimOutcome),
+    Held(Box<HeldClaim<'a>>, ClaimOutcome),
     /// It is done, by whom is said.
     Done(ClaimRecord),
 }
@@ -67,18 +67,18 @@ pub(crate) async fn take<'a>(
     terms: Terms,
     clock: &'a etcdr_operations::Clock,
     mut beside: impl FnMut(&ClaimRecord),
-) -> Result<Turn<'a>, Error> {
-    let mut held = Held { repository, slot, identity, terms, clock, state: Mutex::default() };
+) -> Result<ClaimResult<'a>, Error> {
+    let mut held = HeldClaim { repository, slot, identity, terms, clock, state: Mutex::default() };
     let poll = poll(terms.grace);
     // The first waits for nobody, the next for one grace each.
-    let turn_at = terms.quiet_since + terms.grace * u32::try_from(terms.rank).unwrap_or(99);
+    let turn_at = terms.silent_since + terms.grace * u32::try_from(terms.rank).unwrap_or(99);
     let mut seen: Option<(u32, Instant)> = None;
     loop {
         let newest = repository.newest_claim(&held.slot).await?;
         let (number, ready, outcome) = match &newest {
             None => (0, Instant::now() >= turn_at, ClaimOutcome::Won),
             Some(Claim { record, .. }) if matches!(record.stage, ClaimStage::Done { .. }) => {
-                return Ok(Turn::Done(record.clone()));
+                return Ok(ClaimResult::Done(record.clone()));
             }
             Some(Claim { number, record, .. }) => {
                 let since = match seen {
@@ -104,11 +104,11 @@ pub(crate) async fn take<'a>(
         };
         if ready {
             if let Some(record) = held.done_already(newest.as_ref()).await? {
-                return Ok(Turn::Done(record));
+                return Ok(ClaimResult::Done(record));
             }
             if held.write(number, ClaimStage::Working).await? {
                 *held.state.get_mut() = State::holding(number);
-                return Ok(Turn::Mine(Box::new(held), outcome));
+                return Ok(ClaimResult::Held(Box::new(held), outcome));
             }
             continue;
         }
@@ -127,10 +127,10 @@ pub(crate) async fn hold<'a>(
     identity: &'a Identity,
     terms: Terms,
     clock: &'a etcdr_operations::Clock,
-) -> Result<Held<'a>, Error> {
+) -> Result<HeldClaim<'a>, Error> {
     // As keys write it.
     let slot = Slot { tick: slot.tick.trunc_subsecs(0), ..slot };
-    let mut held = Held { repository, slot, identity, terms, clock, state: Mutex::default() };
+    let mut held = HeldClaim { repository, slot, identity, terms, clock, state: Mutex::default() };
     for _ in 0..MAX_SECONDS {
         if held.write(0, ClaimStage::Working).await? {
             *held.state.get_mut() = State::holding(0);
@@ -142,7 +142,7 @@ pub(crate) async fn hold<'a>(
 }
 
 /// A tick that this agent holds.
-pub(crate) struct Held<'a> {
+pub(crate) struct HeldClaim<'a> {
     repository: &'a Repository,
     slot: Slot,
     identity: &'a Identity,
@@ -169,7 +169,7 @@ impl State {
     }
 }
 
-impl Held<'_> {
+impl HeldClaim<'_> {
     /// Shows a sign of life three times a grace, until the tick is lost. Never returns otherwise.
     pub(crate) async fn keep(&self) {
         loop {
@@ -295,7 +295,7 @@ impl Held<'_> {
     }
 }
 
-impl Gate for Held<'_> {
+impl Gate for HeldClaim<'_> {
     type Error = Error;
 
     /// The store says that the tick is still ours. Others may take over after the time that is given.

@@ -1,4 +1,4 @@
-//! The watch: members, alarms and store, looked at regularly.
+//! The monitor: members, alarms and store, looked at regularly.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use tokio::time::{Instant, sleep};
 use super::Shared;
 use crate::Error;
 use crate::candidates;
+use crate::claims::Terms;
 use crate::event::{CatalogSeen, Event, MemberSeen, ScheduleSeen, SnapshotSeen};
 use crate::maintenance::forecast::Forecast;
 use crate::maintenance::{self, Members};
 use crate::schedule::Schedule;
-use crate::turn::Terms;
 use etcdr_operations::settings::Settings;
 
 /// How often the repository is listed when nothing has changed in it as far as this agent knows.
@@ -103,7 +103,7 @@ pub(super) async fn terms(shared: &Shared, settings: &Settings) -> Terms {
     let rank = candidates::rank(&seen, own, settings.config.capture.max_lag);
     Terms {
         rank,
-        quiet_since: shared.quiet_since(rank),
+        silent_since: shared.silent_since(rank),
         member: own,
         grace: settings.config.agent.takeover.0,
     }
@@ -114,7 +114,7 @@ pub(super) fn at_once(shared: &Shared, settings: &Settings) -> Terms {
     let members = shared.members.borrow();
     Terms {
         rank: 0,
-        quiet_since: Instant::now(),
+        silent_since: Instant::now(),
         member: members.iter().find(|member| member.own).map(|member| member.id),
         grace: settings.config.agent.takeover.0,
     }

@@ -1,4 +1,4 @@
-//! The board: events to reports.
+//! The status: events to reports.
 
 use etcdr_agent::event::{ClaimOutcome, Event};
 use etcdr_schemas::config::Problem;
@@ -6,7 +6,7 @@ use etcdr_schemas::report::{Level, StatusReport, TimelineOutcome};
 use etcdr_schemas::{MemberId, Revision};
 
 use crate::samples::{
-    before, board, captured, catalog, failed, healthy, id, members, noon, schedule, seen, unhealthy,
+    before, captured, catalog, failed, fresh, healthy, id, members, noon, schedule, seen, unhealthy,
 };
 
 fn codes(report: &StatusReport) -> Vec<&str> {
@@ -24,7 +24,7 @@ fn a_healthy_agent_is_ready_and_on_target() {
 
 #[test]
 fn nothing_is_claimed_before_anything_was_seen() {
-    let report = board("a").report(noon());
+    let report = fresh("a").report(noon());
     assert!(!report.ready && !report.newest.on_target);
     assert_eq!(report.not_ready.len(), 2, "{:?}", report.not_ready);
     assert_eq!(codes(&report), [""; 0]);
@@ -32,87 +32,87 @@ fn nothing_is_claimed_before_anything_was_seen() {
 
 #[test]
 fn an_empty_repository_is_over_target() {
-    let board = board("a");
-    board.apply(&catalog(Vec::new(), 0), noon());
-    assert_eq!(codes(&board.report(noon())), ["age.over_target"]);
+    let status = fresh("a");
+    status.apply(&catalog(Vec::new(), 0), noon());
+    assert_eq!(codes(&status.report(noon())), ["age.over_target"]);
 }
 
 #[test]
 fn a_suspect_or_damaged_snapshot_is_not_the_newest_restorable() {
-    let board = board("a");
-    board.apply(&captured(Some("hourly"), before(90), &[]), before(90));
-    board.apply(&captured(Some("hourly"), before(60), &[]), before(60));
-    board.apply(&captured(Some("hourly"), before(30), &["members disagree"]), before(30));
-    let report = board.report(noon());
+    let status = fresh("a");
+    status.apply(&captured(Some("hourly"), before(90), &[]), before(90));
+    status.apply(&captured(Some("hourly"), before(60), &[]), before(60));
+    status.apply(&captured(Some("hourly"), before(30), &["members disagree"]), before(30));
+    let report = status.report(noon());
     assert_eq!(report.newest.id, Some(id(before(60))));
     assert_eq!(codes(&report), ["snapshot.suspect"]);
     let failure = Some("bytes differ".to_owned());
-    board.apply(&Event::Verified { id: id(before(60)), level: Level::Object, failure }, noon());
-    let report = board.report(noon());
+    status.apply(&Event::Verified { id: id(before(60)), level: Level::Object, failure }, noon());
+    let report = status.report(noon());
     assert_eq!(report.newest.id, Some(id(before(90))));
     assert!(codes(&report).contains(&"verify.failed"));
     // The list does not know that it is damaged.
-    board.apply(&catalog(vec![seen(before(60), false), seen(before(90), false)], 2), noon());
-    assert_eq!(board.report(noon()).newest.id, Some(id(before(90))));
+    status.apply(&catalog(vec![seen(before(60), false), seen(before(90), false)], 2), noon());
+    assert_eq!(status.report(noon()).newest.id, Some(id(before(90))));
 }
 
 #[test]
 fn a_list_brings_what_others_took_and_takes_what_is_gone() {
-    let board = board("a");
-    board.apply(&captured(Some("hourly"), before(60), &[]), before(60));
-    board.apply(&captured(Some("hourly"), before(50), &[]), before(50));
-    board.apply(&catalog(vec![seen(before(20), false), seen(before(60), false)], 2), before(10));
-    let report = board.report(noon());
+    let status = fresh("a");
+    status.apply(&captured(Some("hourly"), before(60), &[]), before(60));
+    status.apply(&captured(Some("hourly"), before(50), &[]), before(50));
+    status.apply(&catalog(vec![seen(before(20), false), seen(before(60), false)], 2), before(10));
+    let report = status.report(noon());
     assert_eq!(report.newest.id, Some(id(before(20))));
     let ids: Vec<_> = report.timeline.iter().filter_map(|entry| entry.id).collect();
     assert_eq!(ids, [id(before(20)), id(before(60))]);
-    board.apply(&catalog(Vec::new(), 0), noon());
-    assert_eq!(board.report(noon()).newest.id, None);
+    status.apply(&catalog(Vec::new(), 0), noon());
+    assert_eq!(status.report(noon()).newest.id, None);
 }
 
 #[test]
 fn a_list_that_was_begun_before_a_snapshot_does_not_take_it() {
-    let board = board("a");
-    board.apply(&captured(None, before(1), &[]), noon());
-    board.apply(&catalog(vec![seen(before(60), false)], 1), noon());
-    assert_eq!(board.report(noon()).newest.id, Some(id(before(1))));
+    let status = fresh("a");
+    status.apply(&captured(None, before(1), &[]), noon());
+    status.apply(&catalog(vec![seen(before(60), false)], 1), noon());
+    assert_eq!(status.report(noon()).newest.id, Some(id(before(1))));
 }
 
 #[test]
 fn a_list_that_ends_early_says_nothing_of_what_is_older() {
-    let board = board("a");
-    board.apply(&captured(None, before(90), &[]), before(90));
-    board.apply(&catalog(vec![seen(before(20), true)], 40), noon());
-    assert_eq!(board.report(noon()).newest.id, Some(id(before(90))));
+    let status = fresh("a");
+    status.apply(&captured(None, before(90), &[]), before(90));
+    status.apply(&catalog(vec![seen(before(20), true)], 40), noon());
+    assert_eq!(status.report(noon()).newest.id, Some(id(before(90))));
 }
 
 #[test]
 fn readiness_follows_etcd_and_the_store() {
-    let board = healthy();
-    board.apply(&Event::StoreFailed { error: "503".into() }, noon());
-    let report = board.report(noon());
+    let status = healthy();
+    status.apply(&Event::StoreFailed { error: "503".into() }, noon());
+    let report = status.report(noon());
     assert_eq!(report.not_ready, ["the store failed: 503"]);
-    board.apply(&catalog(Vec::new(), 0), noon());
-    assert!(board.report(noon()).ready);
+    status.apply(&catalog(Vec::new(), 0), noon());
+    assert!(status.report(noon()).ready);
     let mut silent = members();
     silent[1].state = Err("refused".into());
-    board.apply(&Event::Members(silent), noon());
-    assert_eq!(board.report(noon()).not_ready, ["its etcd member does not answer: refused"]);
+    status.apply(&Event::Members(silent), noon());
+    assert_eq!(status.report(noon()).not_ready, ["its etcd member does not answer: refused"]);
     // Another member's silence does not keep this agent from saving.
     let mut silent = members();
     silent[0].state = Err("refused".into());
-    board.apply(&Event::Members(silent), noon());
-    let report = board.report(noon());
+    status.apply(&Event::Members(silent), noon());
+    let report = status.report(noon());
     assert!(report.ready && codes(&report).contains(&"member.down"));
-    assert!(!board.report(before(-2)).ready, "the member was not asked for two minutes");
-    board.apply(&Event::Members(members()), noon());
-    board.apply(&Event::Stopping, noon());
-    assert!(!board.report(noon()).ready);
+    assert!(!status.report(before(-2)).ready, "the member was not asked for two minutes");
+    status.apply(&Event::Members(members()), noon());
+    status.apply(&Event::Stopping, noon());
+    assert!(!status.report(noon()).ready);
 }
 
 #[test]
 fn conditions_end_when_events_say_so() {
-    let board = healthy();
+    let status = healthy();
     let raise_and_clear: Vec<(&str, Event, Event)> = vec![
         ("capture.failed", failed("hourly", "x", false), captured(Some("hourly"), before(1), &[])),
         (
@@ -144,13 +144,13 @@ fn conditions_end_when_events_say_so() {
         ),
     ];
     for (code, raise, clear) in raise_and_clear {
-        board.apply(&raise, noon());
-        board.apply(&raise, noon());
-        let report = board.report(noon());
+        status.apply(&raise, noon());
+        status.apply(&raise, noon());
+        let report = status.report(noon());
         assert_eq!(codes(&report), [code]);
         assert!(!report.warnings[0].next.is_empty());
-        board.apply(&clear, noon());
-        assert_eq!(codes(&board.report(noon())), [""; 0], "{code} stays");
+        status.apply(&clear, noon());
+        assert_eq!(codes(&status.report(noon())), [""; 0], "{code} stays");
     }
 }
 
@@ -160,17 +160,17 @@ fn claim(outcome: ClaimOutcome) -> Event {
 
 #[test]
 fn memory_is_bounded() {
-    let board = board("a");
+    let status = fresh("a");
     for minute in 0..1000 {
-        board
+        status
             .apply(&failed(&format!("s{minute}"), &"x".repeat(9000), false), before(1000 - minute));
-        board.apply(&captured(None, before(1000 - minute), &[]), before(1000 - minute));
+        status.apply(&captured(None, before(1000 - minute), &[]), before(1000 - minute));
     }
-    let report = board.report(noon());
+    let report = status.report(noon());
     assert_eq!(report.timeline.len(), 200);
     let many = (0..1000).map(|n| failed(&format!("s{n}"), &"x".repeat(9000), false));
-    many.for_each(|event| board.apply(&event, noon()));
-    let report = board.report(noon());
+    many.for_each(|event| status.apply(&event, noon()));
+    let report = status.report(noon());
     assert_eq!(report.warnings.len(), 20);
     assert!(serde_json::to_vec(&report).unwrap().len() < 200_000);
     // The failures pushed every snapshot out of the timeline; the newest one is known all the same.

@@ -6,15 +6,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use etcdr_schemas::claim::ClaimStage;
 
 use super::*;
-use crate::turn::MAX_POLL;
-use crate::turn::tests::{GRACE, agent, repository};
-use crate::turn::{self, Identity, Terms};
+use crate::claims::MAX_POLL;
+use crate::claims::tests::{GRACE, agent, repository};
+use crate::claims::{self, Identity, Terms};
 
 /// One second for all, and never twice the same time: two claims of one agent differ.
 fn clock() -> DateTime<Utc> {
     static ASKED: AtomicI64 = AtomicI64::new(0);
     let asked = ASKED.fetch_add(1, Ordering::Relaxed);
-    turn::tests::clock() + TimeDelta::nanoseconds(asked)
+    claims::tests::clock() + TimeDelta::nanoseconds(asked)
 }
 
 fn slot(schedule: &str) -> Slot {
@@ -22,15 +22,15 @@ fn slot(schedule: &str) -> Slot {
 }
 
 fn terms() -> Terms {
-    Terms { rank: 0, quiet_since: Instant::now(), member: None, grace: GRACE }
+    Terms { rank: 0, silent_since: Instant::now(), member: None, grace: GRACE }
 }
 
-async fn hold<'a>(store: &'a Repository, who: &'a Identity, schedule: &str) -> Held<'a> {
-    turn::hold(store, slot(schedule), who, terms(), &clock).await.unwrap()
+async fn hold<'a>(store: &'a Repository, who: &'a Identity, schedule: &str) -> HeldClaim<'a> {
+    claims::hold(store, slot(schedule), who, terms(), &clock).await.unwrap()
 }
 
 /// Keeps a claim for so long, then says that it is done.
-async fn work(held: &Held<'_>, long: Duration) {
+async fn work(held: &HeldClaim<'_>, long: Duration) {
     tokio::select! {
         () = sleep(long) => {}
         () = held.keep() => panic!("lost"),
@@ -39,15 +39,15 @@ async fn work(held: &Held<'_>, long: Duration) {
 }
 
 /// Asks as a round does before it has a claim.
-async fn asked(store: &Repository, sightings: &mut Sightings) -> Option<Refusal> {
-    obstacle(store, &slot(ROUNDS), sightings, GRACE).await.unwrap()
+async fn asked(store: &Repository, liveness: &mut Liveness) -> Option<Refusal> {
+    obstacle(store, &slot(ROUNDS), liveness, GRACE).await.unwrap()
 }
 
 /// Waits as a capture does; gives whose round it waited for.
-async fn waited(store: &Repository, sightings: &Mutex<Sightings>) -> Option<String> {
+async fn waited(store: &Repository, liveness: &Mutex<Liveness>) -> Option<String> {
     let mut whose = None;
     let hears = |record: &ClaimRecord| whose = Some(record.agent.clone());
-    rounds_over(store, &ClusterName::default(), sightings, GRACE, hears).await.unwrap();
+    rounds_over(store, &ClusterName::default(), liveness, GRACE, hears).await.unwrap();
     whose
 }
 
@@ -59,7 +59,7 @@ fn by(agent: &str, schedule: Option<&str>) -> Option<Refusal> {
 async fn a_capture_waits_for_a_round_that_was_first_and_says_whose_it_is() {
     let (store, one, two) = (repository().await, agent(1), agent(2));
     let round = hold(&store, &one, ROUNDS).await;
-    let admitted = admit(&store, &round, &mut Sightings::default()).await.unwrap();
+    let admitted = admit(&store, &round, &mut Liveness::default()).await.unwrap();
     assert_eq!(admitted, None);
     let began = Instant::now();
     let capture = async {
@@ -83,17 +83,17 @@ async fn a_round_refuses_while_any_agent_captures_and_names_it() {
         let capture = hold(&store, &one, schedule).await;
         let round = async {
             let began = Instant::now();
-            let refused = asked(&store, &mut Sightings::default()).await;
+            let refused = asked(&store, &mut Liveness::default()).await;
             assert_eq!(refused, by("a1", named));
             assert!(began.elapsed() < GRACE / 2, "{:?}", began.elapsed());
             // Nobody was held up meanwhile.
             assert_eq!(waited(&store, &Mutex::default()).await, None);
         };
         tokio::join!(round, work(&capture, GRACE * 2));
-        let mut sightings = Sightings::default();
-        assert_eq!(asked(&store, &mut sightings).await, None, "it is over");
+        let mut liveness = Liveness::default();
+        assert_eq!(asked(&store, &mut liveness).await, None, "it is over");
         let round = hold(&store, &two, ROUNDS).await;
-        assert_eq!(admit(&store, &round, &mut sightings).await.unwrap(), None);
+        assert_eq!(admit(&store, &round, &mut liveness).await.unwrap(), None);
         round.done(Vec::new()).await.unwrap();
     }
 }
@@ -101,8 +101,8 @@ async fn a_round_refuses_while_any_agent_captures_and_names_it() {
 #[tokio::test(start_paused = true)]
 async fn of_both_at_once_the_capture_goes_and_the_round_comes_afterwards() {
     let (store, one, two) = (repository().await, agent(1), agent(2));
-    let mut sightings = Sightings::default();
-    assert_eq!(asked(&store, &mut sightings).await, None);
+    let mut liveness = Liveness::default();
+    assert_eq!(asked(&store, &mut liveness).await, None);
     let (round, capture) = (hold(&store, &one, ROUNDS).await, hold(&store, &two, "hourly").await);
     let goes = async {
         let whose = waited(&store, &Mutex::default()).await;
@@ -111,7 +111,7 @@ async fn of_both_at_once_the_capture_goes_and_the_round_comes_afterwards() {
     };
     let gives_up = async {
         sleep(Duration::from_secs(1)).await;
-        let refused = admit(&store, &round, &mut sightings).await.unwrap();
+        let refused = admit(&store, &round, &mut liveness).await.unwrap();
         assert_eq!(refused, by("a2", Some("hourly")));
         let claim = store.newest_claim(round.slot()).await.unwrap().unwrap();
         assert!(matches!(claim.record.stage, ClaimStage::Failed { .. }), "{claim:?}");
@@ -119,23 +119,23 @@ async fn of_both_at_once_the_capture_goes_and_the_round_comes_afterwards() {
     let began = Instant::now();
     tokio::join!(goes, gives_up);
     assert!(began.elapsed() <= GRACE + MAX_POLL, "{:?}", began.elapsed());
-    assert_eq!(asked(&store, &mut sightings).await, None);
+    assert_eq!(asked(&store, &mut liveness).await, None);
     let round = hold(&store, &one, ROUNDS).await;
-    assert_eq!(admit(&store, &round, &mut sightings).await.unwrap(), None);
+    assert_eq!(admit(&store, &round, &mut liveness).await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_capture_of_a_dead_agent_holds_rounds_up_for_one_grace() {
     let (store, one, two) = (repository().await, agent(1), agent(2));
     drop(hold(&store, &one, "hourly").await);
-    let (began, mut sightings) = (Instant::now(), Sightings::default());
-    assert_eq!(asked(&store, &mut sightings).await, None);
+    let (began, mut liveness) = (Instant::now(), Liveness::default());
+    assert_eq!(asked(&store, &mut liveness).await, None);
     let after = began.elapsed();
     assert!(after >= GRACE && after <= GRACE + MAX_POLL, "{after:?}");
     let round = hold(&store, &two, ROUNDS).await;
-    assert_eq!(admit(&store, &round, &mut sightings).await.unwrap(), None);
+    assert_eq!(admit(&store, &round, &mut liveness).await.unwrap(), None);
     // One that was never looked at is not known to be dead.
-    let refused = admit(&store, &round, &mut Sightings::default()).await.unwrap();
+    let refused = admit(&store, &round, &mut Liveness::default()).await.unwrap();
     assert_eq!(refused, by("a1", Some("hourly")));
 }
 
@@ -143,11 +143,11 @@ async fn a_capture_of_a_dead_agent_holds_rounds_up_for_one_grace() {
 async fn a_round_of_a_dead_agent_holds_captures_up_for_one_grace_and_once() {
     let (store, one) = (repository().await, agent(1));
     drop(hold(&store, &one, ROUNDS).await);
-    let (began, sightings) = (Instant::now(), Mutex::default());
-    assert_eq!(waited(&store, &sightings).await.as_deref(), Some("a1"));
+    let (began, liveness) = (Instant::now(), Mutex::default());
+    assert_eq!(waited(&store, &liveness).await.as_deref(), Some("a1"));
     let after = began.elapsed();
     assert!(after >= GRACE && after <= GRACE + MAX_POLL, "{after:?}");
-    assert_eq!(waited(&store, &sightings).await, None, "known to be dead");
+    assert_eq!(waited(&store, &liveness).await, None, "known to be dead");
     assert!(began.elapsed() == after, "{:?}", began.elapsed());
 }
 
@@ -164,13 +164,13 @@ async fn a_capture_that_newer_ticks_have_overtaken_and_another_round_count_too()
         hold(&store, &two, "_prune").await;
     }
     assert_eq!(newest.slot().tick - long.slot().tick, TimeDelta::seconds(31), "32 ticks");
-    let mut sightings = Sightings::default();
-    let (refused, ()) = tokio::join!(asked(&store, &mut sightings), work(&long, GRACE));
+    let mut liveness = Liveness::default();
+    let (refused, ()) = tokio::join!(asked(&store, &mut liveness), work(&long, GRACE));
     assert_eq!(refused, by("a1", Some("hourly")));
     let round = hold(&store, &one, ROUNDS).await;
-    let mut sightings = Sightings::default();
+    let mut liveness = Liveness::default();
     let other = Slot { tick: clock() - TimeDelta::hours(1), ..slot(ROUNDS) };
-    let second = obstacle(&store, &other, &mut sightings, GRACE);
+    let second = obstacle(&store, &other, &mut liveness, GRACE);
     let (refused, ()) = tokio::join!(second, work(&round, GRACE));
     assert_eq!(refused.unwrap(), Some(Refusal::NotMine));
     assert_eq!(ticks_of("_compact"), None);
@@ -197,12 +197,12 @@ async fn captures_and_rounds_never_overlap_whatever_the_timing() {
         let store = repository().await;
         let agents: Vec<_> = (0..5).map(agent).collect();
         let (capturing, defragmenting) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let mut dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut pause = move |most: u64| {
-            dice ^= dice << 13;
-            dice ^= dice >> 7;
-            dice ^= dice << 17;
-            Duration::from_millis(dice % most)
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            Duration::from_millis(random % most)
         };
         let plans: Vec<[Duration; 4]> = (0..5)
             .map(|_| [pause(20_000), pause(3_000), pause(3_000), pause(90_000) + GRACE / 4])
@@ -226,7 +226,7 @@ async fn captures_and_rounds_never_overlap_whatever_the_timing() {
                                 (capturing, defragmenting)
                             }
                             false => {
-                                let looked = admit(store, &held, &mut Sightings::default()).await;
+                                let looked = admit(store, &held, &mut Liveness::default()).await;
                                 if looked.unwrap().is_some() {
                                     return 0;
                                 }

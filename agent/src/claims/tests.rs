@@ -32,8 +32,8 @@ fn slot() -> Slot {
     Slot { cluster, schedule: "hourly".to_owned(), tick: clock() }
 }
 
-async fn turn<'a>(store: &'a Repository, who: &'a Identity, rank: usize) -> Turn<'a> {
-    let terms = Terms { rank, quiet_since: Instant::now(), member: None, grace: GRACE };
+async fn turn<'a>(store: &'a Repository, who: &'a Identity, rank: usize) -> ClaimResult<'a> {
+    let terms = Terms { rank, silent_since: Instant::now(), member: None, grace: GRACE };
     take(store, slot(), who, terms, &clock, |_| {}).await.unwrap()
 }
 
@@ -47,12 +47,12 @@ async fn many_agents_of_one_rank_take_a_tick_once() {
     let agents: Vec<_> = (0..16).map(agent).collect();
     let contests = agents.iter().map(|who| async {
         match turn(&store, who, 0).await {
-            Turn::Mine(held, _) => {
+            ClaimResult::Held(held, _) => {
                 held.may_commit(id()).await.unwrap();
                 held.done(vec![id()]).await.unwrap();
                 1
             }
-            Turn::Done(_) => 0,
+            ClaimResult::Done(_) => 0,
         }
     });
     let taken: usize = futures_util::future::join_all(contests).await.into_iter().sum();
@@ -63,9 +63,11 @@ async fn many_agents_of_one_rank_take_a_tick_once() {
 async fn the_next_takes_over_after_the_grace_and_the_first_finds_out() {
     let store = repository().await;
     let (first, second) = (agent(1), agent(2));
-    let Turn::Mine(held, ClaimOutcome::Won) = turn(&store, &first, 0).await else { panic!() };
+    let ClaimResult::Held(held, ClaimOutcome::Won) = turn(&store, &first, 0).await else {
+        panic!()
+    };
     let began = Instant::now();
-    let Turn::Mine(other, ClaimOutcome::TakenOver) = turn(&store, &second, 1).await else {
+    let ClaimResult::Held(other, ClaimOutcome::TakenOver) = turn(&store, &second, 1).await else {
         panic!()
     };
     assert!(began.elapsed() >= GRACE, "{:?}", began.elapsed());
@@ -80,7 +82,7 @@ async fn the_next_takes_over_after_the_grace_and_the_first_finds_out() {
 async fn a_holder_that_shows_signs_of_life_keeps_it() {
     let store = repository().await;
     let (first, second) = (agent(1), agent(2));
-    let Turn::Mine(held, _) = turn(&store, &first, 0).await else { panic!() };
+    let ClaimResult::Held(held, _) = turn(&store, &first, 0).await else { panic!() };
     let work = async {
         tokio::select! {
             () = sleep(GRACE * 10) => {}
@@ -89,7 +91,7 @@ async fn a_holder_that_shows_signs_of_life_keeps_it() {
         held.done(vec![id()]).await.unwrap();
     };
     let (other, ()) = tokio::join!(turn(&store, &second, 1), work);
-    let Turn::Done(record) = other else { panic!("taken from a holder that is alive") };
+    let ClaimResult::Done(record) = other else { panic!("taken from a holder that is alive") };
     assert_eq!(record.agent, "a1");
 }
 
@@ -97,10 +99,10 @@ async fn a_holder_that_shows_signs_of_life_keeps_it() {
 async fn what_is_given_up_goes_to_the_next_without_waiting() {
     let store = repository().await;
     let (first, second) = (agent(1), agent(2));
-    let Turn::Mine(held, _) = turn(&store, &first, 0).await else { panic!() };
+    let ClaimResult::Held(held, _) = turn(&store, &first, 0).await else { panic!() };
     held.give_up(&etcdr_operations::Error::NoEndpoint).await.unwrap();
     let began = Instant::now();
-    let Turn::Mine(..) = turn(&store, &second, 1).await else { panic!() };
+    let ClaimResult::Held(..) = turn(&store, &second, 1).await else { panic!() };
     assert!(began.elapsed() < GRACE / 2, "{:?}", began.elapsed());
 }
 
@@ -108,10 +110,10 @@ async fn what_is_given_up_goes_to_the_next_without_waiting() {
 async fn an_own_claim_whose_answer_was_lost_is_gone_on_with() {
     let store = repository().await;
     let first = agent(1);
-    let Turn::Mine(held, _) = turn(&store, &first, 0).await else { panic!() };
+    let ClaimResult::Held(held, _) = turn(&store, &first, 0).await else { panic!() };
     drop(held);
     let began = Instant::now();
-    let Turn::Mine(..) = turn(&store, &first, 0).await else { panic!() };
+    let ClaimResult::Held(..) = turn(&store, &first, 0).await else { panic!() };
     assert!(began.elapsed() < GRACE / 2, "{:?}", began.elapsed());
 }
 
@@ -120,6 +122,6 @@ async fn the_second_waits_one_grace_for_the_first() {
     let store = repository().await;
     let second = agent(2);
     let began = Instant::now();
-    let Turn::Mine(_, ClaimOutcome::Won) = turn(&store, &second, 1).await else { panic!() };
+    let ClaimResult::Held(_, ClaimOutcome::Won) = turn(&store, &second, 1).await else { panic!() };
     assert!(began.elapsed() >= GRACE, "{:?}", began.elapsed());
 }
