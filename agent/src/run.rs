@@ -1,6 +1,6 @@
 //! The agent: one process beside each member, for years.
 //!
-//! Each schedule has a task that waits for its ticks ([`ticks`]) and contends for them with the agents beside the other
+//! Each schedule has a task that waits for its ticks ([`scheduled`]) and contends for them with the agents beside the other
 //! members ([`crate::claims`]). One capture runs at a time. The monitor asks members, alarms and store how they are
 //! ([`monitor`]). What happens is told as [`Event`]s to whoever started the agent; what it shall do comes as
 //! [`Command`]s.
@@ -29,6 +29,7 @@ mod monitor;
 mod peer_silence;
 mod requests;
 mod round;
+mod scheduled;
 mod ticks;
 mod unscheduled;
 
@@ -204,7 +205,7 @@ impl Tasks {
         for schedule in &shared.settings().config.schedules {
             let (name, stop) = (schedule.name.clone(), stop.clone());
             if !self.running.contains_key(&name) {
-                let task = ticks::follow(Arc::clone(shared), name.clone(), stop);
+                let task = scheduled::follow(Arc::clone(shared), name.clone(), stop);
                 self.running.insert(name, self.set.spawn(task));
             }
         }
