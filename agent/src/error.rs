@@ -13,6 +13,9 @@ pub enum Error {
     /// The operation failed.
     #[error(transparent)]
     Operation(#[from] etcdr_operations::Error),
+    /// The admin interface cannot be served.
+    #[error(transparent)]
+    Admin(#[from] crate::admin::Error),
     /// Another agent holds the tick that was worked on.
     #[error(
         "the claim of tick {tick} of schedule {schedule} was lost: another agent has it, or it could not be renewed in time"
@@ -50,6 +53,7 @@ impl Diagnose for Error {
     fn is_permanent(&self) -> bool {
         match self {
             Self::Operation(error) => error.is_permanent(),
+            Self::Admin(error) => error.is_permanent(),
             Self::ClaimUnsure { .. } => false,
             Self::ClaimLost { .. } | Self::Stopping => true,
         }
@@ -58,6 +62,7 @@ impl Diagnose for Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Operation(error) => error.exit_code(),
+            Self::Admin(error) => error.exit_code(),
             Self::ClaimLost { .. } => ExitCode::Claimed,
             Self::ClaimUnsure { .. } => ExitCode::Failed,
             Self::Stopping => ExitCode::Interrupted,
@@ -67,6 +72,7 @@ impl Diagnose for Error {
     fn safe(&self) -> Cow<'static, str> {
         match self {
             Self::Operation(error) => error.safe(),
+            Self::Admin(error) => error.safe(),
             Self::ClaimLost { .. } | Self::ClaimUnsure { .. } | Self::Stopping => {
                 "No snapshot was recorded; etcd and all earlier snapshots are as they were.".into()
             }
@@ -76,6 +82,7 @@ impl Diagnose for Error {
     fn next(&self) -> Cow<'static, str> {
         match self {
             Self::Operation(error) => error.next(),
+            Self::Admin(error) => error.next(),
             Self::ClaimLost { .. } => {
                 "See whether another agent takes the snapshot, and whether the store answers."
                     .into()

@@ -18,6 +18,8 @@ pub mod metrics;
 pub mod pages;
 pub mod run;
 pub mod schedule;
+mod serve;
 pub mod status;
 
 pub use error::Error;
+pub use serve::{Notice, Outside, serve};

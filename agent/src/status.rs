@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use etcdr_schemas::ClusterName;
+use etcdr_schemas::config::Config;
 use etcdr_schemas::report::StatusReport;
 
 use crate::event::Event;
@@ -45,6 +46,21 @@ pub struct Limits {
     pub member_patience: Duration,
     /// The same for the store.
     pub store_patience: Duration,
+}
+
+impl Limits {
+    /// Those of a configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        // Twice what the monitor takes, and a little more.
+        let member_patience = config.maintenance.every.0 * 2 + Duration::from_secs(10);
+        Self {
+            target_age: config.watch.target_age.0,
+            quota_warning: config.maintenance.quota_warning.0,
+            member_patience,
+            store_patience: Duration::from_secs(660),
+        }
+    }
 }
 
 /// Without a turn of the loop for so long, the agent is dead.
