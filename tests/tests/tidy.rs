@@ -6,15 +6,26 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The libraries and what each may import of this workspace.
-const EDGES: [(&str, &[&str]); 6] = [
+const EDGES: [(&str, &[&str]); 7] = [
     ("etcdr-schemas", &[]),
     ("etcdr-restore-engine", &["etcdr-schemas"]),
     ("etcdr-repository", &["etcdr-schemas"]),
     ("etcdr-node", &["etcdr-schemas"]),
-    ("etcdr-agent", &["etcdr-schemas", "etcdr-restore-engine", "etcdr-repository", "etcdr-node"]),
+    (
+        "etcdr-operations",
+        &["etcdr-schemas", "etcdr-restore-engine", "etcdr-repository", "etcdr-node"],
+    ),
+    ("etcdr-agent", &["etcdr-schemas", "etcdr-repository", "etcdr-node", "etcdr-operations"]),
     (
         "etcdr",
-        &["etcdr-schemas", "etcdr-restore-engine", "etcdr-repository", "etcdr-node", "etcdr-agent"],
+        &[
+            "etcdr-schemas",
+            "etcdr-restore-engine",
+            "etcdr-repository",
+            "etcdr-node",
+            "etcdr-operations",
+            "etcdr-agent",
+        ],
     ),
 ];
 
@@ -155,8 +166,14 @@ fn files(dir: &str, ending: &str) -> Vec<(String, String)> {
     found
 }
 
-const LIBRARIES: [&str; 5] =
-    ["schemas/src", "restore-engine/src", "repository/src", "node/src", "agent/src"];
+const LIBRARIES: [&str; 6] = [
+    "schemas/src",
+    "restore-engine/src",
+    "repository/src",
+    "node/src",
+    "operations/src",
+    "agent/src",
+];
 
 fn library_sources() -> Vec<(String, String)> {
     LIBRARIES.iter().flat_map(|dir| files(dir, ".rs")).collect()
