@@ -1,11 +1,13 @@
-//! In which order the members' agents may take a tick: the same on every agent, from what the members say.
+//! In which order the members' agents may take a tick: the same on every agent, from what the
+//! members say.
 
 use etcdr_schemas::MemberId;
 
 use crate::event::{MemberSeen, MemberState};
 
-/// The order, best first: members that answer and have started, without errors before those with, caught up before
-/// those behind, a follower or learner before the leader, then by id. A learner of etcd 3.4 cannot be saved from.
+/// The order, best first: members that answer and have started, without errors before those with,
+/// caught up before those behind, a follower or learner before the leader, then by id. A learner of
+/// etcd 3.4 cannot be saved from.
 #[must_use]
 pub fn order(members: &[MemberSeen], max_lag: u64) -> Vec<MemberId> {
     let newest = members

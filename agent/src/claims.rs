@@ -1,8 +1,9 @@
-//! Taking a tick: claim, renew, take over, finish. The store decides who has it (`etcdr_schemas::claim`).
+//! Taking a tick: claim, renew, take over, finish. The store decides who has it
+//! (`etcdr_schemas::claim`).
 //!
-//! Whether a holder is alive is judged by the observer's own clock that never jumps: a claim that has not been
-//! renewed for the grace since it was first seen. A holder whose own renewals have not arrived for so long stops
-//! believing that it holds anything.
+//! Whether a holder is alive is judged by the observer's own clock that never jumps: a claim that
+//! has not been renewed for the grace since it was first seen. A holder whose own renewals have not
+//! arrived for so long stops believing that it holds anything.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -33,8 +34,9 @@ pub(crate) struct Identity {
 pub(crate) struct Terms {
     /// How many agents come before this one.
     pub(crate) rank: usize,
-    /// Since when no other agent has been seen to claim anything. Those that come first are waited for from then on and
-    /// not from each tick, or ticks that follow one another quickly would never be taken in their place.
+    /// Since when no other agent has been seen to claim anything. Those that come first are waited
+    /// for from then on and not from each tick, or ticks that follow one another quickly would
+    /// never be taken in their place.
     pub(crate) silent_since: Instant,
     /// The member beside this agent.
     pub(crate) member: Option<MemberId>,
@@ -58,8 +60,8 @@ pub(crate) fn poll(grace: Duration) -> Duration {
     (grace / 12).min(MAX_POLL)
 }
 
-/// Contends for a tick until it is ours or done. Ends early only with an error of the store, or when dropped.
-/// `beside` hears who else is seen holding it.
+/// Contends for a tick until it is ours or done. Ends early only with an error of the store, or
+/// when dropped. `beside` hears who else is seen holding it.
 pub(crate) async fn take<'a>(
     repository: &'a Repository,
     slot: Slot,
@@ -86,7 +88,8 @@ pub(crate) async fn take<'a>(
                     _ => Instant::now(),
                 };
                 seen = Some((*number, since));
-                // Nothing of this agent is under way here: an open claim of its own is one whose answer was lost.
+                // Nothing of this agent is under way here: an open claim of its own is one whose
+                // answer was lost.
                 let own = record.instance == identity.instance;
                 if !own {
                     beside(record);
@@ -119,8 +122,8 @@ pub(crate) async fn take<'a>(
 /// Most seconds that are tried for a slot of one's own.
 const MAX_SECONDS: u32 = 60;
 
-/// Holds a slot of one's own at once, for what is asked for and not scheduled: the first second from the slot's tick on
-/// that nobody has.
+/// Holds a slot of one's own at once, for what is asked for and not scheduled: the first second
+/// from the slot's tick on that nobody has.
 pub(crate) async fn hold<'a>(
     repository: &'a Repository,
     slot: Slot,
@@ -180,8 +183,8 @@ impl HeldClaim<'_> {
         }
     }
 
-    /// The same for a slot that others go past and do not take over: it is lost, too, when no sign of life has arrived
-    /// for a grace.
+    /// The same for a slot that others go past and do not take over: it is lost, too, when no sign
+    /// of life has arrived for a grace.
     pub(crate) async fn keep_unbroken(&self) {
         loop {
             sleep(self.terms.grace / 3).await;
@@ -298,7 +301,8 @@ impl HeldClaim<'_> {
 impl Gate for HeldClaim<'_> {
     type Error = Error;
 
-    /// The store says that the tick is still ours. Others may take over after the time that is given.
+    /// The store says that the tick is still ours. Others may take over after the time that is
+    /// given.
     fn may_commit(&self, id: SnapshotId) -> BoxFuture<'_, Result<Option<Duration>, Error>> {
         Box::pin(async move {
             self.state.lock().await.committing = Some(id);

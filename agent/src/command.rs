@@ -15,7 +15,8 @@ pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// One request to the agent's loop.
 pub enum Command {
-    /// Takes a snapshot now, of the member beside this agent where its data agrees with the majority's.
+    /// Takes a snapshot now, of the member beside this agent where its data agrees with the
+    /// majority's.
     Save {
         /// Is told how far it is.
         progress: Arc<dyn Progress>,

@@ -18,7 +18,8 @@ pub enum Error {
     Admin(#[from] crate::admin::Error),
     /// Another agent holds the tick that was worked on.
     #[error(
-        "the claim of tick {tick} of schedule {schedule} was lost: another agent has it, or it could not be renewed in time"
+        "the claim of tick {tick} of schedule {schedule} was lost: another agent has it, or it \
+         could not be renewed in time"
     )]
     ClaimLost {
         /// The schedule.

@@ -1,5 +1,5 @@
-//! What happens in a running agent, as one closed list. The loop tells it; log lines, metrics, the status page and
-//! the admin interface are made of it and of nothing else.
+//! What happens in a running agent, as one closed list. The loop tells it; log lines, metrics, the
+//! status page and the admin interface are made of it and of nothing else.
 
 use std::time::Duration;
 

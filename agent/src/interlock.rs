@@ -1,9 +1,11 @@
-//! Captures and rounds of defragmentation keep apart, across all agents of a cluster, by their claims in the store.
+//! Captures and rounds of defragmentation keep apart, across all agents of a cluster, by their
+//! claims in the store.
 //!
-//! Both sides write their own claim first and look for the other's afterwards: of two that begin at once, at least one
-//! sees the other. A capture wins. A round that sees one gives up; a capture that sees a round waits until it is over.
-//! A round that has looked and seen nothing needs no second look, since whoever captures later waits for it. Claims of
-//! holders that are dead ([`Liveness`]) hold nobody up.
+//! Both sides write their own claim first and look for the other's afterwards: of two that begin at
+//! once, at least one sees the other. A capture wins. A round that sees one gives up; a capture
+//! that sees a round waits until it is over. A round that has looked and seen nothing needs no
+//! second look, since whoever captures later waits for it. Claims of holders that are dead
+//! ([`Liveness`]) hold nobody up.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -30,13 +32,16 @@ pub(crate) const ON_DEMAND: &str = "_demand";
 /// Stage that is shown while a capture waits.
 pub(crate) const WAITING: &str = "waiting for defragmentation";
 
-/// Newest ticks of a schedule that a round looks at: when a capture takes long, other agents take the ticks after it.
+/// Newest ticks of a schedule that a round looks at: when a capture takes long, other agents take
+/// the ticks after it.
 const CAPTURE_TICKS: usize = 32;
-/// Newest ticks of rounds that a capture looks at. Rounds refuse each other, so that one at most is under way.
+/// Newest ticks of rounds that a capture looks at. Rounds refuse each other, so that one at most is
+/// under way.
 const ROUND_TICKS: usize = 8;
 
-/// Why the round of this slot may not begin; `None` when it may. Is asked before the round is claimed, so that nobody
-/// waits for it while it is found out whether a holder is alive, which takes up to the grace.
+/// Why the round of this slot may not begin; `None` when it may. Is asked before the round is
+/// claimed, so that nobody waits for it while it is found out whether a holder is alive, which
+/// takes up to the grace.
 pub(crate) async fn obstacle(
     repository: &Repository,
     round: &Slot,
@@ -58,7 +63,8 @@ pub(crate) async fn obstacle(
     }
 }
 
-/// The one look of a round whose claim is written. Whatever is not known to be dead makes it give the claim up.
+/// The one look of a round whose claim is written. Whatever is not known to be dead makes it give
+/// the claim up.
 pub(crate) async fn admit(
     repository: &Repository,
     held: &HeldClaim<'_>,
@@ -78,8 +84,9 @@ pub(crate) async fn admit(
     Ok(refusal)
 }
 
-/// Waits until no round is under way, for a capture whose claim is written. `waits` hears once whose round it is.
-/// Rounds that were found dead are remembered in `liveness`, or every capture would wait for them.
+/// Waits until no round is under way, for a capture whose claim is written. `waits` hears once
+/// whose round it is. Rounds that were found dead are remembered in `liveness`, or every capture
+/// would wait for them.
 pub(crate) async fn rounds_over(
     repository: &Repository,
     cluster: &ClusterName,

@@ -1,8 +1,9 @@
 //! The agent: one process beside each member, for years.
 //!
-//! It follows schedules, contends with the other agents for each tick by claims in the repository, and carries the
-//! operations out ([`etcdr_operations`]); it looks at members and store, cares for the members' files, and shows how
-//! all are: log, metrics, pages, and the admin interface, through which it can be asked.
+//! It follows schedules, contends with the other agents for each tick by claims in the repository,
+//! and carries the operations out ([`etcdr_operations`]); it looks at members and store, cares for
+//! the members' files, and shows how all are: log, metrics, pages, and the admin interface, through
+//! which it can be asked.
 
 pub mod admin;
 pub mod candidates;

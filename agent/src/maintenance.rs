@@ -1,9 +1,10 @@
 //! Care for etcd itself: rolling defragmentation, compaction, and the forecast of the quota.
 //!
-//! Every agent of a cluster knows this; only one may act at a time, and none beside a capture of an agent, which is
-//! decided outside. What is decided ([`plan`], [`forecast`]) is apart from what is done ([`defragment`], [`compact`]).
-//! A round looks at all members anew before each of them, and at whether that one streams a snapshot to anybody, and
-//! ends at the first thing that is not as it should be.
+//! Every agent of a cluster knows this; only one may act at a time, and none beside a capture of an
+//! agent, which is decided outside. What is decided ([`plan`], [`forecast`]) is apart from what is
+//! done ([`defragment`], [`compact`]). A round looks at all members anew before each of them, and
+//! at whether that one streams a snapshot to anybody, and ends at the first thing that is not as it
+//! should be.
 
 pub mod forecast;
 mod members;
@@ -47,7 +48,8 @@ impl Round {
     }
 }
 
-/// One round of defragmentation: one member at a time, the leader last. Tells each event as it happens.
+/// One round of defragmentation: one member at a time, the leader last. Tells each event as it
+/// happens.
 ///
 /// `situation` is asked before each member: what has changed in between ends the round.
 pub async fn defragment(
@@ -88,7 +90,8 @@ pub async fn defragment(
     }
 }
 
-/// The member whose turn it is, of those that are not done, and whether there are more; `None` when there is none.
+/// The member whose turn it is, of those that are not done, and whether there are more; `None` when
+/// there is none.
 async fn next(
     members: &Members,
     config: &DefragmentConfig,
@@ -148,7 +151,8 @@ async fn one(members: &Members, member: MemberId) -> Result<(u64, u64), String> 
     Ok((before.db_size, after.db_size))
 }
 
-/// By how many revisions the member is behind what it says of the cluster; `None` when that is little.
+/// By how many revisions the member is behind what it says of the cluster; `None` when that is
+/// little.
 async fn caught_up(client: &Client) -> Result<Option<u64>, NodeError> {
     let status = client.status().await?;
     // A learner serves no linearizable read; its own revision must do.

@@ -1,8 +1,8 @@
 //! Prometheus metrics of a running agent.
 //!
-//! Counters and histograms follow the events; gauges are filled from the status report at each scrape, so that
-//! an age is right at the second and a member that went takes its series with it. Every label has a bounded
-//! set of values.
+//! Counters and histograms follow the events; gauges are filled from the status report at each
+//! scrape, so that an age is right at the second and a member that went takes its series with it.
+//! Every label has a bounded set of values.
 
 use std::fs::File;
 use std::io::Read as _;

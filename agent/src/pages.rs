@@ -1,5 +1,5 @@
-//! What a running agent shows over HTTP: a page for people, metrics for Prometheus, two signals for whoever
-//! starts and stops it. Read only; what can be asked of an agent is in the admin interface.
+//! What a running agent shows over HTTP: a page for people, metrics for Prometheus, two signals for
+//! whoever starts and stops it. Read only; what can be asked of an agent is in the admin interface.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -78,7 +78,8 @@ async fn all_metrics(State(pages): State<Pages>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
 }
 
-/// Whether the process should live on: says nothing of etcd or the store, which a restart does not mend.
+/// Whether the process should live on: says nothing of etcd or the store, which a restart does not
+/// mend.
 async fn livez(State(pages): State<Pages>) -> (StatusCode, &'static str) {
     if pages.status.is_alive() {
         (StatusCode::OK, "alive\n")
@@ -104,7 +105,8 @@ fn one_line(text: &str) -> String {
 const HEADERS: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),

@@ -1,9 +1,9 @@
 //! The agent: one process beside each member, for years.
 //!
-//! Each schedule has a task that waits for its ticks ([`scheduled`]) and contends for them with the agents beside the other
-//! members ([`crate::claims`]). One capture runs at a time. The monitor asks members, alarms and store how they are
-//! ([`monitor`]). What happens is told as [`Event`]s to whoever started the agent; what it shall do comes as
-//! [`Command`]s.
+//! Each schedule has a task that waits for its ticks ([`scheduled`]) and contends for them with the
+//! agents beside the other members ([`crate::claims`]). One capture runs at a time. The monitor
+//! asks members, alarms and store how they are ([`monitor`]). What happens is told as [`Event`]s to
+//! whoever started the agent; what it shall do comes as [`Command`]s.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -198,7 +198,8 @@ struct Tasks {
 }
 
 impl Tasks {
-    /// Starts what the configuration asks for and does not run yet. What it does not ask for any more ends itself.
+    /// Starts what the configuration asks for and does not run yet. What it does not ask for any
+    /// more ends itself.
     fn spawn(&mut self, shared: &Arc<Shared>, stop: &channel::Receiver<bool>) {
         while self.set.try_join_next().is_some() {}
         self.running.retain(|_, task| !task.is_finished());
@@ -230,7 +231,8 @@ struct Reloading {
     refused: Vec<Problem>,
 }
 
-/// Reads the configuration again; a bad one is told once, and the old one stays. Unasked, only a change counts.
+/// Reads the configuration again; a bad one is told once, and the old one stays. Unasked, only a
+/// change counts.
 fn reload(shared: &Shared, Reloading { load, configured, refused }: &mut Reloading, asked: bool) {
     match load() {
         Ok(new) => {
@@ -266,8 +268,9 @@ fn tell_what_needs_a_restart(old: &Config, new: &Config) {
     }
 }
 
-/// A capture that is under way gets the grace, and then one last snapshot is taken where that is asked for. What is
-/// left after the grace is given up: its upload is aborted, and its tick is left to others.
+/// A capture that is under way gets the grace, and then one last snapshot is taken where that is
+/// asked for. What is left after the grace is given up: its upload is aborted, and its tick is left
+/// to others.
 async fn finish(shared: &Arc<Shared>, mut tasks: Tasks, mut requests: JoinSet<()>) {
     let grace = shared.settings().config.agent.grace.0.saturating_sub(CLEAN_UP);
     let end = Instant::now() + grace;

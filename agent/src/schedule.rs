@@ -1,8 +1,8 @@
-//! When schedules fire. Pure: the time is an argument, and every agent of a cluster gets the same answers, which is
-//! what lets them claim the same tick.
+//! When schedules fire. Pure: the time is an argument, and every agent of a cluster gets the same
+//! answers, which is what lets them claim the same tick.
 //!
-//! A **tick** is the nominal time, e.g. 03:00; it names the work. A tick *fires* a little later where the schedule
-//! has splay or jitter.
+//! A **tick** is the nominal time, e.g. 03:00; it names the work. A tick *fires* a little later
+//! where the schedule has splay or jitter.
 
 mod calendar;
 mod fields;
@@ -35,7 +35,8 @@ pub struct Schedule {
 
 #[derive(Debug, Clone)]
 enum Ticks {
-    /// Multiples of so many seconds since 1970, so that agents that were started at different times agree.
+    /// Multiples of so many seconds since 1970, so that agents that were started at different times
+    /// agree.
     Every(i64),
     Calendar(Box<Calendar>),
 }
@@ -71,7 +72,8 @@ impl Schedule {
         &self.name
     }
 
-    /// The first tick after a moment; `None` when there is none that this program's calendar reaches.
+    /// The first tick after a moment; `None` when there is none that this program's calendar
+    /// reaches.
     #[must_use]
     pub fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         if !YEARS.contains(&after.year()) {
@@ -101,8 +103,8 @@ impl Schedule {
         }
     }
 
-    /// When a tick fires: splay, which is always the same for one cluster, and jitter, which differs from tick to
-    /// tick, are added. All agents of a cluster get the same.
+    /// When a tick fires: splay, which is always the same for one cluster, and jitter, which
+    /// differs from tick to tick, are added. All agents of a cluster get the same.
     #[must_use]
     pub fn fires_at(&self, tick: DateTime<Utc>) -> DateTime<Utc> {
         let splay = share(self.splay, &[self.cluster.as_str()]);
@@ -141,14 +143,16 @@ fn jitter(config: &ScheduleConfig) -> Option<String> {
     let shortest = ticks.shortest()?;
     (config.jitter.0 > shortest).then(|| {
         format!(
-            "it is longer than the shortest time between two ticks of {:?}, {}: ticks would fire after the next one",
+            "it is longer than the shortest time between two ticks of {:?}, {}: ticks would fire \
+             after the next one",
             config.cron,
             Span(shortest)
         )
     })
 }
 
-/// A part of `most` that only the texts decide. SHA-256, since it must be the same in every later version.
+/// A part of `most` that only the texts decide. SHA-256, since it must be the same in every later
+/// version.
 fn share(most: Duration, texts: &[&str]) -> Duration {
     let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
     if most == 0 {
@@ -181,7 +185,8 @@ fn ticks(cron: &str, zone: Tz) -> Result<Ticks, String> {
     }
     if five.starts_with('@') {
         return Err(format!(
-            "{five:?} is none of @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually and \
+            "{five:?} is none of @hourly, @daily, @midnight, @weekly, @monthly, @yearly, \
+             @annually and \
              @every 10s"
         ));
     }
@@ -197,7 +202,8 @@ fn every(text: &str) -> Result<i64, String> {
     }
 }
 
-/// What is wrong with the times of day and the zones of a whole configuration, by the paths of their keys.
+/// What is wrong with the times of day and the zones of a whole configuration, by the paths of
+/// their keys.
 #[must_use]
 pub fn check(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();

@@ -40,7 +40,8 @@ pub struct Outside {
     pub random: Box<dyn Fn() -> u32 + Send + Sync>,
     /// Tells whoever started the process how it is.
     pub notify: Box<dyn Fn(Notice) + Send + Sync>,
-    /// Time within which [`Notice::Alive`] must come again and again; `None` when nobody waits for it.
+    /// Time within which [`Notice::Alive`] must come again and again; `None` when nobody waits for
+    /// it.
     pub watchdog: Option<Duration>,
 }
 
@@ -62,11 +63,12 @@ const OVERTIME: Duration = Duration::from_secs(2);
 /// Time that pages and admin interface have to end after the loop.
 const LAST_ANSWERS: Duration = Duration::from_secs(4);
 
-/// Runs an agent until `stop` is raised, then finishes or gives up what is under way within the grace of the
-/// configuration. A hang-up reads the configuration again.
+/// Runs an agent until `stop` is raised, then finishes or gives up what is under way within the
+/// grace of the configuration. A hang-up reads the configuration again.
 ///
 /// # Errors
-/// [`Error`]: what makes the agent useless from the start, above all an address that cannot be listened on.
+/// [`Error`]: what makes the agent useless from the start, above all an address that cannot be
+/// listened on.
 pub async fn serve(settings: Settings, outside: Outside, stop: &StopFlag) -> Result<(), Error> {
     let Outside { name, tool_version, clock, notify, .. } = outside;
     let notify: Arc<dyn Fn(Notice) + Send + Sync> = Arc::from(notify);
@@ -167,7 +169,8 @@ struct Served<'a> {
 }
 
 impl Served<'_> {
-    /// Pages and admin interface, served until `ended`. What cannot be bound ends the agent at once: it would be blind.
+    /// Pages and admin interface, served until `ended`. What cannot be bound ends the agent at
+    /// once: it would be blind.
     async fn serve(&self, ended: &watch::Receiver<bool>) -> Result<JoinAll<JoinHandle<()>>, Error> {
         let over = || {
             let mut ended = ended.clone();

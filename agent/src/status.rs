@@ -1,8 +1,8 @@
 //! What is known of a running agent, made of [`Event`]s and nothing else.
 //!
-//! The loop tells events, the page, the admin interface and the metrics read reports. It never waits for
-//! anything but its own lock, which is held for copies only, so telling it costs the loop nothing. Its memory is
-//! bounded, however long the agent runs.
+//! The loop tells events, the page, the admin interface and the metrics read reports. It never
+//! waits for anything but its own lock, which is held for copies only, so telling it costs the loop
+//! nothing. Its memory is bounded, however long the agent runs.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,8 +41,8 @@ pub struct Limits {
     pub target_age: Duration,
     /// Time to the quota below which there is a warning.
     pub quota_warning: Duration,
-    /// Time without an answer of its own member after which the agent cannot save. The loop asks at least
-    /// twice as often.
+    /// Time without an answer of its own member after which the agent cannot save. The loop asks at
+    /// least twice as often.
     pub member_patience: Duration,
     /// The same for the store.
     pub store_patience: Duration,

@@ -1,4 +1,5 @@
-//! What a running agent shows, from events to answers over real sockets. The clock is fixed; the sockets are not.
+//! What a running agent shows, from events to answers over real sockets. The clock is fixed; the
+//! sockets are not.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "a test, its helpers too")]
 
 #[path = "watching/admin.rs"]

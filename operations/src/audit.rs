@@ -4,12 +4,14 @@
 //! survey (one listing) ─▶ every manifest ─▶ what they say against what is there, and against one another
 //!        ─▶ the chosen snapshots, one after the other, as deep as asked ─▶ report
 //! ```
-//! The first line is done for all snapshots in every run: it reads no image. Decisions are functions over plain
-//! data (`choose`, `facts`, `compare`, `timeline`); this module and `walk` carry them out.
+//! The first line is done for all snapshots in every run: it reads no image. Decisions are
+//! functions over plain data (`choose`, `facts`, `compare`, `timeline`); this module and `walk`
+//! carry them out.
 //!
-//! Nothing ends an audit but a signal, the budget, or a store that no longer answers; then its report says what
-//! is still to do. Reports are written on the way and each stands alone, so that an audit that was killed goes
-//! on from the last one: progress lives where the snapshots are, and needs no disk of the auditor's.
+//! Nothing ends an audit but a signal, the budget, or a store that no longer answers; then its
+//! report says what is still to do. Reports are written on the way and each stands alone, so that
+//! an audit that was killed goes on from the last one: progress lives where the snapshots are, and
+//! needs no disk of the auditor's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,8 +106,8 @@ pub struct Audited {
 /// Audits one cluster.
 ///
 /// # Errors
-/// When the cluster cannot be listed, and [`Error::Interrupted`] when stopped before the first snapshot was looked
-/// at. What is found is in the report.
+/// When the cluster cannot be listed, and [`Error::Interrupted`] when stopped before the first
+/// snapshot was looked at. What is found is in the report.
 pub async fn run(
     repository: &Repository,
     request: &AuditRequest,
@@ -167,7 +169,8 @@ pub async fn run(
 /// The newest report of a cluster's audits that is to be believed, and its key.
 ///
 /// # Errors
-/// [`Error::NoReport`] when there is none, [`Error::Report`] when the newest one is not what it should be.
+/// [`Error::NoReport`] when there is none, [`Error::Report`] when the newest one is not what it
+/// should be.
 pub async fn last(
     repository: &Repository,
     cluster: &ClusterName,
@@ -187,8 +190,8 @@ pub async fn last(
     Err(Error::NoReport { cluster: cluster.clone() })
 }
 
-/// What earlier audits say of these snapshots: good at level `object` or deeper, or damaged, by the last one that
-/// looked. Of those that are not there, nothing is known.
+/// What earlier audits say of these snapshots: good at level `object` or deeper, or damaged, by the
+/// last one that looked. Of those that are not there, nothing is known.
 ///
 /// # Errors
 /// When reports cannot be read now. Where they may not be read, nothing is known.

@@ -87,17 +87,20 @@ impl Gate for Always {
     }
 }
 
-/// Takes one full snapshot, of the member that is asked when its data agrees with that of the others.
+/// Takes one full snapshot, of the member that is asked when its data agrees with that of the
+/// others.
 ///
-/// Of several members, HashKV is compared first. Where a majority disagrees with the chosen member, one of the majority
-/// is saved in its place. Where there is no majority, one snapshot of each side is taken and marked suspect; the
-/// first that is returned is that of the chosen member. `gate` is asked right before a manifest is
-/// written: its refusal means that none is, and it may give a time after which it must not be written any more.
+/// Of several members, HashKV is compared first. Where a majority disagrees with the chosen member,
+/// one of the majority is saved in its place. Where there is no majority, one snapshot of each side
+/// is taken and marked suspect; the first that is returned is that of the chosen member. `gate` is
+/// asked right before a manifest is written: its refusal means that none is, and it may give a time
+/// after which it must not be written any more.
 ///
 /// When this returns `Ok`, and only then, the snapshots exist.
 ///
 /// # Errors
-/// [`Error`], or that of the gate; no manifest was written, or, where there is no majority, not that of every side.
+/// [`Error`], or that of the gate; no manifest was written, or, where there is no majority, not
+/// that of every side.
 pub async fn save<G: Gate>(
     repository: &Repository,
     request: SaveRequest,
@@ -117,8 +120,8 @@ pub async fn save<G: Gate>(
         health: &health,
         stages: Stages { examine, ..Stages::default() },
     };
-    // Not beside the stream, also where there is one member only: etcd lets no write through while it computes a hash,
-    // and takes longer when it streams meanwhile.
+    // Not beside the stream, also where there is one member only: etcd lets no write through while
+    // it computes a hash, and takes longer when it streams meanwhile.
     let asked = Instant::now();
     let verdict = health::agreement_of(&source, &health).await;
     run.stages.agreement = asked.elapsed();
@@ -150,7 +153,8 @@ async fn sides(source: Source, health: &Health, verdict: Verdict) -> Vec<(Source
             Err(reason) => tracing::warn!(%reason, "cannot save the other side's data"),
         }
     }
-    // A majority that cannot be streamed from is no reason to have nothing: what there is, is marked suspect.
+    // A majority that cannot be streamed from is no reason to have nothing: what there is, is
+    // marked suspect.
     if sides.is_empty() || !verdict.has_majority() {
         sides.insert(0, (source, verdict));
     }

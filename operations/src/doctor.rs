@@ -1,5 +1,5 @@
-//! Tries everything that a configuration leads to, before the night when it is needed: etcd, the store, keys, clocks,
-//! and what a restore will need.
+//! Tries everything that a configuration leads to, before the night when it is needed: etcd, the
+//! store, keys, clocks, and what a restore will need.
 
 use std::path::Path;
 
@@ -101,7 +101,8 @@ impl Run<'_> {
         self.metrics().await;
     }
 
-    /// Without them the capture gives way to etcd by the time of a read, and the quota must be configured.
+    /// Without them the capture gives way to etcd by the time of a read, and the quota must be
+    /// configured.
     async fn metrics(&mut self) {
         let Ok(own) = self.settings.own_member() else { return };
         let url = self.settings.config.etcd.metrics_url.as_deref();
@@ -140,14 +141,16 @@ impl Run<'_> {
         if silent.is_empty() {
             self.passed("etcd.members", format!("{} member(s), all answer", members.len()));
         } else {
-            let next = "Members are compared before a snapshot is trusted. Open the way from this agent to the client URLs of \
+            let next = "Members are compared before a snapshot is trusted. Open the way from this \
+                agent to the client URLs of \
                         all members, with the same certificates.";
             let detail = format!("of {} members, silent: {}", members.len(), silent.join("; "));
             self.note("etcd.members", Checked::Warning, detail, Some(next));
         }
     }
 
-    /// HashKV and the snapshot need the root role where auth is enabled; nothing is read beyond the first bytes.
+    /// HashKV and the snapshot need the root role where auth is enabled; nothing is read beyond the
+    /// first bytes.
     async fn rights(&mut self, client: &Client) {
         if let Err(error) = client.hash_kv(None).await {
             return self.failed("etcd.rights", &error);
@@ -187,7 +190,8 @@ impl Run<'_> {
         Some(repository)
     }
 
-    /// Whether the store writes an object only where there is none: claims and manifests rest on it.
+    /// Whether the store writes an object only where there is none: claims and manifests rest on
+    /// it.
     async fn create(&mut self, repository: &Repository, instance: &str, now: DateTime<Utc>) {
         let slot = Slot {
             cluster: self.settings.config.cluster.clone(),
@@ -222,7 +226,8 @@ impl Run<'_> {
                 }
             }
             Ok(_) => {
-                let next = "Use a store that honours If-None-Match on writes; on this one, two agents may take the same \
+                let next = "Use a store that honours If-None-Match on writes; on this one, two \
+                    agents may take the same \
                             snapshot, and one may overwrite what another wrote.";
                 let detail = "the store wrote an object where there was one already";
                 self.note("store.create", Checked::Failed, detail, Some(next));
@@ -246,7 +251,8 @@ impl Run<'_> {
                     self.passed("keys.recipients", detail);
                 }
                 None => {
-                    let next = "Whoever can read the store can read every Secret of the cluster. Make a repository with --recipient.";
+                    let next = "Whoever can read the store can read every Secret of the cluster. \
+                        Make a repository with --recipient.";
                     self.note(
                         "keys.recipients",
                         Checked::Warning,
@@ -293,7 +299,8 @@ impl Run<'_> {
         self.newest(repository, &identities).await;
     }
 
-    /// The header of the newest image is opened: the key that is here is the one that a restore needs.
+    /// The header of the newest image is opened: the key that is here is the one that a restore
+    /// needs.
     async fn newest(&mut self, repository: &Repository, identities: &etcdr_repository::Identities) {
         let cluster = &self.settings.config.cluster;
         let opened = async {
@@ -316,7 +323,8 @@ impl Run<'_> {
             self.passed("spool.directory", format!("{} is there", spool.directory));
         } else {
             let detail = format!("{} is no directory", spool.directory);
-            let next = "Make it, for the agent's user alone and not on etcd's disk; without it, captures wait for the store.";
+            let next = "Make it, for the agent's user alone and not on etcd's disk; without it, \
+                captures wait for the store.";
             self.note("spool.directory", Checked::Warning, detail, Some(next));
         }
     }

@@ -54,11 +54,12 @@ pub struct Exported {
     pub sha256: Sha256Digest,
 }
 
-/// Writes a snapshot, decrypted and unpacked, and checked against every recorded digest. `stop` ends it between two
-/// chunks.
+/// Writes a snapshot, decrypted and unpacked, and checked against every recorded digest. `stop`
+/// ends it between two chunks.
 ///
 /// # Errors
-/// [`Error`]; no file has the name that was asked for then. A stream may have had all bytes but the last ones.
+/// [`Error`]; no file has the name that was asked for then. A stream may have had all bytes but the
+/// last ones.
 pub async fn snapshot(
     repository: &Repository,
     cluster: &ClusterName,

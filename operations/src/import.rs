@@ -110,7 +110,8 @@ fn warnings(form: Option<Form>) -> Vec<String> {
     }
 }
 
-/// Runs on a blocking thread. An error goes down the channel as the last item, and `None` comes back.
+/// Runs on a blocking thread. An error goes down the channel as the last item, and `None` comes
+/// back.
 fn read(chunks: Chunks, send: &mpsc::Sender<Result<Bytes, EngineError>>) -> Option<Form> {
     let mut out = |bytes| {
         let gone = |_| io::Error::other("the upload has stopped");

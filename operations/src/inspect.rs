@@ -12,8 +12,8 @@ use tokio::task::spawn_blocking;
 
 use crate::verify::Error;
 
-/// Inspects the image of a snapshot where it is: frames are fetched and opened as they are wanted, and nothing
-/// is written to disk. Frames that do not open are findings.
+/// Inspects the image of a snapshot where it is: frames are fetched and opened as they are wanted,
+/// and nothing is written to disk. Frames that do not open are findings.
 ///
 /// # Errors
 /// When the image as a whole cannot be opened, or the store cannot be reached.

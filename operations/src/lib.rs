@@ -1,10 +1,11 @@
-//! What etcdr does once when it is asked: each operation composes the node that is asked, the engine that
-//! understands and the repository that keeps.
+//! What etcdr does once when it is asked: each operation composes the node that is asked, the
+//! engine that understands and the repository that keeps.
 //!
-//! One module an operation, and one entry in it, which takes what it needs as arguments (time, randomness, paths,
-//! progress, a way to stop) and returns what came of it. The command line renders that; the agent and whatever else
-//! runs for long call the same entries. Order matters here more than anywhere: nothing is named a snapshot before
-//! its bytes were scanned, stored, and read back.
+//! One module an operation, and one entry in it, which takes what it needs as arguments (time,
+//! randomness, paths, progress, a way to stop) and returns what came of it. The command line
+//! renders that; the agent and whatever else runs for long call the same entries. Order matters
+//! here more than anywhere: nothing is named a snapshot before its bytes were scanned, stored, and
+//! read back.
 
 use chrono::{DateTime, Utc};
 

@@ -1,10 +1,11 @@
-//! Retention carried out: what the repository knows, one decision, then manifests, then what nobody names.
+//! Retention carried out: what the repository knows, one decision, then manifests, then what nobody
+//! names.
 //!
 //! ```text
 //! stock (list, manifests) ─▶ holds, audits ─▶ decide (pure) ─▶ ledger ─▶ delete manifests, oldest first ─▶ sweep
 //! ```
-//! Nothing here needs a key, and nothing but deleting needs a right to delete: an agent that may only write saves
-//! all the same, and another identity prunes.
+//! Nothing here needs a key, and nothing but deleting needs a right to delete: an agent that may
+//! only write saves all the same, and another identity prunes.
 
 mod error;
 
@@ -45,12 +46,12 @@ pub enum How<'a> {
     },
 }
 
-/// Decides, and carries out if that is `how`. `grace` is the age that an object without a manifest must have before
-/// it is deleted.
+/// Decides, and carries out if that is `how`. `grace` is the age that an object without a manifest
+/// must have before it is deleted.
 ///
 /// # Errors
-/// [`Error::NoRule`] when the policy keeps everything; [`Error::Repository`] when the store fails: what was deleted until
-/// then was decided, and the next run goes on.
+/// [`Error::NoRule`] when the policy keeps everything; [`Error::Repository`] when the store fails:
+/// what was deleted until then was decided, and the next run goes on.
 pub async fn run(
     repository: &Repository,
     cluster: &ClusterName,
@@ -80,7 +81,8 @@ pub async fn run(
     let totals = totals(&snapshots, &swept);
     if !dry_run && totals.withheld > 0 && totals.deleted == 0 && totals.swept == 0 {
         warnings.push(format!(
-            "the store let nothing be deleted: {} objects are locked, or these credentials may not delete, or may not \
+            "the store let nothing be deleted: {} objects are locked, or these credentials may \
+             not delete, or may not \
              write under pruned/ and deleted/",
             totals.withheld
         ));
@@ -100,11 +102,13 @@ pub async fn run(
     })
 }
 
-/// Deletes these snapshots by name. Their images stay until a prune finds them old enough. Without `force`, nothing is
-/// deleted when one of them is held, is what a restore would be made of, or has a manifest that cannot be used.
+/// Deletes these snapshots by name. Their images stay until a prune finds them old enough. Without
+/// `force`, nothing is deleted when one of them is held, is what a restore would be made of, or has
+/// a manifest that cannot be used.
 ///
 /// # Errors
-/// [`Error::Held`], [`Error::Newest`], [`Error::Unusable`]; [`Error::Repository`] when the store fails.
+/// [`Error::Held`], [`Error::Newest`], [`Error::Unusable`]; [`Error::Repository`] when the store
+/// fails.
 pub async fn delete(
     repository: &Repository,
     cluster: &ClusterName,
@@ -137,7 +141,8 @@ pub async fn delete(
             let why = match outcome {
                 PruneOutcome::Held => "it was held meanwhile",
                 _ => {
-                    "the store does not let it go: it is locked, or these credentials may not delete, or may not write \
+                    "the store does not let it go: it is locked, or these credentials may not \
+                     delete, or may not write \
                      under pruned/ and deleted/"
                 }
             };
@@ -228,7 +233,8 @@ fn unsure(swept: &Swept) -> Option<String> {
     let (count, bytes) = swept.unsure;
     (count > 0).then(|| {
         format!(
-            "{count} images ({bytes} bytes) that no readable manifest names stay: a manifest that cannot be \
+            "{count} images ({bytes} bytes) that no readable manifest names stay: a manifest that \
+             cannot be \
              read may name them"
         )
     })

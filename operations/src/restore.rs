@@ -3,8 +3,8 @@
 //! ```text
 //! open_snapshot, open_image, open_file ─▶ Opened ─ plan ─▶ Planned ─ (preflight) ─ carry_out ─▶ receipt
 //! ```
-//! The engine decides and writes ([`etcdr_restore_engine`]); here its source is found, in a repository or a file, and
-//! its blocking work is kept off the threads that drive connections.
+//! The engine decides and writes ([`etcdr_restore_engine`]); here its source is found, in a
+//! repository or a file, and its blocking work is kept off the threads that drive connections.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,8 @@ pub struct Wanted {
     pub target_version: Option<TargetVersion>,
     /// How far to raise the revision.
     pub raise: Raise,
-    /// Whether everything before the raised revision is marked as compacted; goes with a raise and only with one.
+    /// Whether everything before the raised revision is marked as compacted; goes with a raise and
+    /// only with one.
     pub mark_compacted: bool,
     /// Whether what is in the way is moved aside.
     pub replace: bool,
@@ -63,7 +64,8 @@ pub struct Wanted {
     pub skip_hash_check: bool,
     /// Whether alarms of the source stay raised.
     pub keep_alarms: bool,
-    /// What of the source is restored. Without a time of its own, it was taken when the manifest says.
+    /// What of the source is restored. Without a time of its own, it was taken when the manifest
+    /// says.
     pub selection: Selection,
     /// The time, for the names of what is moved aside and of stages.
     pub now: DateTime<Utc>,
@@ -87,7 +89,8 @@ pub struct Planned {
 /// Opens a snapshot of a repository by its name.
 ///
 /// # Errors
-/// [`Error`]: the snapshot is not there, its manifest cannot be used, or the image does not open with these keys.
+/// [`Error`]: the snapshot is not there, its manifest cannot be used, or the image does not open
+/// with these keys.
 pub async fn open_snapshot(
     repository: &Repository,
     cluster: &ClusterName,
@@ -101,7 +104,8 @@ pub async fn open_snapshot(
     Ok(Opened { highest_seen: ids.iter().map(SnapshotId::revision).max(), ..opened })
 }
 
-/// Opens the image of a manifest that is known. What other snapshots the repository has of the cluster is not looked at.
+/// Opens the image of a manifest that is known. What other snapshots the repository has of the
+/// cluster is not looked at.
 ///
 /// # Errors
 /// [`Error`]: the image is not there, or does not open with these keys, or is no snapshot.
@@ -139,7 +143,8 @@ pub async fn open_file(path: PathBuf) -> Result<Opened, Error> {
     Ok(Opened { source, chunks, highest_seen: None, taken_at: None })
 }
 
-/// A plain file is read at random; an archive must be read through once, here, and once more by the restore.
+/// A plain file is read at random; an archive must be read through once, here, and once more by the
+/// restore.
 fn inspect_file(label: String, path: &Path) -> Result<Source, Error> {
     if archive::is_plain(path)? {
         Ok(Source::inspect(label, LocalFile::open(path)?, None)?)
@@ -200,7 +205,8 @@ impl Planned {
     /// Looks whether the targets are free and have room, and changes nothing.
     ///
     /// # Errors
-    /// [`Error::Engine`] for a target that [`Planned::carry_out`] would refuse before it reads the source.
+    /// [`Error::Engine`] for a target that [`Planned::carry_out`] would refuse before it reads the
+    /// source.
     pub fn preflight(&self) -> Result<(), Error> {
         Ok(engine::preflight(&self.plan)?)
     }
@@ -208,8 +214,8 @@ impl Planned {
     /// Carries the plan out on a blocking thread. `stop` ends it between two chunks of the source.
     ///
     /// # Errors
-    /// [`Error`] for a target that is in the way or too small, a source that is damaged, cut or not the one that was
-    /// planned with, and for a disk that fails. The target is untouched then.
+    /// [`Error`] for a target that is in the way or too small, a source that is damaged, cut or not
+    /// the one that was planned with, and for a disk that fails. The target is untouched then.
     pub async fn carry_out(
         self,
         clock: Arc<Clock>,

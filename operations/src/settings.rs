@@ -1,5 +1,5 @@
-//! A configuration made usable: connections, repository, keys. Files are read when they are needed, so that rotated
-//! certificates, credentials and keys are followed.
+//! A configuration made usable: connections, repository, keys. Files are read when they are needed,
+//! so that rotated certificates, credentials and keys are followed.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -27,8 +27,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checks that URL and endpoint can be used, without asking anybody. What an agent needs besides, its own crate
-    /// checks.
+    /// Checks that URL and endpoint can be used, without asking anybody. What an agent needs
+    /// besides, its own crate checks.
     ///
     /// # Errors
     /// Every value that cannot be used, with the path of its key.
@@ -106,7 +106,8 @@ impl Settings {
         })
     }
 
-    /// How images are packed: to the recipients of the configuration, else to those of the repository.
+    /// How images are packed: to the recipients of the configuration, else to those of the
+    /// repository.
     ///
     /// # Errors
     /// Those of recipients that cannot be used.

@@ -36,7 +36,8 @@ impl StopFlag {
         self.0.raised.load(Ordering::Relaxed)
     }
 
-    /// The command ends by itself within `grace` when it is told, and has a result then: it is not dropped at once.
+    /// The command ends by itself within `grace` when it is told, and has a result then: it is not
+    /// dropped at once.
     #[must_use]
     pub fn wind_up(&self, grace: Duration) -> watch::Receiver<bool> {
         let millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
@@ -93,7 +94,9 @@ impl Diagnose for Interrupted {
     }
 
     fn safe(&self) -> Cow<'static, str> {
-        "Nothing was published: a snapshot exists only with its manifest, a restore only after its last rename.".into()
+        "Nothing was published: a snapshot exists only with its manifest, a restore only after \
+         its last rename."
+            .into()
     }
 
     fn next(&self) -> Cow<'static, str> {

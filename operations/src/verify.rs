@@ -42,18 +42,21 @@ pub const OBJECT_DAMAGED: Kind = damaged("object.damaged");
 pub const CONTENT_DAMAGED: Kind = damaged("content.damaged");
 /// The database in it cannot be read.
 pub const STRUCTURE_DAMAGED: Kind = damaged("structure.damaged");
-/// A manifest that this one follows is gone or was exchanged; this snapshot may be sound all the same.
+/// A manifest that this one follows is gone or was exchanged; this snapshot may be sound all the
+/// same.
 pub const CHAIN_BROKEN: Kind = Kind {
     code: "manifest.chain.broken",
     severity: Severity::Warning,
-    advice: "Find out who deleted or changed it. The snapshot itself can be restored if its levels pass.",
+    advice: "Find out who deleted or changed it. The snapshot itself can be restored if its \
+        levels pass.",
 };
 
 /// A page of the ledger of deleted snapshots cannot be used: what it says explains no gap.
 pub const LEDGER_UNREADABLE: Kind = Kind {
     code: "ledger.unreadable",
     severity: Severity::Warning,
-    advice: "A page of a later version wants a newer etcdr. Otherwise find out who wrote it, and delete it.",
+    advice: "A page of a later version wants a newer etcdr. Otherwise find out who wrote it, and \
+        delete it.",
 };
 
 /// Kinds of findings that are made here, and not by the engine.
@@ -66,8 +69,8 @@ pub const KINDS: [Kind; 6] = [
     LEDGER_UNREADABLE,
 ];
 
-/// Verifies one snapshot of a repository up to `level`. Nothing is written to disk. `identities` are used
-/// from level `content` on.
+/// Verifies one snapshot of a repository up to `level`. Nothing is written to disk. `identities`
+/// are used from level `content` on.
 ///
 /// # Errors
 /// When the check could not be made: no key, store unreachable. Damage is a finding.
@@ -92,8 +95,8 @@ pub async fn snapshot(
     Ok(run.report)
 }
 
-/// The levels from `object` on for a manifest that was read and believed already. What was found before an
-/// error is in the report beside it.
+/// The levels from `object` on for a manifest that was read and believed already. What was found
+/// before an error is in the report beside it.
 pub async fn image(
     repository: &Repository,
     manifest: &Manifest,
@@ -204,8 +207,8 @@ fn expected(image: &Image) -> Expected {
     }
 }
 
-/// Verifies a file from level `content` on: its bytes, which come as `chunks`, then its database. An archive
-/// goes to `content` only.
+/// Verifies a file from level `content` on: its bytes, which come as `chunks`, then its database.
+/// An archive goes to `content` only.
 ///
 /// # Errors
 /// As for [`snapshot`].
@@ -299,8 +302,8 @@ impl Run {
         Ok(())
     }
 
-    /// Damage becomes a finding; other errors (no key, store unreachable) end the verification, because
-    /// they say nothing about the data.
+    /// Damage becomes a finding; other errors (no key, store unreachable) end the verification,
+    /// because they say nothing about the data.
     fn note_error(
         &mut self,
         kind: Kind,

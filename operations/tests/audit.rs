@@ -1,4 +1,5 @@
-//! Audits over every kind of store, in process: whole repositories and failing ones, budgets, resuming, bounds.
+//! Audits over every kind of store, in process: whole repositories and failing ones, budgets,
+//! resuming, bounds.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test, its helpers too")]
 
@@ -341,7 +342,8 @@ async fn reports_are_believed_only_as_far_as_their_signature_goes() {
     assert!(audit::last(&plain, &cluster).await.is_err(), "it is not the one its name says");
 }
 
-/// 10,000 manifests without images: every one is told, counted and not listed; the whole of it stays small.
+/// 10,000 manifests without images: every one is told, counted and not listed; the whole of it
+/// stays small.
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_manifests_are_audited_within_a_bound() {
     const COUNT: u32 = 10_000;

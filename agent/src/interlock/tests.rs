@@ -1,4 +1,5 @@
-//! Both orders, both at once, and holders that die, on a store in memory and with a clock that does not cost time.
+//! Both orders, both at once, and holders that die, on a store in memory and with a clock that does
+//! not cost time.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
@@ -176,7 +177,8 @@ async fn a_capture_that_newer_ticks_have_overtaken_and_another_round_count_too()
     assert_eq!(ticks_of("_compact"), None);
 }
 
-/// An agent that was stopped for longer than the others wait does not go on where they have gone past it.
+/// An agent that was stopped for longer than the others wait does not go on where they have gone
+/// past it.
 #[tokio::test(start_paused = true)]
 async fn a_round_that_showed_no_sign_of_life_for_a_grace_does_not_go_on() {
     let (store, one) = (repository().await, agent(1));
@@ -188,8 +190,9 @@ async fn a_round_that_showed_no_sign_of_life_for_a_grace_does_not_go_on() {
     assert!(matches!(round.done(Vec::new()).await, Err(Error::ClaimLost { .. })));
 }
 
-/// Goal: whatever the order in which two sides write and look, no round runs beside a capture. Method: three agents that
-/// capture and two that defragment, again and again, with a store that answers when it likes; what runs is counted.
+/// Goal: whatever the order in which two sides write and look, no round runs beside a capture.
+/// Method: three agents that capture and two that defragment, again and again, with a store that
+/// answers when it likes; what runs is counted.
 #[tokio::test(start_paused = true)]
 async fn captures_and_rounds_never_overlap_whatever_the_timing() {
     let (mut captures, mut rounds) = (0, 0);

@@ -1,11 +1,12 @@
-//! When the database reaches its quota, if it goes on as it does: a straight line through what was seen. Pure.
+//! When the database reaches its quota, if it goes on as it does: a straight line through what was
+//! seen. Pure.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-/// Samples that are kept. When they are full every second one goes and the others stand further apart, so that a
-/// month takes as much memory as an hour.
+/// Samples that are kept. When they are full every second one goes and the others stand further
+/// apart, so that a month takes as much memory as an hour.
 const MAX_SAMPLES: usize = 256;
 
 /// Fewer say nothing.
@@ -31,7 +32,8 @@ pub struct Forecast {
 }
 
 impl Forecast {
-    /// Takes note of the size of the largest member's database file. A clock that goes back begins anew.
+    /// Takes note of the size of the largest member's database file. A clock that goes back begins
+    /// anew.
     pub fn observe(&mut self, now: DateTime<Utc>, size: u64) {
         let now = now.timestamp();
         let shrunk = self.latest.is_some_and(|last| (size as f64) < last as f64 * (1.0 - SHRUNK));
@@ -62,8 +64,8 @@ impl Forecast {
         self.latest
     }
 
-    /// Time until the quota is reached. `None` when the database does not grow, when its growth is not more than
-    /// noise, and while too little was seen.
+    /// Time until the quota is reached. `None` when the database does not grow, when its growth is
+    /// not more than noise, and while too little was seen.
     #[must_use]
     pub fn left(&self, quota: u64) -> Option<Duration> {
         let size = self.latest?;

@@ -31,7 +31,8 @@ impl Members {
         Self { metrics_url: url, ..self }
     }
 
-    /// Asks every member how it is, at the client URLs that it advertises, and our own at its endpoint.
+    /// Asks every member how it is, at the client URLs that it advertises, and our own at its
+    /// endpoint.
     ///
     /// # Errors
     /// Those of asking our own member; what others do is in their state.
@@ -59,7 +60,8 @@ impl Members {
         }
     }
 
-    /// Asks members that were seen before, without the one beside us, which is silent for the reason that is given.
+    /// Asks members that were seen before, without the one beside us, which is silent for the
+    /// reason that is given.
     pub async fn look_beside(&self, before: Vec<MemberSeen>, silence: &str) -> Vec<MemberSeen> {
         let asked = before.into_iter().take(MAX_MEMBERS).map(|before| async move {
             if before.own {
@@ -99,8 +101,8 @@ impl Members {
         self.find(member).await.map(|(client, _, _)| client)
     }
 
-    /// How many snapshots a member streams now, to whomever; `None`, and a line for `debug`, when its metrics cannot be
-    /// read or do not say.
+    /// How many snapshots a member streams now, to whomever; `None`, and a line for `debug`, when
+    /// its metrics cannot be read or do not say.
     pub async fn snapshot_streams(&self, member: MemberId) -> Option<u64> {
         let asked = async {
             let (_, options, url) = self.find(member).await?;
@@ -110,13 +112,18 @@ impl Members {
         match asked.await {
             Ok(count) => Some(count),
             Err(reason) => {
-                tracing::debug!(%member, reason, "its metrics do not say whether it streams a snapshot");
+                tracing::debug!(
+                    %member,
+                    reason,
+                    "its metrics do not say whether it streams a snapshot"
+                );
                 None
             }
         }
     }
 
-    /// A connection to one member, how it was made, and where its metrics are when not at its endpoint.
+    /// A connection to one member, how it was made, and where its metrics are when not at its
+    /// endpoint.
     async fn find(
         &self,
         member: MemberId,

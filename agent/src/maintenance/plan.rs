@@ -8,8 +8,8 @@ use etcdr_schemas::{MemberId, Revision};
 
 use crate::event::{MemberSeen, MemberState};
 
-/// Revisions by which a member may be behind the newest one: more, and it may be receiving a snapshot from the
-/// leader, during which no member may be defragmented.
+/// Revisions by which a member may be behind the newest one: more, and it may be receiving a
+/// snapshot from the leader, during which no member may be defragmented.
 pub const MAX_LAG: u64 = 1000;
 
 /// What else is going on.
@@ -90,8 +90,8 @@ impl Refusal {
     }
 }
 
-/// A member that streams a snapshot is not touched: etcd lets the stream end first, and serves nobody until then.
-/// Metrics that cannot be read forbid nothing.
+/// A member that streams a snapshot is not touched: etcd lets the stream end first, and serves
+/// nobody until then. Metrics that cannot be read forbid nothing.
 ///
 /// # Errors
 /// [`Refusal::Streaming`].

@@ -101,7 +101,8 @@ impl Counters {
         counters
     }
 
-    /// A series that appears with its first event has no increase: all that are known of begin at 0.
+    /// A series that appears with its first event has no increase: all that are known of begin at
+    /// 0.
     fn begin(&self) {
         let sets = [
             (&self.prunes, ["ok", "failed"].as_slice()),

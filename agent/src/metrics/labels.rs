@@ -1,5 +1,5 @@
-//! The labels. Their values come from closed sets, except names of schedules and ids of members, which the
-//! configuration and the member list bound.
+//! The labels. Their values come from closed sets, except names of schedules and ids of members,
+//! which the configuration and the member list bound.
 
 use etcdr_schemas::report::Level;
 use prometheus_client::encoding::EncodeLabelSet;

@@ -1,5 +1,6 @@
-//! The timeline: the age of the newest restorable snapshot against its target, as it went, with what was
-//! taken and what failed. Positions are percentages, so that text keeps its size on every screen.
+//! The timeline: the age of the newest restorable snapshot against its target, as it went, with
+//! what was taken and what failed. Positions are percentages, so that text keeps its size on every
+//! screen.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use etcdr_schemas::report::{StatusReport, TimelineEntry, TimelineOutcome};

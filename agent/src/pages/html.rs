@@ -1,5 +1,5 @@
-//! HTML that cannot be broken out of: markup is text of ours, known when this is compiled; everything else is
-//! escaped on its way in.
+//! HTML that cannot be broken out of: markup is text of ours, known when this is compiled;
+//! everything else is escaped on its way in.
 
 use std::fmt::{self, Display, Write as _};
 

@@ -150,8 +150,8 @@ async fn hold(
     }
 }
 
-/// Waits until no agent defragments; the claim of this capture is in the store. A store that cannot say so does not cost
-/// the snapshot. An end that is so far is the only error.
+/// Waits until no agent defragments; the claim of this capture is in the store. A store that cannot
+/// say so does not cost the snapshot. An end that is so far is the only error.
 pub(super) async fn wait_for_rounds(
     shared: &Shared,
     repository: &Repository,
@@ -179,7 +179,10 @@ pub(super) async fn wait_for_rounds(
     match over {
         Err(Error::Stopping) => Err(Error::Stopping),
         Err(error) => {
-            tracing::warn!(%error, "cannot find out whether a member is defragmented; the snapshot goes on");
+            tracing::warn!(
+                %error,
+                "cannot find out whether a member is defragmented; the snapshot goes on"
+            );
             Ok(())
         }
         Ok(()) => Ok(()),
@@ -193,8 +196,8 @@ fn dropped(shared: &Shared, schedule: &str, error: Error) -> Error {
     error
 }
 
-/// Whether the tick is not this agent's any more, or its snapshot may be there: nothing more is tried, and its claim is
-/// left as it is.
+/// Whether the tick is not this agent's any more, or its snapshot may be there: nothing more is
+/// tried, and its claim is left as it is.
 const fn is_over(error: &Error) -> bool {
     matches!(error, Error::ClaimLost { .. } | Error::Operation(OperationError::CommitUnsure { .. }))
 }
@@ -279,7 +282,8 @@ fn tell_saved(shared: &Shared, schedule: &Option<String>, saved: &Saved) {
     })));
 }
 
-/// Verification beyond the read-back, and the dead man's switch, which hears of good snapshots only.
+/// Verification beyond the read-back, and the dead man's switch, which hears of good snapshots
+/// only.
 async fn follow_up(shared: &Shared, repository: &Repository, saved: &[Saved]) {
     let settings = shared.settings();
     let level = settings.config.watch.verify;

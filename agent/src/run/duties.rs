@@ -1,4 +1,5 @@
-//! What the agents of a cluster do besides snapshots, each duty by one of them: prune, defragment, compact.
+//! What the agents of a cluster do besides snapshots, each duty by one of them: prune, defragment,
+//! compact.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,8 +66,8 @@ impl Duty {
     }
 }
 
-/// Follows one duty as long as the configuration asks for it. Ticks that were missed are not caught up: these duties
-/// have time.
+/// Follows one duty as long as the configuration asks for it. Ticks that were missed are not caught
+/// up: these duties have time.
 pub(super) async fn follow(shared: Arc<Shared>, duty: Duty, mut stop: watch::Receiver<bool>) {
     let mut ticks = Ticks::default();
     while !*stop.borrow() {
@@ -90,7 +91,11 @@ pub(super) async fn follow(shared: Arc<Shared>, duty: Duty, mut stop: watch::Rec
                     Ok(false) => AGAIN.min(settings.config.agent.takeover.0),
                     Err(Error::Stopping) => return,
                     Err(error) => {
-                        tracing::warn!(duty = duty.name(), %error, "cannot find out whose duty it is");
+                        tracing::warn!(
+                            duty = duty.name(),
+                            %error,
+                            "cannot find out whose duty it is"
+                        );
                         AGAIN
                     }
                 }

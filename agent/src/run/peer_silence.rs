@@ -10,8 +10,9 @@ pub(super) struct PeerSilence {
 }
 
 impl PeerSilence {
-    /// Since when no other agent has been heard of: since now, if nobody has waited for them yet, or if more of them come
-    /// first than the last time. This agent may have won the ticks until then, and those have not had their chance.
+    /// Since when no other agent has been heard of: since now, if nobody has waited for them yet,
+    /// or if more of them come first than the last time. This agent may have won the ticks until
+    /// then, and those have not had their chance.
     pub(super) fn since(&mut self, rank: usize) -> Instant {
         if rank > self.rank {
             self.since = None;

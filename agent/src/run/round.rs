@@ -1,6 +1,7 @@
 //! A round of defragmentation by this agent, from the claim for it to the last word about it.
 //!
-//! The claim keeps it apart from other rounds and from the captures of all agents ([`crate::interlock`]).
+//! The claim keeps it apart from other rounds and from the captures of all agents
+//! ([`crate::interlock`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,8 @@ use crate::maintenance::{self, Members, Refusal, Round, Situation};
 use crate::schedule::Schedule;
 use etcdr_operations::settings::Settings;
 
-/// Sees to it that a tick has its round, by whichever agent. `false`: something that passes is in its way.
+/// Sees to it that a tick has its round, by whichever agent. `false`: something that passes is in
+/// its way.
 pub(super) async fn tick(
     shared: &Arc<Shared>,
     schedule: &Schedule,

@@ -37,7 +37,8 @@ impl Ticks {
                 self.handled = latest;
             }
         }
-        // A clock that was set back: what it says was handled lies ahead, and claims know what is done.
+        // A clock that was set back: what it says was handled lies ahead, and claims know what is
+        // done.
         if self.handled > latest {
             self.handled = latest;
         }

@@ -44,8 +44,8 @@ pub(super) async fn last(shared: &Shared) {
     }
 }
 
-/// Takes it under a claim of its own, which other agents' rounds of defragmentation see. An end that is so far ends
-/// the wait for those.
+/// Takes it under a claim of its own, which other agents' rounds of defragmentation see. An end
+/// that is so far ends the wait for those.
 async fn take(
     shared: &Shared,
     repository: &Repository,

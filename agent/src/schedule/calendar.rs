@@ -1,16 +1,18 @@
 //! Ticks by the clock on the wall, through changes of daylight saving time.
 //!
-//! A schedule that names its hours (`30 2 * * *`) means a time of day: when that time does not exist (the clock
-//! jumps over it) it ticks once at the first moment after the gap, and when it exists twice it ticks the first time
-//! only. A schedule for every hour (`*`) means real time: it ticks at every moment whose clock matches, in both of
-//! two equal hours and in none that does not exist.
+//! A schedule that names its hours (`30 2 * * *`) means a time of day: when that time does not
+//! exist (the clock jumps over it) it ticks once at the first moment after the gap, and when it
+//! exists twice it ticks the first time only. A schedule for every hour (`*`) means real time: it
+//! ticks at every moment whose clock matches, in both of two equal hours and in none that does not
+//! exist.
 
 use chrono::{DateTime, Datelike as _, LocalResult, NaiveDate, NaiveDateTime, TimeZone as _, Utc};
 use chrono_tz::{GapInfo, Tz};
 
 use super::fields::Fields;
 
-/// Days that are looked through for the next tick: nine years, since 29 February may be eight years away.
+/// Days that are looked through for the next tick: nine years, since 29 February may be eight years
+/// away.
 const MAX_DAYS: usize = 9 * 366;
 
 const EVERY_HOUR: u64 = (1 << 24) - 1;
@@ -47,7 +49,8 @@ impl Calendar {
         };
         while let Some(date) = dates.next() {
             if let Some(tick) = of(date) {
-                // Where the clock goes back over midnight, the day after may begin before this one is over.
+                // Where the clock goes back over midnight, the day after may begin before this one
+                // is over.
                 return dates.next().and_then(of).into_iter().chain([tick]).min();
             }
         }

@@ -16,13 +16,13 @@ pub(super) struct Fields {
     pub(super) months: u64,
     /// 0 is Sunday.
     pub(super) weekdays: u64,
-    /// Both kinds of day were given, so either of them is enough: the rule of Vixie's cron. A field that begins with
-    /// `*` does not count as given.
+    /// Both kinds of day were given, so either of them is enough: the rule of Vixie's cron. A field
+    /// that begins with `*` does not count as given.
     pub(super) either_day: bool,
 }
 
-/// Reads five fields. Ranges, lists, steps and names are the cron crate's, for all but the weekday, which that crate
-/// counts from 1 and the rest of the world from 0.
+/// Reads five fields. Ranges, lists, steps and names are the cron crate's, for all but the weekday,
+/// which that crate counts from 1 and the rest of the world from 0.
 pub(super) fn parse(text: &str) -> Result<Fields, String> {
     if text.len() > MAX_TEXT {
         return Err(format!("a cron expression has at most {MAX_TEXT} letters"));
@@ -30,7 +30,8 @@ pub(super) fn parse(text: &str) -> Result<Fields, String> {
     let fields: Vec<&str> = text.split_whitespace().collect();
     let [minute, hour, day, month, weekday] = fields[..] else {
         return Err(format!(
-            "a cron expression has five fields (minute, hour, day of month, month, day of week), and {text:?} \
+            "a cron expression has five fields (minute, hour, day of month, month, day of week), \
+             and {text:?} \
              has {}",
             fields.len()
         ));

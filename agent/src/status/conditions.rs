@@ -1,4 +1,5 @@
-//! What is the matter: conditions that events raise and clear. The same one twice is one with a count.
+//! What is the matter: conditions that events raise and clear. The same one twice is one with a
+//! count.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,7 +38,8 @@ pub(super) static STORE: Kind = urgent(
 );
 pub(super) static CAPTURE: Kind = urgent(
     "capture.failed",
-    "Read the error; the agent tries again at the next tick. `etcdr config check` tries every part.",
+    "Read the error; the agent tries again at the next tick. `etcdr config check` tries every \
+     part.",
 );
 pub(super) static CLAIM: Kind = urgent(
     "claim.failed",
@@ -49,7 +51,8 @@ pub(super) static SUSPECT: Kind = urgent(
 );
 pub(super) static DISSENT: Kind = urgent(
     "members.dissent",
-    "Its data differs from the majority's: remove that member and add it anew with an empty data directory.",
+    "Its data differs from the majority's: remove that member and add it anew with an empty data \
+     directory.",
 );
 pub(super) static DAMAGED: Kind = urgent(
     "verify.failed",
@@ -65,7 +68,8 @@ pub(super) static MEMBER_ERRORS: Kind =
     mild("member.errors", "Look into etcd's log of that member.");
 pub(super) static ALARM: Kind = urgent(
     "etcd.alarm",
-    "NOSPACE: compact, defragment, then `etcdctl alarm disarm`. CORRUPT: replace the member, never disarm first.",
+    "NOSPACE: compact, defragment, then `etcdctl alarm disarm`. CORRUPT: replace the member, \
+     never disarm first.",
 );
 pub(super) static QUOTA: Kind = mild(
     "quota.soon",
@@ -85,12 +89,14 @@ pub(super) static HEARTBEAT: Kind = mild(
 );
 pub(super) static CONFIG: Kind = mild(
     "config.refused",
-    "The old configuration stays in use. Correct the file (`etcdr config check` names the keys) and reload.",
+    "The old configuration stays in use. Correct the file (`etcdr config check` names the keys) \
+     and reload.",
 );
 pub(super) static TWINS: Kind = Kind {
     code: "agent.name_twice",
     urgent: true,
-    next: "Give each agent its own agent.name; two of a name may take each other's claims for their own.",
+    next: "Give each agent its own agent.name; two of a name may take each other's claims for \
+        their own.",
     fades: Some(600),
 };
 pub(super) static SKEW: Kind =

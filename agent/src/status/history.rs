@@ -1,4 +1,5 @@
-//! The snapshots and failures that are known of, newest first, and which snapshot a restore would take.
+//! The snapshots and failures that are known of, newest first, and which snapshot a restore would
+//! take.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! Alert rules, dashboard and documentation name metrics that there are, and all of them are documented.
+//! Alert rules, dashboard and documentation name metrics that there are, and all of them are
+//! documented.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

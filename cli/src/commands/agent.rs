@@ -19,9 +19,9 @@ use crate::{config, output};
 
 /// Run beside an etcd member: take snapshots on schedule, for years
 ///
-/// One agent runs beside each member; they share the work through the repository, and nothing is written into etcd.
-/// Everything is in the configuration (`--config`). SIGHUP, and a change of the file, read it again; SIGTERM finishes
-/// or gives up what is under way within `agent.grace`.
+/// One agent runs beside each member; they share the work through the repository, and nothing is
+/// written into etcd. Everything is in the configuration (`--config`). SIGHUP, and a change of the
+/// file, read it again; SIGTERM finishes or gives up what is under way within `agent.grace`.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(in crate::commands) struct Args {
@@ -59,7 +59,8 @@ struct Asked {
 /// Which agent.
 #[derive(Debug, clap::Args)]
 struct AgentAddress {
-    /// Address of the agent: unix:///path/to/agent.sock, or https://HOST:PORT [default: unix:///run/etcdr/agent.sock]
+    /// Address of the agent: unix:///path/to/agent.sock, or https://HOST:PORT [default:
+    /// unix:///run/etcdr/agent.sock]
     #[arg(long, value_name = "URL", env = "ETCDR_AGENT")]
     agent: Option<String>,
 
@@ -100,8 +101,9 @@ pub(in crate::commands) fn nice(global: &Global) -> u8 {
     path.and_then(|path| config::parse(&path).ok()).map_or(0, |config| config.capture.nice.min(19))
 }
 
-/// Flags that commands take and an agent does not, by clap's name, with the key of the configuration that stands for each.
-/// A value that came by a flag would not follow a reload of the file, and the other agents would not know of it.
+/// Flags that commands take and an agent does not, by clap's name, with the key of the
+/// configuration that stands for each. A value that came by a flag would not follow a reload of the
+/// file, and the other agents would not know of it.
 const IN_THE_FILE: [(&str, &str, &str); 5] = [
     ("repository", "--repository", "repository.url"),
     ("named_cluster", "--cluster", "cluster"),
@@ -110,8 +112,8 @@ const IN_THE_FILE: [(&str, &str, &str); 5] = [
     ("store_cacert", "--store-cacert", "repository.cacert"),
 ];
 
-/// Refuses what was typed for an agent and only its file can say. Environment variables are for the commands of the
-/// machine, and not looked at.
+/// Refuses what was typed for an agent and only its file can say. Environment variables are for the
+/// commands of the machine, and not looked at.
 pub(in crate::commands) fn refuse_ignored(typed: &ArgMatches) -> Result<(), CliError> {
     let by_hand = |id: &str| typed.value_source(id) == Some(ValueSource::CommandLine);
     let Some((_, flag, key)) = IN_THE_FILE.into_iter().find(|(id, ..)| by_hand(id)) else {
@@ -175,8 +177,8 @@ fn load(path: &Path) -> Result<Settings, Vec<etcdr_schemas::config::Problem>> {
     configuration::check(config::parse(path)?, context::store_variables())
 }
 
-/// What is logged at a level. The store's library tells each of its retries at `info`: a store that is gone for hours
-/// would fill the log with them, and what became of them is told by the agent.
+/// What is logged at a level. The store's library tells each of its retries at `info`: a store that
+/// is gone for hours would fill the log with them, and what became of them is told by the agent.
 fn directives(level: &str) -> String {
     match level {
         "info" => "info,object_store=warn".to_owned(),

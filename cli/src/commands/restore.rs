@@ -22,9 +22,10 @@ use targets::TargetFlags;
 
 /// Rebuild data directories of a new cluster from a snapshot
 ///
-/// Writes one member (--data-dir and --name, with the flags of `etcdutl snapshot restore`) or all members of one new
-/// cluster (--all-members). Everything is written beside the target, checked, and renamed last; what was there is
-/// refused, or moved aside with --replace. Receipts beside the data directories tell what was done and how to start.
+/// Writes one member (--data-dir and --name, with the flags of `etcdutl snapshot restore`) or all
+/// members of one new cluster (--all-members). Everything is written beside the target, checked,
+/// and renamed last; what was there is refused, or moved aside with --replace. Receipts beside the
+/// data directories tell what was done and how to start.
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("where").args(["data_dir", "all_members"]).required(true))]
 #[command(group = ArgGroup::new("what").args(["snapshot", "file"]).required(true))]
@@ -33,7 +34,8 @@ pub(super) struct Args {
     #[arg(value_name = "NAME")]
     snapshot: Option<SnapshotName>,
 
-    /// Restore a snapshot file or a copy of member/snap/db instead; plain or .gz, .zst, .zip, .tar, .tar.gz
+    /// Restore a snapshot file or a copy of member/snap/db instead; plain or .gz, .zst, .zip, .tar,
+    /// .tar.gz
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 
@@ -47,8 +49,8 @@ pub(super) struct Args {
     #[arg(long)]
     skip_hash_check: bool,
 
-    /// Raise the revision: `auto` puts it above all that the repository has seen of the cluster; a number adds that
-    /// much and needs --mark-compacted; 0 leaves it
+    /// Raise the revision: `auto` puts it above all that the repository has seen of the cluster; a
+    /// number adds that much and needs --mark-compacted; 0 leaves it
     #[arg(long, value_name = "auto|N|0", default_value = "auto", value_parser = bump)]
     bump_revision: Raise,
 

@@ -16,9 +16,9 @@ pub enum Destination {
 
 /// Writes reports of one audit, each under the next number.
 ///
-/// A report is written when some time has passed since the last one: the interval that was asked for, or a
-/// twentieth of the run so far where that is longer. So a kill costs at most that much work again, and the
-/// number of reports grows with the logarithm of the time.
+/// A report is written when some time has passed since the last one: the interval that was asked
+/// for, or a twentieth of the run so far where that is longer. So a kill costs at most that much
+/// work again, and the number of reports grows with the logarithm of the time.
 pub(super) struct Checkpoints<'a> {
     repository: &'a Repository,
     destination: &'a Destination,

@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use etcdr_schemas::report::{AuditOrder, AuditSample, AuditSettings, Level};
 use etcdr_schemas::{Sha256Digest, SnapshotId};
 
-/// What the user asked for; what is not said is taken from the audit that is resumed, or is the default.
+/// What the user asked for; what is not said is taken from the audit that is resumed, or is the
+/// default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted {
     /// How deep; `object` when not said.
@@ -57,8 +58,8 @@ pub(super) fn size(sample: AuditSample, all: usize) -> usize {
 
 /// The snapshots to look at, in order. `verified` tells when each was last found good.
 ///
-/// A sample is drawn by the hash of seed and id: it depends on nothing else, so that the seed repeats it,
-/// and a snapshot more or less changes little.
+/// A sample is drawn by the hash of seed and id: it depends on nothing else, so that the seed
+/// repeats it, and a snapshot more or less changes little.
 pub(super) fn choose(
     ids: &[SnapshotId],
     settings: &AuditSettings,
@@ -83,7 +84,8 @@ fn lot(seed: &str, id: &SnapshotId) -> Sha256Digest {
     Sha256Digest::of(format!("{seed} {id}").as_bytes())
 }
 
-/// Stored bytes that looking at an image at this level reads: all of it once for each level above `manifest`.
+/// Stored bytes that looking at an image at this level reads: all of it once for each level above
+/// `manifest`.
 pub(super) fn cost(level: Level, stored_size: u64) -> u64 {
     let readers = Level::ALL.iter().filter(|one| **one > Level::Manifest && **one <= level).count();
     stored_size.saturating_mul(readers as u64)
@@ -154,8 +156,9 @@ mod tests {
         }
     }
 
-    /// Each of 50 snapshots should be in one sample of 10 out of five. Over 2,000 seeds that is 400 times with
-    /// a standard deviation of 18; six of them is a bound that luck does not break, and a bias does.
+    /// Each of 50 snapshots should be in one sample of 10 out of five. Over 2,000 seeds that is 400
+    /// times with a standard deviation of 18; six of them is a bound that luck does not break, and
+    /// a bias does.
     #[test]
     fn a_sample_is_uniform_and_the_seed_repeats_it() {
         let ids = ids(50);

@@ -1,4 +1,5 @@
-//! What earlier audits found: when each snapshot was last found good, and which audit was not finished.
+//! What earlier audits found: when each snapshot was last found good, and which audit was not
+//! finished.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,8 @@ use super::kinds;
 /// Most reports that are read, newest first: what is older counts as never verified.
 const MAX_READ: usize = 200;
 
-/// Audits that are read even when every snapshot was met already: one that began earlier may have ended later.
+/// Audits that are read even when every snapshot was met already: one that began earlier may have
+/// ended later.
 const LEAST_READ: usize = 8;
 
 /// What earlier audits found.
@@ -33,8 +35,8 @@ pub(super) struct History {
     pub(super) findings: Vec<Finding>,
 }
 
-/// Reads the newest report of each audit; it holds what those before it held. A report that is not to be
-/// believed gives way to the one before it.
+/// Reads the newest report of each audit; it holds what those before it held. A report that is not
+/// to be believed gives way to the one before it.
 ///
 /// # Errors
 /// What the store says. A denied read is no error: then there is no history.
@@ -133,8 +135,8 @@ pub(super) enum Doubt {
     Store(RepositoryError),
 }
 
-/// A stored report, if it is to be believed: signed where a public key is configured, and the one that its
-/// name says. `None` when it is gone.
+/// A stored report, if it is to be believed: signed where a public key is configured, and the one
+/// that its name says. `None` when it is gone.
 pub(super) fn believed(
     repository: &Repository,
     cluster: &ClusterName,

@@ -1,5 +1,5 @@
-//! The kinds of findings that an audit makes itself. What it finds inside a snapshot has the kinds of
-//! [`crate::verify`] and of the restore engine.
+//! The kinds of findings that an audit makes itself. What it finds inside a snapshot has the kinds
+//! of [`crate::verify`] and of the restore engine.
 
 use etcdr_schemas::report::{Kind, Severity};
 
@@ -33,12 +33,14 @@ kinds! {
     IMAGE_SIZE = "image.size", Damage, USE_ANOTHER;
     /// An image without a manifest, and too old to be a save on its way.
     IMAGE_ORPHAN = "image.orphan", Warning,
-        "Either a save ended before its commit, or somebody deleted the manifest. Find out which before deleting it.";
+        "Either a save ended before its commit, or somebody deleted the manifest. Find out which \
+         before deleting it.";
     /// The rest of a save that was killed.
     IMAGE_PART = "image.part", Notice, "Delete it when no save is running.";
     /// An image that anybody can read, in a repository that encrypts.
     IMAGE_PLAIN = "image.plain", Warning,
-        "Whoever can read the repository has every secret of the cluster: find out who saved it so.";
+        "Whoever can read the repository has every secret of the cluster: find out who saved it \
+         so.";
     /// An image that others can open than those of the repository, or that one of those cannot.
     IMAGE_RECIPIENTS = "image.recipients", Warning,
         "Check that the one who must restore has an identity for it, and that nobody else has.";
@@ -65,7 +67,8 @@ kinds! {
         "The cluster was restored or rolled back in between, or two clusters save under one name.";
     /// The snapshot comes from another cluster than the one before.
     CLUSTER_CHANGED = "snapshot.cluster.changed", Warning,
-        "After a restore this is expected. Otherwise two clusters save under one name: give each its own --cluster.";
+        "After a restore this is expected. Otherwise two clusters save under one name: give each \
+         its own --cluster.";
     /// A snapshot from the future.
     CLOCK_FUTURE = "snapshot.clock.future", Warning,
         "Set the clocks right: this snapshot counts as the newest until its time has come.";

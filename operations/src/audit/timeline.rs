@@ -31,8 +31,8 @@ impl Default for Limits {
     }
 }
 
-/// Everything that one manifest cannot tell alone. `facts` are newest first. Without a ledger nobody knows which gaps
-/// somebody meant, and none is told.
+/// Everything that one manifest cannot tell alone. `facts` are newest first. Without a ledger
+/// nobody knows which gaps somebody meant, and none is told.
 pub(super) fn findings(
     cluster: &ClusterName,
     facts: &[Fact],
@@ -55,8 +55,8 @@ pub(super) fn lines(facts: &[Fact], ledger: &Ledger) -> Lines {
     ledger.lines(&|id| facts.binary_search_by(|fact| id.cmp(&fact.id)).is_ok())
 }
 
-/// Each manifest names the SHA-256 of the one before it. That one may be gone where the ledger says so, and of the oldest
-/// without that: it may have been deleted before there was a ledger.
+/// Each manifest names the SHA-256 of the one before it. That one may be gone where the ledger says
+/// so, and of the oldest without that: it may have been deleted before there was a ledger.
 fn chain(facts: &[Fact], ledger: Option<&Ledger>, key: &dyn Fn(&Fact) -> String) -> Vec<Finding> {
     let by_digest: BTreeMap<Sha256Digest, SnapshotId> =
         facts.iter().filter_map(|fact| Some((fact.sha256?, fact.id))).collect();
@@ -86,7 +86,8 @@ fn chain(facts: &[Fact], ledger: Option<&Ledger>, key: &dyn Fn(&Fact) -> String)
             found.push(kinds::CHAIN_BROKEN.at(key(fact), message));
         }
         let Some(other) = followers.insert(previous, fact.id) else { continue };
-        // Of saves in one second the later one is not told by its id, and a third one follows either.
+        // Of saves in one second the later one is not told by its id, and a third one follows
+        // either.
         let pruned = || ledger.and_then(|ledger| ledger.snapshot(&previous));
         let followed = by_digest.get(&previous).copied().or_else(pruned).map(|id| id.time());
         if followed.is_none_or(|time| time != fact.id.time() && time != other.time()) {
@@ -97,7 +98,8 @@ fn chain(facts: &[Fact], ledger: Option<&Ledger>, key: &dyn Fn(&Fact) -> String)
     found
 }
 
-/// Revision and cluster id against the snapshot before. Imports come from anywhere and are left out.
+/// Revision and cluster id against the snapshot before. Imports come from anywhere and are left
+/// out.
 fn neighbours(facts: &[Fact], key: &dyn Fn(&Fact) -> String) -> Vec<Finding> {
     let captured = facts.iter().filter_map(|fact| Some((fact, fact.details()?)));
     let captured: Vec<_> = captured.filter(|(_, details)| details.captured).collect();
@@ -376,8 +378,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever of a line is pruned, and whatever is lost: a break is told for exactly those that lead to a lost one
-        /// before they come to one that is there.
+        /// Whatever of a line is pruned, and whatever is lost: a break is told for exactly those
+        /// that lead to a lost one before they come to one that is there.
         #[test]
         fn every_loss_is_told_and_no_prune(fate in prop::collection::vec(0u8..5, 30)) {
             let all = line(30);
@@ -395,8 +397,8 @@ mod tests {
             prop_assert!(told.iter().all(|code| code == "manifest.chain.broken"));
         }
 
-        /// Whatever is taken out of a line: a break is told for exactly those whose predecessor is gone, but
-        /// for the oldest that is left.
+        /// Whatever is taken out of a line: a break is told for exactly those whose predecessor is
+        /// gone, but for the oldest that is left.
         #[test]
         fn every_gap_is_told_once(gone in prop::collection::btree_set(0usize..30, 0..30)) {
             let all = line(30);

@@ -1,4 +1,5 @@
-//! From snapshot to snapshot: each is looked at as deep as asked, and whatever comes out, the next one follows.
+//! From snapshot to snapshot: each is looked at as deep as asked, and whatever comes out, the next
+//! one follows.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,8 +43,8 @@ pub(super) struct Steps {
 }
 
 impl Walk<'_> {
-    /// Goes on until everything is looked at, the budget is used up, or it is stopped. `after` is called
-    /// after each snapshot.
+    /// Goes on until everything is looked at, the budget is used up, or it is stopped. `after` is
+    /// called after each snapshot.
     pub(super) async fn run(
         &self,
         steps: &mut Steps,
@@ -121,7 +122,8 @@ impl Walk<'_> {
             Err(error) => self.failed(id, passed, &error),
         };
         let result = &mut looked.result;
-        // A level that failed has read the image to its end or near it; one that could not be made has not.
+        // A level that failed has read the image to its end or near it; one that could not be made
+        // has not.
         let read = match result.outcome {
             AuditOutcome::Good | AuditOutcome::Unchecked => passed.unwrap_or(Level::Manifest),
             AuditOutcome::Damaged => next(passed.unwrap_or(Level::Manifest)).min(self.level),

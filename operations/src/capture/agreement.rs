@@ -1,8 +1,9 @@
 //! Agreement before trust: do the members hold the same data?
 //!
-//! HashKV depends on the revision that was asked for and on the compact revision, so answers are compared
-//! only where both are equal (etcd keeps a cached hash for a compacted revision, which carries the compact
-//! revision it was made with). This module decides; asking is done in `capture`.
+//! HashKV depends on the revision that was asked for and on the compact revision, so answers are
+//! compared only where both are equal (etcd keeps a cached hash for a compacted revision, which
+//! carries the compact revision it was made with). This module decides; asking is done in
+//! `capture`.
 
 use std::collections::BTreeMap;
 
@@ -50,8 +51,8 @@ impl Verdict {
         self.sides.first().is_some_and(|side| side.members.len() * 2 > all)
     }
 
-    /// From which members to save: the majority, or each side where there is none, that of `own` first. Nothing was
-    /// compared: no choice.
+    /// From which members to save: the majority, or each side where there is none, that of `own`
+    /// first. Nothing was compared: no choice.
     pub(crate) fn sources(&self, own: MemberId) -> Vec<Vec<MemberId>> {
         let all = self.sides.iter().map(|side| side.members.clone());
         if self.has_majority() {
@@ -76,8 +77,8 @@ impl Verdict {
         other
     }
 
-    /// Reasons to look before trusting a snapshot of `source`: a member holds other data than the majority that is saved,
-    /// the source is on the smaller side, or no side is larger.
+    /// Reasons to look before trusting a snapshot of `source`: a member holds other data than the
+    /// majority that is saved, the source is on the smaller side, or no side is larger.
     fn suspicion(&self, revision: Revision, source: MemberId) -> Vec<String> {
         let majority = self.has_majority();
         let Some((first, others)) = self.sides.split_first().filter(|(_, rest)| !rest.is_empty())
@@ -95,7 +96,8 @@ impl Verdict {
         });
         let told = told.collect::<Vec<_>>().join("; ");
         vec![format!(
-            "HashKV at revision {revision}: member {source}, the source of this snapshot, holds other data than \
+            "HashKV at revision {revision}: member {source}, the source of this snapshot, holds \
+             other data than \
              others, {why} ({told})"
         )]
     }
@@ -145,7 +147,8 @@ pub(crate) fn weigh(revision: Revision, source: MemberId, answers: &[Answer]) ->
 
 fn dissent_sentence(revision: Revision, dissent: &Dissent) -> String {
     format!(
-        "HashKV at revision {revision}: member {} has {}, unlike the majority, whose data is in this snapshot",
+        "HashKV at revision {revision}: member {} has {}, unlike the majority, whose data is in \
+         this snapshot",
         dissent.member_id, dissent.hash
     )
 }

@@ -1,4 +1,5 @@
-//! What is known of the cluster before a capture: members, alarms, the linearizable revision, and HashKV.
+//! What is known of the cluster before a capture: members, alarms, the linearizable revision, and
+//! HashKV.
 
 use std::time::Duration;
 
@@ -27,11 +28,11 @@ pub(crate) struct Health {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Asks for members, alarms and the linearizable revision. A cluster without quorum is saved all the same:
-/// that may be the last chance to.
+/// Asks for members, alarms and the linearizable revision. A cluster without quorum is saved all
+/// the same: that may be the last chance to.
 ///
-/// The linearizable read is served by the source itself, after it has applied everything up to it: the snapshot
-/// that is opened next holds at least this revision.
+/// The linearizable read is served by the source itself, after it has applied everything up to it:
+/// the snapshot that is opened next holds at least this revision.
 pub(crate) async fn examine(source: &Source) -> Result<Health, Error> {
     let mut warnings: Vec<String> =
         source.status.errors.iter().map(|error| format!("etcd reports: {error}")).collect();

@@ -53,8 +53,9 @@ impl Timing {
 
 /// Stores all of `stream`, gives it the name that its own bytes ask for, and reads it back.
 ///
-/// The upload is completed only when the scanner has found the bytes to be a whole snapshot whose digest
-/// matches. After an error nothing is left but, where the store failed too, an orphan that nobody refers to.
+/// The upload is completed only when the scanner has found the bytes to be a whole snapshot whose
+/// digest matches. After an error nothing is left but, where the store failed too, an orphan that
+/// nobody refers to.
 pub(crate) async fn pour<E: Into<Error>>(
     target: Target<'_>,
     stream: impl Stream<Item = Result<Bytes, E>>,
@@ -139,7 +140,8 @@ impl Tap for ScanTap {
     }
 }
 
-/// An error that the scanner raised travels through the repository; here it becomes the engine's again.
+/// An error that the scanner raised travels through the repository; here it becomes the engine's
+/// again.
 fn engine_first(error: RepositoryError) -> Error {
     match error {
         RepositoryError::Tap(cause) => match cause.downcast::<EngineError>() {

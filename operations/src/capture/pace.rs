@@ -1,8 +1,8 @@
 //! How fast a capture may take from etcd, and for how long.
 //!
-//! Three limits, all on the side of the stream: bytes a second; pauses while the member's own disk is slow; and the
-//! longest time for which etcd's read transaction may be open. What decides ([`limit`]) is apart from what waits and
-//! asks ([`Pace`] and its watch).
+//! Three limits, all on the side of the stream: bytes a second; pauses while the member's own disk
+//! is slow; and the longest time for which etcd's read transaction may be open. What decides
+//! ([`limit`]) is apart from what waits and asks ([`Pace`] and its watch).
 
 mod limit;
 mod watch;
@@ -19,7 +19,8 @@ use limit::{Brake, Rate};
 /// Longest sleep before the limits are looked at again: a pause may end early.
 const NAP: Duration = Duration::from_millis(50);
 
-/// The pace of one capture. Shared by the stream, which asks it, and the watch, which slows it down.
+/// The pace of one capture. Shared by the stream, which asks it, and the watch, which slows it
+/// down.
 #[derive(Debug)]
 pub struct Pace {
     back_off: BackOff,
@@ -41,8 +42,8 @@ struct State {
 }
 
 impl Pace {
-    /// The pace of one capture; made anew for each. `metrics_url` is where the member's metrics are, when not at its
-    /// endpoint.
+    /// The pace of one capture; made anew for each. `metrics_url` is where the member's metrics
+    /// are, when not at its endpoint.
     #[must_use]
     pub fn new(config: &CaptureConfig, metrics_url: Option<String>) -> Arc<Self> {
         let max_hold = config.max_hold.0;
@@ -58,7 +59,8 @@ impl Pace {
         Arc::new(Self { back_off, metrics_url, max_hold, began: Instant::now(), state })
     }
 
-    /// For how long the stream was open, or is: so long was etcd's read transaction. Zero before it is opened.
+    /// For how long the stream was open, or is: so long was etcd's read transaction. Zero before it
+    /// is opened.
     #[must_use]
     pub fn held(&self) -> Duration {
         let state = self.lock();

@@ -38,8 +38,8 @@ async fn ask(options: ConnectOptions) -> Result<Source, etcdr_node::Error> {
     Ok(Source { client, options, status })
 }
 
-/// Smaller is better: a healthy voter before one with errors, a follower before the leader, which has
-/// enough to do. Learners come last: they may be far behind.
+/// Smaller is better: a healthy voter before one with errors, a follower before the leader, which
+/// has enough to do. Learners come last: they may be far behind.
 fn reluctance(status: &Status) -> (bool, bool, bool) {
     (status.learner, !status.errors.is_empty(), status.is_leader())
 }

@@ -27,8 +27,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The one who knows. The engine reads through the repository: what that found travels inside an
-    /// [`io::Error`].
+    /// The one who knows. The engine reads through the repository: what that found travels inside
+    /// an [`io::Error`].
     fn inner(&self) -> Option<&dyn Diagnose> {
         match self {
             Self::Engine(error) => {

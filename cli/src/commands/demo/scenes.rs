@@ -194,7 +194,8 @@ async fn restore(
         token: format!("etcdr-demo-{}", context::random_hex::<8>()?),
         targets: MEMBERS.iter().map(|name| target(&stage.root, name)).collect(),
         target_version: None,
-        // Left where it was, to compare the hash. In an incident leave the default: it raises the revision.
+        // Left where it was, to compare the hash. In an incident leave the default: it raises the
+        // revision.
         raise: Raise::By(0),
         mark_compacted: false,
         replace: false,

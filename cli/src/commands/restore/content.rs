@@ -9,8 +9,8 @@ use etcdr_schemas::report::History;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Content (all but --keep-alarms imply --rebuild)")]
 pub(super) struct ContentFlags {
-    /// Write the database anew: defragmented, packed, without deleted values that free pages still hold. Needs its
-    /// room twice for a while
+    /// Write the database anew: defragmented, packed, without deleted values that free pages still
+    /// hold. Needs its room twice for a while
     #[arg(long)]
     rebuild: bool,
 
@@ -22,7 +22,8 @@ pub(super) struct ContentFlags {
     #[arg(long, value_name = "P")]
     only_prefix: Vec<String>,
 
-    /// Which revisions to keep: `current` keeps the newest value of each key and counts all before as compacted
+    /// Which revisions to keep: `current` keeps the newest value of each key and counts all before
+    /// as compacted
     #[arg(long, value_name = "all|current", default_value = "all")]
     history: HistoryArg,
 
@@ -30,12 +31,14 @@ pub(super) struct ContentFlags {
     #[arg(long)]
     drop_leases: bool,
 
-    /// Leave out keys whose lease was due: no time is left of it since the snapshot was taken, as of TIME [default: now]
+    /// Leave out keys whose lease was due: no time is left of it since the snapshot was taken, as
+    /// of TIME [default: now]
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true)]
     #[expect(clippy::option_option, reason = "given or not, with a time or not")]
     drop_expired: Option<Option<DateTime<Utc>>>,
 
-    /// When the snapshot was taken from its cluster, as in 2026-11-22T07:00:00Z [default: what its manifest says]
+    /// When the snapshot was taken from its cluster, as in 2026-11-22T07:00:00Z [default: what its
+    /// manifest says]
     #[arg(long, value_name = "TIME", requires = "drop_expired")]
     taken_at: Option<DateTime<Utc>>,
 
@@ -43,8 +46,8 @@ pub(super) struct ContentFlags {
     #[arg(long)]
     drop_auth: bool,
 
-    /// For the store of a Kubernetes cluster: leave out the entries and leases of lost API servers, and list in order
-    /// what a person must look at next
+    /// For the store of a Kubernetes cluster: leave out the entries and leases of lost API servers,
+    /// and list in order what a person must look at next
     #[arg(long)]
     kubernetes: bool,
 

@@ -28,7 +28,8 @@ pub(super) struct TargetFlags {
     #[arg(long, value_name = "a=URL,b=URL,…")]
     initial_cluster: Option<String>,
 
-    /// Token of the new cluster [default: random, so that members of the old cluster can never join]
+    /// Token of the new cluster [default: random, so that members of the old cluster can never
+    /// join]
     #[arg(long, value_name = "TOKEN")]
     initial_cluster_token: Option<String>,
 

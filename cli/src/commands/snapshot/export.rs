@@ -14,8 +14,8 @@ use crate::{output, progress};
 
 /// Write a snapshot as the plain file that `etcdctl snapshot save` writes
 ///
-/// The file is decrypted and decompressed, checked against every recorded digest, and can be given to
-/// `etcdutl snapshot restore`. It holds every secret of the cluster in the clear.
+/// The file is decrypted and decompressed, checked against every recorded digest, and can be given
+/// to `etcdutl snapshot restore`. It holds every secret of the cluster in the clear.
 #[derive(Debug, clap::Args)]
 pub(in crate::commands) struct Args {
     /// latest, latest~N, an id or an unambiguous part of one, @TIME, @rREVISION

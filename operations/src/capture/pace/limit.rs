@@ -1,4 +1,5 @@
-//! Decides how long to wait. Pure: times are counted from the beginning of the capture and are arguments.
+//! Decides how long to wait. Pure: times are counted from the beginning of the capture and are
+//! arguments.
 
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ impl Rate {
 /// How a member does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// 99th percentile of the fsync times of its write-ahead log since the last look; `None` when there were none.
+    /// 99th percentile of the fsync times of its write-ahead log since the last look; `None` when
+    /// there were none.
     Fsync(Option<Duration>),
     /// Time that a linearizable read took; `None` when it was not answered in time.
     Read(Option<Duration>),
@@ -50,8 +52,8 @@ impl Reading {
     }
 }
 
-/// Pauses of bounded length, with time to get on between them, and a bound on all together: a read transaction that
-/// is open for longer harms etcd too.
+/// Pauses of bounded length, with time to get on between them, and a bound on all together: a read
+/// transaction that is open for longer harms etcd too.
 #[derive(Debug, Clone)]
 pub(super) struct Brake {
     longest: Duration,

@@ -80,8 +80,9 @@ impl Watch {
         }
     }
 
-    /// A read that is not answered within the longest pause is as slow as need be. One that fails says nothing of
-    /// the disk (no quorum, no right): it does not hold up what may be the last chance of a backup.
+    /// A read that is not answered within the longest pause is as slow as need be. One that fails
+    /// says nothing of the disk (no quorum, no right): it does not hold up what may be the last
+    /// chance of a backup.
     async fn time_a_read(&self) -> Option<Duration> {
         let began = Instant::now();
         let patience = self.pace.back_off.latency.0.saturating_mul(4).max(Duration::from_secs(1));
