@@ -1,8 +1,9 @@
-//! The admin interface of a running agent: gRPC on a Unix socket that only its user can open, or on TCP for
-//! those who show a certificate of the configured authority. There is no third way in.
+//! The admin interface of a running agent: gRPC on a Unix socket that only its user can open, or on
+//! TCP for those who show a certificate of the configured authority. There is no third way in.
 //!
-//! Calls become [`Command`]s to the agent's loop, which answers when it has done them; status is read off the
-//! [`AgentStatus`]. Health and reflection are served beside it, so that any gRPC tool can be used.
+//! Calls become [`Command`]s to the agent's loop, which answers when it has done them; status is
+//! read off the [`AgentStatus`]. Health and reflection are served beside it, so that any gRPC tool
+//! can be used.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,20 +19,21 @@ use crate::command::Command;
 use crate::status::AgentStatus;
 use etcdr_operations::Clock;
 
+#[allow(clippy::all, unreachable_pub, unused_qualifications, reason = "generated code in it")]
+mod api;
 mod calls;
 mod client;
 mod error;
 mod incoming;
 mod listen;
 mod relay;
-mod service;
 mod tls;
 
 pub use client::{Client, Credentials, RemoteSaved};
 pub use error::Error;
 pub use listen::Listener;
 
-use service::{AdminService, NAME};
+use api::admin_server::{AdminServer, SERVICE_NAME};
 
 /// An error of any of our crates.
 pub type AnyFailure = Box<dyn Diagnose + Send + Sync>;
@@ -60,9 +62,12 @@ pub struct Admin {
     pub signs: bool,
 }
 
+/// Bytes of one request.
+const MAX_REQUEST: usize = 64 << 10;
 /// Requests of one connection at one time.
 const STREAMS: u32 = 16;
-/// Time without a sign of life after which a connection is asked for one, and in which it must give it.
+/// Time without a sign of life after which a connection is asked for one, and in which it must give
+/// it.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// Time that calls have to end after `shutdown`.
 const GRACE: Duration = Duration::from_secs(3);
@@ -81,7 +86,7 @@ pub async fn serve(
         reason: error::chain(error),
     };
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_service_status(NAME, tonic_health::ServingStatus::Serving).await;
+    health.set_service_status(SERVICE_NAME, tonic_health::ServingStatus::Serving).await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(ADMIN_DESCRIPTOR)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -95,7 +100,7 @@ pub async fn serve(
         .http2_max_header_list_size(16 << 10)
         .add_service(health_service)
         .add_service(reflection)
-        .add_service(AdminService(Arc::new(admin)));
+        .add_service(AdminServer::new(admin).max_decoding_message_size(MAX_REQUEST));
     let (end, mut ended) = watch::channel(false);
     let wait = async move {
         let _ = ended.wait_for(|ended| *ended).await;

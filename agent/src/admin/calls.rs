@@ -10,8 +10,9 @@ use etcdr_schemas::{Progress, SnapshotId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Request, Response, Status};
 
+use super::api::admin_server::Admin as Api;
 use super::relay::Relay;
 use super::{Admin, error};
 use crate::command::{Command, Reply};
@@ -25,97 +26,108 @@ const EVERY: Duration = Duration::from_millis(250);
 
 type Answer<T> = Result<T, Status>;
 
-pub(super) async fn status(
-    admin: Arc<Admin>,
-    _: pb::GetStatusRequest,
-) -> Answer<pb::GetStatusResponse> {
-    let report = admin.status.report((admin.clock)()).report();
-    Ok(pb::GetStatusResponse { report_json: json(&report)? })
-}
+#[tonic::async_trait]
+impl Api for Admin {
+    type SaveSnapshotStream = ReceiverStream<Answer<pb::SaveSnapshotResponse>>;
 
-pub(super) async fn list(
-    admin: Arc<Admin>,
-    request: pb::ListSnapshotsRequest,
-) -> Answer<pb::ListSnapshotsResponse> {
-    let ids = admin.shelf.list().await.map_err(|failure| error::to_status(failure.as_ref()))?;
-    let limit = if request.limit == 0 { MAX_LISTED } else { request.limit.min(MAX_LISTED) };
-    let snapshots = ids.iter().take(limit as usize).map(|id| pb::Snapshot {
-        id: id.to_string(),
-        time_unix_seconds: id.time().timestamp(),
-        revision: id.revision().0,
-    });
-    Ok(pb::ListSnapshotsResponse { snapshots: snapshots.collect(), total: ids.len() as u64 })
-}
+    async fn get_status(
+        &self,
+        _: Request<pb::GetStatusRequest>,
+    ) -> Answer<Response<pb::GetStatusResponse>> {
+        let report = self.status.report((self.clock)()).report();
+        Ok(Response::new(pb::GetStatusResponse { report_json: json(&report)? }))
+    }
 
-pub(super) async fn verify(
-    admin: Arc<Admin>,
-    request: pb::VerifySnapshotRequest,
-) -> Answer<pb::VerifySnapshotResponse> {
-    let id: SnapshotId = request
-        .id
-        .parse()
-        .map_err(|_| Status::invalid_argument("id must be a whole snapshot id"))?;
-    let named = Level::ALL.into_iter().find(|level| level.name() == request.level);
-    let level = match named {
-        Some(level) => level,
-        None if request.level.is_empty() => Level::Object,
-        None => return Err(Status::invalid_argument("level is not one of those that there are")),
-    };
-    let findings = ask(&admin, |reply| Command::Verify { id, level, reply }).await?;
-    Ok(pb::VerifySnapshotResponse { findings })
-}
+    /// The caller may go away: the capture goes on, it is the loop's.
+    async fn save_snapshot(
+        &self,
+        _: Request<pb::SaveSnapshotRequest>,
+    ) -> Answer<Response<Self::SaveSnapshotStream>> {
+        let (relay, state) = Relay::new();
+        let progress: Arc<dyn Progress> = Arc::new(relay);
+        let answer = send(self, |reply| Command::Save { progress, reply }).await?;
+        // One message is on its way, the next waits for it.
+        let (sender, receiver) = mpsc::channel(2);
+        tokio::spawn(tell(sender, state, answer, self.signs));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
 
-pub(super) async fn plan_prune(
-    admin: Arc<Admin>,
-    _: pb::PlanPruneRequest,
-) -> Answer<pb::PlanPruneResponse> {
-    let plan = admin.shelf.plan_prune().await;
-    let report_json = plan.map_err(|failure| error::to_status(failure.as_ref()))?;
-    Ok(pb::PlanPruneResponse { report_json })
-}
+    async fn list_snapshots(
+        &self,
+        request: Request<pb::ListSnapshotsRequest>,
+    ) -> Answer<Response<pb::ListSnapshotsResponse>> {
+        let limit = request.into_inner().limit;
+        let ids = self.shelf.list().await.map_err(|failure| error::to_status(failure.as_ref()))?;
+        let limit = if limit == 0 { MAX_LISTED } else { limit.min(MAX_LISTED) };
+        let snapshots = ids.iter().take(limit as usize).map(|id| pb::Snapshot {
+            id: id.to_string(),
+            time_unix_seconds: id.time().timestamp(),
+            revision: id.revision().0,
+        });
+        let (snapshots, total) = (snapshots.collect(), ids.len() as u64);
+        Ok(Response::new(pb::ListSnapshotsResponse { snapshots, total }))
+    }
 
-pub(super) async fn pause(
-    admin: Arc<Admin>,
-    request: pb::PauseSchedulesRequest,
-) -> Answer<pb::PauseSchedulesResponse> {
-    let changed = set_paused(&admin, request.schedule, true).await?;
-    Ok(pb::PauseSchedulesResponse { changed })
-}
+    async fn verify_snapshot(
+        &self,
+        request: Request<pb::VerifySnapshotRequest>,
+    ) -> Answer<Response<pb::VerifySnapshotResponse>> {
+        let request = request.into_inner();
+        let id: SnapshotId = request
+            .id
+            .parse()
+            .map_err(|_| Status::invalid_argument("id must be a whole snapshot id"))?;
+        let named = Level::ALL.into_iter().find(|level| level.name() == request.level);
+        let level = match named {
+            Some(level) => level,
+            None if request.level.is_empty() => Level::Object,
+            None => {
+                return Err(Status::invalid_argument("level is not one of those that there are"));
+            }
+        };
+        let findings = ask(self, |reply| Command::Verify { id, level, reply }).await?;
+        Ok(Response::new(pb::VerifySnapshotResponse { findings }))
+    }
 
-pub(super) async fn resume(
-    admin: Arc<Admin>,
-    request: pb::ResumeSchedulesRequest,
-) -> Answer<pb::ResumeSchedulesResponse> {
-    let changed = set_paused(&admin, request.schedule, false).await?;
-    Ok(pb::ResumeSchedulesResponse { changed })
+    async fn plan_prune(
+        &self,
+        _: Request<pb::PlanPruneRequest>,
+    ) -> Answer<Response<pb::PlanPruneResponse>> {
+        let plan = self.shelf.plan_prune().await;
+        let report_json = plan.map_err(|failure| error::to_status(failure.as_ref()))?;
+        Ok(Response::new(pb::PlanPruneResponse { report_json }))
+    }
+
+    async fn pause_schedules(
+        &self,
+        request: Request<pb::PauseSchedulesRequest>,
+    ) -> Answer<Response<pb::PauseSchedulesResponse>> {
+        let changed = set_paused(self, request.into_inner().schedule, true).await?;
+        Ok(Response::new(pb::PauseSchedulesResponse { changed }))
+    }
+
+    async fn resume_schedules(
+        &self,
+        request: Request<pb::ResumeSchedulesRequest>,
+    ) -> Answer<Response<pb::ResumeSchedulesResponse>> {
+        let changed = set_paused(self, request.into_inner().schedule, false).await?;
+        Ok(Response::new(pb::ResumeSchedulesResponse { changed }))
+    }
+
+    async fn defragment(
+        &self,
+        request: Request<pb::DefragmentRequest>,
+    ) -> Answer<Response<pb::DefragmentResponse>> {
+        let force = request.into_inner().force;
+        let round = ask(self, |reply| Command::Defragment { force, reply }).await?;
+        let incomplete = !round.is_complete();
+        Ok(Response::new(pb::DefragmentResponse { members: round.told, incomplete }))
+    }
 }
 
 async fn set_paused(admin: &Admin, schedule: String, pause: bool) -> Answer<Vec<String>> {
     let schedule = Some(schedule).filter(|name| !name.is_empty());
     ask(admin, |reply| Command::Pause { schedule, pause, reply }).await
-}
-
-pub(super) async fn defragment(
-    admin: Arc<Admin>,
-    request: pb::DefragmentRequest,
-) -> Answer<pb::DefragmentResponse> {
-    let force = request.force;
-    let round = ask(&admin, |reply| Command::Defragment { force, reply }).await?;
-    let incomplete = !round.is_complete();
-    Ok(pb::DefragmentResponse { members: round.told, incomplete })
-}
-
-/// The stream of a save. The caller may go away: the capture goes on, it is the loop's.
-pub(super) async fn save(
-    admin: Arc<Admin>,
-) -> Answer<ReceiverStream<Answer<pb::SaveSnapshotResponse>>> {
-    let (relay, state) = Relay::new();
-    let progress: Arc<dyn Progress> = Arc::new(relay);
-    let answer = send(&admin, |reply| Command::Save { progress, reply }).await?;
-    // One message is on its way, the next waits for it.
-    let (sender, receiver) = mpsc::channel(2);
-    tokio::spawn(tell(sender, state, answer, admin.signs));
-    Ok(ReceiverStream::new(receiver))
 }
 
 type Told = mpsc::Sender<Answer<pb::SaveSnapshotResponse>>;

@@ -9,16 +9,13 @@ use etcdr_schemas::pb::admin as pb;
 use etcdr_schemas::report::{Level, Report, StatusReport};
 use etcdr_schemas::{Progress, SnapshotId};
 use hyper_util::rt::TokioIo;
-use prost::Message;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
-use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Request, Status};
-use tonic_prost::ProstCodec;
-use tower::service_fn;
+use tonic::{Response, Status};
+use tower::{ServiceExt as _, service_fn};
 
+use super::api::admin_client::AdminClient;
 use super::relay::Drawn;
 use super::{Error, error, tls};
 
@@ -52,8 +49,8 @@ pub struct Client {
 /// What a save by an agent gave.
 #[derive(Debug)]
 pub struct RemoteSaved {
-    /// One manifest; two where the members hold different data and neither side has the majority. Each with
-    /// whether the agent signed it.
+    /// One manifest; two where the members hold different data and neither side has the majority.
+    /// Each with whether the agent signed it.
     pub snapshots: Vec<(Manifest, bool)>,
     /// Things that need a look.
     pub warnings: Vec<String>,
@@ -83,7 +80,7 @@ impl Client {
     /// [`Error::Lost`], [`Error::Answer`], [`Error::Refused`], as all calls.
     pub async fn status(&self) -> Result<StatusReport, Error> {
         let answer: pb::GetStatusResponse =
-            self.short("GetStatus", pb::GetStatusRequest {}).await?;
+            self.short(async |mut api| api.get_status(pb::GetStatusRequest {}).await).await?;
         let report: Report<StatusReport> = self.parse(&answer.report_json)?;
         Ok(report.body)
     }
@@ -93,11 +90,8 @@ impl Client {
     /// # Errors
     /// As all calls; [`Error::Refused`] when no snapshot was taken.
     pub async fn save(&self, progress: &dyn Progress) -> Result<RemoteSaved, Error> {
-        let mut grpc = self.grpc().await?;
-        let codec = ProstCodec::<pb::SaveSnapshotRequest, pb::SaveSnapshotResponse>::default();
-        let request = Request::new(pb::SaveSnapshotRequest {});
-        let answer = grpc.server_streaming(request, path("SaveSnapshot")?, codec).await;
-        let mut stream = answer.map_err(|status| self.failed(&status))?.into_inner();
+        let mut stream =
+            self.call(async |mut api| api.save_snapshot(pb::SaveSnapshotRequest {}).await).await?;
         let mut drawn = Drawn::new(progress);
         let end = loop {
             match stream.message().await {
@@ -127,8 +121,9 @@ impl Client {
     /// # Errors
     /// As all calls.
     pub async fn list(&self, limit: u32) -> Result<(Vec<SnapshotId>, u64), Error> {
-        let answer: pb::ListSnapshotsResponse =
-            self.short("ListSnapshots", pb::ListSnapshotsRequest { limit }).await?;
+        let answer: pb::ListSnapshotsResponse = self
+            .short(async |mut api| api.list_snapshots(pb::ListSnapshotsRequest { limit }).await)
+            .await?;
         let ids = answer.snapshots.iter().map(|one| one.id.parse());
         let ids = ids.collect::<Result<_, _>>();
         Ok((ids.map_err(|error| self.answer(format!("{error}")))?, answer.total))
@@ -141,7 +136,8 @@ impl Client {
     pub async fn verify(&self, id: &SnapshotId, level: Level) -> Result<Vec<String>, Error> {
         let request =
             pb::VerifySnapshotRequest { id: id.to_string(), level: level.name().to_owned() };
-        let answer: pb::VerifySnapshotResponse = self.call("VerifySnapshot", request).await?;
+        let answer: pb::VerifySnapshotResponse =
+            self.call(async |mut api| api.verify_snapshot(request).await).await?;
         Ok(answer.findings)
     }
 
@@ -150,7 +146,8 @@ impl Client {
     /// # Errors
     /// As all calls.
     pub async fn plan_prune(&self) -> Result<String, Error> {
-        let answer: pb::PlanPruneResponse = self.call("PlanPrune", pb::PlanPruneRequest {}).await?;
+        let answer: pb::PlanPruneResponse =
+            self.call(async |mut api| api.plan_prune(pb::PlanPruneRequest {}).await).await?;
         Ok(answer.report_json)
     }
 
@@ -160,7 +157,8 @@ impl Client {
     /// As all calls.
     pub async fn pause(&self, schedule: Option<String>) -> Result<Vec<String>, Error> {
         let request = pb::PauseSchedulesRequest { schedule: schedule.unwrap_or_default() };
-        let answer: pb::PauseSchedulesResponse = self.short("PauseSchedules", request).await?;
+        let answer: pb::PauseSchedulesResponse =
+            self.short(async |mut api| api.pause_schedules(request).await).await?;
         Ok(answer.changed)
     }
 
@@ -170,26 +168,28 @@ impl Client {
     /// As all calls.
     pub async fn resume(&self, schedule: Option<String>) -> Result<Vec<String>, Error> {
         let request = pb::ResumeSchedulesRequest { schedule: schedule.unwrap_or_default() };
-        let answer: pb::ResumeSchedulesResponse = self.short("ResumeSchedules", request).await?;
+        let answer: pb::ResumeSchedulesResponse =
+            self.short(async |mut api| api.resume_schedules(request).await).await?;
         Ok(answer.changed)
     }
 
-    /// Defragments, one member after the other; a sentence a member, and whether all was done that was meant to be.
+    /// Defragments, one member after the other; a sentence a member, and whether all was done that
+    /// was meant to be.
     ///
     /// # Errors
     /// As all calls.
     pub async fn defragment(&self, force: bool) -> Result<(Vec<String>, bool), Error> {
-        let answer: pb::DefragmentResponse =
-            self.call("Defragment", pb::DefragmentRequest { force }).await?;
+        let answer: pb::DefragmentResponse = self
+            .call(async |mut api| api.defragment(pb::DefragmentRequest { force }).await)
+            .await?;
         Ok((answer.members, !answer.incomplete))
     }
 
-    async fn short<Q, A>(&self, method: &'static str, request: Q) -> Result<A, Error>
-    where
-        Q: Message + Default + 'static,
-        A: Message + Default + 'static,
-    {
-        match timeout(SHORT, self.call(method, request)).await {
+    async fn short<A>(
+        &self,
+        ask: impl AsyncFnOnce(AdminClient<Channel>) -> Result<Response<A>, Status>,
+    ) -> Result<A, Error> {
+        match timeout(SHORT, self.call(ask)).await {
             Ok(answer) => answer,
             Err(_) => {
                 let reason = format!("not within {} s", SHORT.as_secs());
@@ -198,21 +198,15 @@ impl Client {
         }
     }
 
-    async fn call<Q, A>(&self, method: &'static str, request: Q) -> Result<A, Error>
-    where
-        Q: Message + Default + 'static,
-        A: Message + Default + 'static,
-    {
-        let mut grpc = self.grpc().await?;
-        let codec = ProstCodec::<Q, A>::default();
-        let answer = grpc.unary(Request::new(request), path(method)?, codec).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.failed(&status))
-    }
-
-    async fn grpc(&self) -> Result<Grpc<Channel>, Error> {
-        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER);
-        grpc.ready().await.map_err(|error| unreachable(&self.address, &error))?;
-        Ok(grpc)
+    async fn call<A>(
+        &self,
+        ask: impl AsyncFnOnce(AdminClient<Channel>) -> Result<Response<A>, Status>,
+    ) -> Result<A, Error> {
+        let mut channel = self.channel.clone();
+        // An agent that is gone is told apart from one that did not answer.
+        channel.ready().await.map_err(|error| unreachable(&self.address, &error))?;
+        let api = AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER);
+        ask(api).await.map(Response::into_inner).map_err(|status| self.failed(&status))
     }
 
     fn failed(&self, status: &Status) -> Error {
@@ -226,13 +220,6 @@ impl Client {
     fn parse<T: serde::de::DeserializeOwned>(&self, json: &str) -> Result<T, Error> {
         serde_json::from_str(json).map_err(|error| self.answer(error.to_string()))
     }
-}
-
-fn path(method: &'static str) -> Result<PathAndQuery, Error> {
-    format!("/{}/{method}", super::NAME).parse().map_err(|_| Error::Address {
-        address: method.to_owned(),
-        reason: "it is no path".to_owned(),
-    })
 }
 
 fn unreachable(address: &str, error: &dyn std::error::Error) -> Error {

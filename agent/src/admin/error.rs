@@ -162,6 +162,10 @@ pub(super) fn from_status(address: &str, status: &Status) -> Error {
             Error::Refused { message, safe: failure.safe, next: failure.next, exit_code }
         }
         _ => match status.code() {
+            Code::Unimplemented if message.is_empty() => {
+                let reason = "this agent does not know that call".to_owned();
+                Error::Answer { address, reason }
+            }
             Code::Unimplemented | Code::Internal | Code::InvalidArgument => {
                 Error::Answer { address, reason: message }
             }

@@ -36,7 +36,8 @@ pub(super) struct Connection {
     _place: OwnedSemaphorePermit,
 }
 
-/// Connections that may send calls. Handshakes are made beside one another: one that is slow holds up nobody.
+/// Connections that may send calls. Handshakes are made beside one another: one that is slow holds
+/// up nobody.
 pub(super) fn connections(
     listener: &Listener,
 ) -> impl Stream<Item = io::Result<Connection>> + Send + '_ {

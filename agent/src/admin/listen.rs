@@ -30,11 +30,12 @@ pub(super) enum Socket {
 }
 
 impl Listener {
-    /// Listens as configured; `None` when the interface is turned off. Must be called inside a runtime.
+    /// Listens as configured; `None` when the interface is turned off. Must be called inside a
+    /// runtime.
     ///
     /// # Errors
-    /// [`Error::Address`] for an address that is none, or TCP without all three files; [`Error::InUse`] when an
-    /// agent answers on the socket; [`Error::File`] and [`Error::Listen`].
+    /// [`Error::Address`] for an address that is none, or TCP without all three files;
+    /// [`Error::InUse`] when an agent answers on the socket; [`Error::File`] and [`Error::Listen`].
     pub fn bind(config: &AdminConfig) -> Result<Option<Self>, Error> {
         let address = config.listen.clone();
         let socket = match address.strip_prefix("unix://") {
@@ -78,8 +79,8 @@ fn bind_unix(path: &Path, address: &str) -> Result<Socket, Error> {
     make_way(path)?;
     let parent = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).map_err(file)?;
-    // Made in a directory that nobody else may enter, and moved when its mode is right: there is no moment
-    // at which another user could have connected.
+    // Made in a directory that nobody else may enter, and moved when its mode is right: there is no
+    // moment at which another user could have connected.
     let private = parent.join(format!(".e{}", std::process::id()));
     let _ = fs::remove_dir_all(&private);
     fs::DirBuilder::new().mode(0o700).create(&private).map_err(file)?;

@@ -16,8 +16,9 @@ use super::Error;
 /// Bytes of one PEM file.
 const MAX_PEM: u64 = 1 << 20;
 
-/// What the interface shows, and whom it believes, as its files say: they are read again for each connection, since
-/// certificates are renewed under an agent that runs for years. What callers must show does not depend on them.
+/// What the interface shows, and whom it believes, as its files say: they are read again for each
+/// connection, since certificates are renewed under an agent that runs for years. What callers must
+/// show does not depend on them.
 pub(super) struct Certificates {
     files: [PathBuf; 3],
     known: Mutex<Known>,
@@ -50,7 +51,8 @@ impl Certificates {
         Ok(Self { files, known: Mutex::new(Known { read, config, refused: None }) })
     }
 
-    /// As the files are now; as they were while they cannot be used, such as in the middle of a renewal. Blocks.
+    /// As the files are now; as they were while they cannot be used, such as in the middle of a
+    /// renewal. Blocks.
     pub(super) fn current(&self) -> Arc<ServerConfig> {
         let read = read_all(&self.files).map_err(|error| error.to_string());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
