@@ -8,7 +8,7 @@ mod cbor;
 mod checklist;
 mod value;
 
-pub(crate) use checklist::{Landing, checklist};
+pub(crate) use checklist::{ChecklistFacts, checklist};
 pub use value::{Encoding, encoding};
 
 /// Prefixes that API servers use: Kubernetes' default, and OpenShift's two.

@@ -119,13 +119,13 @@ pub fn database<R: ReadAt>(
 ) -> Result<InspectReport> {
     let source = Tolerant::new(source, is_damage);
     let mut report = empty(subject, form, source.size());
-    look(&source, &mut report, options, progress)?;
+    list(&source, &mut report, options, progress)?;
     report.findings.extend(source.findings());
     judge(&mut report);
     Ok(report)
 }
 
-fn look<R: ReadAt>(
+fn list<R: ReadAt>(
     source: &R,
     report: &mut InspectReport,
     options: Options,
@@ -237,7 +237,7 @@ fn meta_pages<R: ReadAt>(source: &R) -> Result<Vec<MetaPage>> {
         freelist: meta.freelist,
         high_water_mark: meta.high_water_mark,
     };
-    Ok((0..).zip(meta::survey(source)?).map(page).collect())
+    Ok((0..).zip(meta::read_both(source)?).map(page).collect())
 }
 
 fn space<R: ReadAt>(db: &Db<R>, checked: &Checked, census: &Census) -> Space {

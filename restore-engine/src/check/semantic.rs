@@ -15,7 +15,7 @@ use super::found::found;
 use super::structure::check_with;
 use super::structure::{Structure, structure};
 use crate::format::bolt::visit::walk;
-use crate::format::bolt::{Bucket, Db, Means};
+use crate::format::bolt::{Bucket, Db, ScanBudget};
 use crate::format::facts::{ImageFacts, facts_and_key_bucket};
 use crate::scan::keys::{Keys, Marks};
 use crate::scan::leaf::Extent;
@@ -64,7 +64,7 @@ pub struct Examined {
 pub fn examine<R: ReadAt>(
     image: R,
     manifest: Option<&Manifest>,
-    means: impl Into<Means>,
+    budget: impl Into<ScanBudget>,
     progress: &dyn Progress,
 ) -> Result<Examined> {
     let db = match Db::open(&image) {
@@ -76,7 +76,7 @@ pub fn examine<R: ReadAt>(
         return Ok(only_structure(structure(&image, progress)?));
     };
     let ground = Ground { facts: &base.facts, manifest };
-    Reading::new(&db, &base, &ground, means.into()).run(progress)
+    Reading::new(&db, &base, &ground, budget.into()).run(progress)
 }
 
 const fn only_structure(structure: Structure) -> Examined {
@@ -105,7 +105,7 @@ struct Reading<'a, R> {
     db: &'a Db<R>,
     base: &'a Base,
     ground: &'a Ground<'a>,
-    means: Means,
+    budget: ScanBudget,
     extent: Extent,
     names: AllNames,
     recorded: Option<OfflineHash>,
@@ -113,7 +113,7 @@ struct Reading<'a, R> {
 }
 
 impl<'a, R: ReadAt> Reading<'a, R> {
-    fn new(db: &'a Db<R>, base: &'a Base, ground: &'a Ground<'a>, means: Means) -> Self {
+    fn new(db: &'a Db<R>, base: &'a Base, ground: &'a Ground<'a>, budget: ScanBudget) -> Self {
         let mut findings = Vec::new();
         let recorded = match ground.recorded() {
             Some(Ok(hash)) => Some(hash),
@@ -126,15 +126,15 @@ impl<'a, R: ReadAt> Reading<'a, R> {
         let at = recorded.map_or(base.facts.revision, |hash| hash.revision);
         let extent = Extent { at, compact: ground.compact(), beyond: true };
         let names = AllNames::default();
-        Self { db, base, ground, means, extent, names, recorded, findings }
+        Self { db, base, ground, budget, extent, names, recorded, findings }
     }
 
     fn run(mut self, progress: &dyn Progress) -> Result<Examined> {
         let (compact, finished) = (self.ground.compact(), self.ground.finished());
         let marks = Marks { at: self.extent.at.0, marked: compact };
-        let keys = Keys::new(History { compact, finished }, marks, self.means.table);
+        let keys = Keys::new(History { compact, finished }, marks, self.budget.table);
         let mut pass = Pass {
-            hash: KeyHash::new(keys, self.extent, self.means.workers),
+            hash: KeyHash::new(keys, self.extent, self.budget.workers),
             order: Order::new(compact),
             notes: Notes::default(),
             broken: None,
@@ -142,7 +142,7 @@ impl<'a, R: ReadAt> Reading<'a, R> {
         };
         let rows = self.rows(true);
         let take = &mut |leaves| pass.take(leaves);
-        let findings = check_with(self.db, self.means, progress, &rows, take)?;
+        let findings = check_with(self.db, self.budget, progress, &rows, take)?;
         let structure = Structure::of(self.db, findings)?;
         if structure.is_damaged() {
             return Ok(only_structure(structure));
@@ -151,7 +151,7 @@ impl<'a, R: ReadAt> Reading<'a, R> {
         while pass.broken.is_none() && pass.hash.end_pass() {
             let rows = self.rows(false);
             let take = &mut |leaves| pass.take(leaves);
-            walk(self.db, &self.base.key, self.means, &rows, take)?;
+            walk(self.db, &self.base.key, self.budget, &rows, take)?;
         }
         self.findings.extend(self.ground.findings(self.db, &self.base.buckets)?);
         self.findings.extend(self.base.tables.findings.iter().cloned());

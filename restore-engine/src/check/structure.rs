@@ -11,8 +11,8 @@ use etcdr_schemas::report::Finding;
 use etcdr_schemas::{Progress, ReadAt};
 
 use crate::Result;
-use crate::format::bolt::sweep::{Means, Steps, Sweep};
-use crate::format::bolt::visit::{Look, Nothing, Take};
+use crate::format::bolt::sweep::{ScanBudget, Steps, Sweep};
+use crate::format::bolt::visit::{LeafVisitor, NoVisitor, Take};
 use crate::format::bolt::window::Window;
 use crate::format::bolt::{Bucket, Db, Problem, Root};
 use crate::format::bolt::{MAX_BUCKETS, inline_node};
@@ -31,7 +31,7 @@ use batch::{Batch, Bits, Place};
 use findings::Findings;
 use lost::Bounds;
 pub(crate) use observe::{Nobody, Observe};
-use page::{Children, Saw, Seen, leaf, look};
+use page::{Children, Saw, Seen, examine, leaf};
 pub(crate) use strays::{Strays, strays};
 pub use verdict::{Structure, structure, structure_with};
 
@@ -52,7 +52,7 @@ pub fn check_on<R: ReadAt>(
     workers: usize,
     progress: &dyn Progress,
 ) -> Result<Vec<Finding>> {
-    check_with(db, workers, progress, &Nothing, &mut |_| Ok(ControlFlow::Continue(())))
+    check_with(db, workers, progress, &NoVisitor, &mut |_| Ok(ControlFlow::Continue(())))
 }
 
 /// The same with several threads, and with someone who looks at the leaves of bucket `key` as they come by. What
@@ -60,14 +60,14 @@ pub fn check_on<R: ReadAt>(
 ///
 /// # Errors
 /// When the medium fails, and whatever `take` returns.
-pub(crate) fn check_with<R: ReadAt, L: Look>(
+pub(crate) fn check_with<R: ReadAt, L: LeafVisitor>(
     db: &Db<R>,
-    means: impl Into<Means>,
+    budget: impl Into<ScanBudget>,
     progress: &dyn Progress,
-    look: &L,
+    visitor: &L,
     take: &mut Take<'_, L::Out>,
 ) -> Result<Vec<Finding>> {
-    let checked = check_observed(db, means, progress, look, take, &mut Nobody)?;
+    let checked = check_observed(db, budget, progress, visitor, take, &mut Nobody)?;
     Ok(checked.findings)
 }
 
@@ -88,16 +88,16 @@ pub(crate) struct Checked {
 ///
 /// # Errors
 /// See [`check_with`].
-pub(crate) fn check_observed<R: ReadAt, L: Look>(
+pub(crate) fn check_observed<R: ReadAt, L: LeafVisitor>(
     db: &Db<R>,
-    means: impl Into<Means>,
+    budget: impl Into<ScanBudget>,
     progress: &dyn Progress,
-    look: &L,
+    visitor: &L,
     take: &mut Take<'_, L::Out>,
     observer: &mut dyn Observe,
 ) -> Result<Checked> {
     progress.begin("structure", Some(db.size()));
-    let mut checker = Checker::new(Sweep::new(db, means, progress), look, take, observer);
+    let mut checker = Checker::new(Sweep::new(db, budget, progress), visitor, take, observer);
     let checked = checker.run();
     progress.end();
     checked.map(|strays| Checked {
@@ -108,10 +108,10 @@ pub(crate) fn check_observed<R: ReadAt, L: Look>(
     })
 }
 
-struct Checker<'a, 'b, R, L: Look> {
+struct Checker<'a, 'b, R, L: LeafVisitor> {
     sweep: Sweep<'a, R>,
     steps: Steps,
-    look: &'a L,
+    visitor: &'a L,
     take: &'a mut Take<'b, L::Out>,
     observer: &'a mut dyn Observe,
     reached: Bits,
@@ -119,17 +119,17 @@ struct Checker<'a, 'b, R, L: Look> {
     buckets: Vec<Bucket>,
 }
 
-impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
+impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
     fn new(
         sweep: Sweep<'a, R>,
-        look: &'a L,
+        visitor: &'a L,
         take: &'a mut Take<'b, L::Out>,
         observer: &'a mut dyn Observe,
     ) -> Self {
         let reached = Bits::new(sweep.db.meta().high_water_mark);
         let findings = Findings::new(sweep.db.page_size());
         let (steps, buckets) = (Steps::default(), Vec::new());
-        Self { sweep, steps, look, take, observer, reached, findings, buckets }
+        Self { sweep, steps, visitor, take, observer, reached, findings, buckets }
     }
 
     fn run(&mut self) -> Result<Option<Strays>> {
@@ -192,9 +192,9 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
                 self.findings.all(page, place, &found.problems);
                 self.findings.all(page, place, gap.then_some(Problem::Gap).as_slice());
                 let out = if place.is_key() {
-                    Some(self.look.leaf(&mut L::Kept::default(), page, &node))
+                    Some(self.visitor.leaf(&mut L::ThreadCache::default(), page, &node))
                 } else {
-                    self.look.other(&node)
+                    self.visitor.other(&node)
                 };
                 if let Some((out, _)) = out {
                     self.show(&mut vec![(page, out)])?;
@@ -228,19 +228,19 @@ impl<'a, 'b, R: ReadAt, L: Look> Checker<'a, 'b, R, L> {
         while from < pages.len() {
             let asked = pages.get(from..).unwrap_or_default();
             let asked = asked.get(..self.steps.step(depth)).unwrap_or(asked);
-            let looking = self.look;
-            let saw = self.sweep.read(asked, &|kept, index, node| {
-                let (seen, weight) = look(looking, kept, batch, from + index, depth, node);
+            let visitor = self.visitor;
+            let saw = self.sweep.read(asked, &|cache, index, node| {
+                let (seen, weight) = examine(visitor, cache, batch, from + index, depth, node);
                 ((node.size(), seen), weight)
             })?;
-            self.steps.learn(self.sweep.means, depth, &saw);
+            self.steps.learn(self.sweep.budget, depth, &saw);
             let mut leaves = Vec::new();
             for (index, answer) in (from..).zip(saw.values) {
                 from = index + 1;
                 let out = self.judge(batch, index, depth, answer, &mut below);
                 // Trees have their leaves on one level; one that has not is still shown in order.
                 let turn = if out.is_some() { below.len() > 0 } else { !leaves.is_empty() };
-                if turn || below.is_full(self.sweep.means.answers) {
+                if turn || below.is_full(self.sweep.budget.answers) {
                     self.show(&mut leaves)?;
                     self.process(&std::mem::take(&mut below), depth + 1)?;
                 }

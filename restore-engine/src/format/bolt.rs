@@ -25,7 +25,7 @@ pub use db::{Bucket, Db, Root, Visit};
 pub(crate) use db::{MAX_BUCKETS, bucket_of, inline_node};
 pub use meta::Meta;
 pub use problem::Problem;
-pub use sweep::Means;
+pub use sweep::ScanBudget;
 
 /// Reads from the medium, with the offset in the error.
 pub(crate) fn read<R: ReadAt + ?Sized>(source: &R, buf: &mut [u8], offset: u64) -> Result<()> {

@@ -12,12 +12,12 @@ const MAX_KEYS: usize = 1000;
 
 /// Gathers the facts from the rows that are live.
 #[derive(Debug, Default)]
-pub(crate) struct Landing {
+pub(crate) struct ChecklistFacts {
     objects: BTreeMap<&'static str, u64>,
     keys: BTreeMap<(String, String), u64>,
 }
 
-impl Landing {
+impl ChecklistFacts {
     /// Takes one live key and its value.
     pub(crate) fn row(&mut self, key: &[u8], value: &[u8]) {
         if let Some(object) = ObjectKey::parse(key)
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn figures_come_from_live_rows() {
-        let mut landing = Landing::default();
+        let mut live = ChecklistFacts::default();
         for (key, value) in [
             ("/registry/minions/n1", "k8s\0"),
             ("/registry/minions/n2", "k8s\0"),
@@ -232,9 +232,9 @@ mod tests {
             ("/registry/leases/kube-system/kube-scheduler", ""),
             ("compact_rev_key", "12"),
         ] {
-            landing.row(key.as_bytes(), value.as_bytes());
+            live.row(key.as_bytes(), value.as_bytes());
         }
-        let facts = landing.facts();
+        let facts = live.facts();
         let objects: Vec<_> =
             facts.objects.iter().map(|(name, count)| (name.as_str(), *count)).collect();
         assert_eq!(objects, [("bootstrap tokens", 1), ("node leases", 1), ("nodes", 2)]);
@@ -253,10 +253,10 @@ mod tests {
 
     #[test]
     fn hostile_names_do_not_pile_up() {
-        let mut landing = Landing::default();
+        let mut live = ChecklistFacts::default();
         for number in 0..3 * MAX_KEYS {
-            landing.row(b"x", format!("k8s:enc:kms:v2:key-{number}:x").as_bytes());
+            live.row(b"x", format!("k8s:enc:kms:v2:key-{number}:x").as_bytes());
         }
-        assert_eq!(landing.facts().encryption_keys.len(), MAX_KEYS);
+        assert_eq!(live.facts().encryption_keys.len(), MAX_KEYS);
     }
 }

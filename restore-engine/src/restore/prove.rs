@@ -7,13 +7,13 @@ use etcdr_schemas::ReadAt;
 use etcdr_schemas::report::{Finding, OfflineHash, Severity};
 
 use super::rebuild::{self, Dangling, Tally};
-use super::staging::MemberSite;
+use super::staging::MemberStage;
 use crate::check::semantic::{self, Examined, Semantic, kinds};
 use crate::check::structure::check;
 use crate::disk::durable::NewFile;
 use crate::disk::local::LocalFile;
 use crate::error::{Error, Result};
-use crate::format::bolt::{Db, Means};
+use crate::format::bolt::{Db, ScanBudget};
 use crate::format::snap;
 use crate::format::wal;
 use crate::format::wal::RESTORE_TERM;
@@ -21,7 +21,7 @@ use crate::plan::Plan;
 
 /// What a proof may use: two threads keep up with a disk, and a restore runs where memory is dear. The file lies in the
 /// page cache, so that small questions cost nothing; the table holds 450,000 keys.
-const MEANS: Means = Means { workers: 2, answers: 1 << 20, table: 19 << 20 };
+const BUDGET: ScanBudget = ScanBudget { workers: 2, answers: 1 << 20, table: 19 << 20 };
 
 /// What is known of the database that all members start with.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) fn database(
     let db = Db::open(LocalFile::open(path)?)?;
     let (examined, synced) = std::thread::scope(|scope| {
         let sync = scope.spawn(|| file.sync());
-        let examined = semantic::examine(db.source(), None, MEANS, progress);
+        let examined = semantic::examine(db.source(), None, BUDGET, progress);
         (examined, sync.join())
     });
     synced.map_err(|_| Error::SelfCheck {
@@ -97,14 +97,14 @@ fn sound(findings: Vec<Finding>) -> Result<Vec<Finding>> {
 }
 
 /// Reads log and raft snapshot of every member with the readers that any data directory is read with.
-pub(super) fn members(plan: &Plan, members: &[MemberSite]) -> Result<()> {
+pub(super) fn members(plan: &Plan, members: &[MemberStage]) -> Result<()> {
     let count = plan.cluster.members().len() as u64;
     let conf_state = plan.cluster.conf_state();
-    for (site, target) in members.iter().zip(&plan.targets) {
+    for (stage, target) in members.iter().zip(&plan.targets) {
         let own = plan.cluster.member(&target.name).map(|member| member.id.0);
-        let log = wal::read_log(&site.wal, &mut |_| Ok(()))?;
+        let log = wal::read_log(&stage.wal, &mut |_| Ok(()))?;
         let snap_path =
-            site.data.join("member/snap").join(snap::file_name(plan.cluster.members().len()));
+            stage.data.join("member/snap").join(snap::file_name(plan.cluster.members().len()));
         let snap = snap::read(&snap_path)?;
         let log_is_good = Some(log.metadata.node_id) == own
             && log.metadata.cluster_id == plan.cluster.id().0
@@ -113,7 +113,7 @@ pub(super) fn members(plan: &Plan, members: &[MemberSite]) -> Result<()> {
             && (log.state.term, log.state.commit) == (RESTORE_TERM, count)
             && (log.last_snapshot.term, log.last_snapshot.index) == (RESTORE_TERM, count)
             && log.last_snapshot.conf_state.as_ref() == Some(&conf_state);
-        require(log_is_good, &site.wal, "the log does not carry the new membership")?;
+        require(log_is_good, &stage.wal, "the log does not carry the new membership")?;
         let snap_is_good = (snap.metadata.term, snap.metadata.index) == (RESTORE_TERM, count)
             && snap.metadata.conf_state == conf_state
             && snap.member_ids.len() as u64 == count;

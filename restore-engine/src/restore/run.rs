@@ -13,7 +13,7 @@ use etcdr_schemas::Progress;
 use etcdr_schemas::report::RestoreReceipt;
 
 use super::receipt::{self, Done};
-use super::staging::{self, MemberSite, Site};
+use super::staging::{self, MemberStage, Staging};
 use super::{build, prove, space};
 use crate::disk::durable::Disk;
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ const PRIVATE: u32 = 0o700;
 /// [`Error`] for a target that [`restore`] would refuse before it reads the source.
 pub fn preflight(plan: &Plan) -> Result<()> {
     space::require(plan)?;
-    staging::look_at_all(plan).map(drop)
+    staging::examine_targets(plan).map(drop)
 }
 
 /// Carries out a plan. `chunks` is the whole source, in order: a snapshot file or a raw database.
@@ -59,22 +59,22 @@ pub fn restore_on(
     progress: &dyn Progress,
 ) -> Result<RestoreReceipt> {
     space::require(plan)?;
-    let site = Site::prepare(disk, plan)?;
-    let databases = make_directories(disk, &site.members)?;
+    let staging = Staging::prepare(disk, plan)?;
+    let databases = make_directories(disk, &staging.members)?;
     let (first, others) = databases.split_first().ok_or_else(no_member)?;
 
     let mut built = match &plan.report.rebuild {
         None => build::patched(disk, plan, first, chunks, progress)?,
         Some(rebuild) => {
-            let scratch = site.scratch().ok_or_else(no_member)?;
+            let scratch = staging.scratch().ok_or_else(no_member)?;
             build::rewritten(disk, plan, rebuild, [&scratch, first], chunks, progress)?
         }
     };
     copy(disk, first, others, progress)?;
-    write_raft_files(disk, plan, &site.members)?;
-    prove::members(plan, &site.members)?;
+    write_raft_files(disk, plan, &staging.members)?;
+    prove::members(plan, &staging.members)?;
 
-    let (moved_aside, notices) = site.install()?;
+    let (moved_aside, notices) = staging.install()?;
     built.changes.extend(notices);
     Ok(receipt::write(disk, plan, Done { built, moved_aside, finished_at: clock() }))
 }
@@ -84,7 +84,7 @@ fn no_member() -> Error {
 }
 
 /// Makes the directories of all members and returns where each database goes.
-fn make_directories(disk: &Disk, members: &[MemberSite]) -> Result<Vec<PathBuf>> {
+fn make_directories(disk: &Disk, members: &[MemberStage]) -> Result<Vec<PathBuf>> {
     let mut made = Vec::new();
     let mut databases = Vec::new();
     for member in members {
@@ -112,14 +112,14 @@ fn copy(disk: &Disk, first: &Path, others: &[PathBuf], progress: &dyn Progress) 
     Ok(())
 }
 
-fn write_raft_files(disk: &Disk, plan: &Plan, members: &[MemberSite]) -> Result<()> {
+fn write_raft_files(disk: &Disk, plan: &Plan, members: &[MemberStage]) -> Result<()> {
     let raft_snapshot = snap::initial_snapshot(&plan.cluster);
     let snap_name = snap::file_name(plan.cluster.members().len());
-    for (site, target) in members.iter().zip(&plan.targets) {
+    for (stage, target) in members.iter().zip(&plan.targets) {
         let member = plan.cluster.member(&target.name).ok_or_else(no_member)?;
         let log = wal::initial_segment(&plan.cluster, member.id);
-        disk.write_new(&site.data.join("member/snap").join(&snap_name), &raft_snapshot)?;
-        disk.write_new(&site.wal.join(wal::SEGMENT_NAME), &log)?;
+        disk.write_new(&stage.data.join("member/snap").join(&snap_name), &raft_snapshot)?;
+        disk.write_new(&stage.wal.join(wal::SEGMENT_NAME), &log)?;
     }
     Ok(())
 }

@@ -59,22 +59,22 @@ struct Stage {
 
 /// Where one member is built.
 #[derive(Debug, Clone)]
-pub(super) struct MemberSite {
+pub(super) struct MemberStage {
     /// Its data directory in the stage.
     pub(super) data: PathBuf,
     /// Its WAL directory in the stage.
     pub(super) wal: PathBuf,
 }
 
-/// All places of a restore. Dropped before [`Site::install`] has finished, it removes what it staged.
+/// All places of a restore. Dropped before [`Staging::install`] has finished, it removes what it staged.
 #[derive(Debug)]
-pub(super) struct Site {
+pub(super) struct Staging {
     disk: Disk,
     stamp: String,
     places: Vec<Place>,
     made: Vec<PathBuf>,
     /// In the order of the plan's targets.
-    pub(super) members: Vec<MemberSite>,
+    pub(super) members: Vec<MemberStage>,
     /// What interrupted restores had left and was removed.
     pub(super) notices: Vec<String>,
 }
@@ -82,7 +82,7 @@ pub(super) struct Site {
 /// Name of a copy of the source that is only read from, beside what is built.
 const SCRATCH: &str = "source";
 
-impl Site {
+impl Staging {
     /// Where a copy of the source may lie: in the stage of the first member's data, and never in what
     /// becomes its directory.
     pub(super) fn scratch(&self) -> Option<PathBuf> {
@@ -93,7 +93,7 @@ impl Site {
 
     /// Looks at the targets, refuses what must not be touched, and makes the stages.
     pub(super) fn prepare(disk: &Disk, plan: &Plan) -> Result<Self> {
-        let mut site = Self {
+        let mut staging = Self {
             disk: disk.clone(),
             stamp: plan.stamp(),
             places: Vec::new(),
@@ -101,13 +101,13 @@ impl Site {
             members: Vec::new(),
             notices: Vec::new(),
         };
-        let looks = look_at_all(plan)?;
-        if let Some(common) = common_parent(plan, &looks) {
-            site.stage_together(plan, &common)?;
+        let found = examine_targets(plan)?;
+        if let Some(common) = common_parent(plan, &found) {
+            staging.stage_together(plan, &common)?;
         } else {
-            site.stage_each(plan, looks)?;
+            staging.stage_each(plan, found)?;
         }
-        Ok(site)
+        Ok(staging)
     }
 
     fn stage_together(&mut self, plan: &Plan, common: &Path) -> Result<()> {
@@ -115,20 +115,20 @@ impl Site {
         for target in &plan.targets {
             let data = content.join(target.data_dir.file_name().unwrap_or_default());
             let wal = inner_wal(&data, &target.data_dir, target.wal_dir.as_deref());
-            self.members.push(MemberSite { data, wal });
+            self.members.push(MemberStage { data, wal });
         }
         Ok(())
     }
 
-    fn stage_each(&mut self, plan: &Plan, looks: Vec<Look>) -> Result<()> {
-        for (target, look) in plan.targets.iter().zip(looks) {
-            let outer = match look.wal {
+    fn stage_each(&mut self, plan: &Plan, found: Vec<Occupancy>) -> Result<()> {
+        for (target, occupancy) in plan.targets.iter().zip(found) {
+            let outer = match occupancy.wal {
                 Some((path, now)) => Some(self.stage(path, now, true)?),
                 None => None,
             };
-            let data = self.stage(look.data.0, look.data.1, false)?;
+            let data = self.stage(occupancy.data.0, occupancy.data.1, false)?;
             let inner = inner_wal(&data, &target.data_dir, target.wal_dir.as_deref());
-            self.members.push(MemberSite { data, wal: outer.unwrap_or(inner) });
+            self.members.push(MemberStage { data, wal: outer.unwrap_or(inner) });
         }
         // Every log before every data directory: one without its log must never be seen.
         self.places.sort_by_key(|place| !place.log);
@@ -190,7 +190,7 @@ impl Site {
             sync_tree(&self.disk, &place.stage.root)?;
             self.disk.sync_dir(parent(&place.stage.root))?;
         }
-        let mut done = Journal { disk: self.disk.clone(), renames: Vec::new(), armed: true };
+        let mut done = RenameLog { disk: self.disk.clone(), renames: Vec::new(), armed: true };
         let mut moved = Vec::new();
         for place in &self.places {
             moved.extend(place.clear(&self.disk, &self.stamp, &mut done)?);
@@ -219,7 +219,7 @@ impl Site {
     }
 }
 
-impl Drop for Site {
+impl Drop for Staging {
     fn drop(&mut self) {
         for place in &self.places {
             // What cannot be removed now is removed by the next restore of this target.
@@ -233,7 +233,7 @@ impl Drop for Site {
 
 impl Place {
     /// Moves aside what is in the way.
-    fn clear(&self, disk: &Disk, stamp: &str, done: &mut Journal) -> Result<Option<MovedAside>> {
+    fn clear(&self, disk: &Disk, stamp: &str, done: &mut RenameLog) -> Result<Option<MovedAside>> {
         let to = match self.now {
             Now::Absent | Now::Empty => return Ok(None),
             Now::Occupied => {
@@ -255,7 +255,7 @@ impl Place {
     }
 
     /// Renames what was built into place.
-    fn fill(&self, done: &mut Journal) -> Result<()> {
+    fn fill(&self, done: &mut RenameLog) -> Result<()> {
         if matches!(self.now, Now::Absent | Now::Occupied) {
             return done.rename(&self.stage.content, &self.target);
         }
@@ -267,13 +267,13 @@ impl Place {
 }
 
 /// Renames that are taken back, last first, unless all of them succeed.
-struct Journal {
+struct RenameLog {
     disk: Disk,
     renames: Vec<(PathBuf, PathBuf)>,
     armed: bool,
 }
 
-impl Journal {
+impl RenameLog {
     fn rename(&mut self, from: &Path, to: &Path) -> Result<()> {
         self.disk.rename(from, to)?;
         self.renames.push((from.to_owned(), to.to_owned()));
@@ -281,7 +281,7 @@ impl Journal {
     }
 }
 
-impl Drop for Journal {
+impl Drop for RenameLog {
     fn drop(&mut self) {
         if self.armed {
             for (from, to) in self.renames.iter().rev() {
@@ -292,23 +292,23 @@ impl Drop for Journal {
 }
 
 /// What is at the directories of one target.
-pub(super) struct Look {
+pub(super) struct Occupancy {
     data: (PathBuf, Now),
     /// Only for a WAL directory outside the data directory.
     wal: Option<(PathBuf, Now)>,
 }
 
-pub(super) fn look_at_all(plan: &Plan) -> Result<Vec<Look>> {
-    let look = |path: &Path| look(path, plan.replace);
-    let look_at_target = |target: &crate::plan::Target| {
+pub(super) fn examine_targets(plan: &Plan) -> Result<Vec<Occupancy>> {
+    let probe = |path: &Path| probe(path, plan.replace);
+    let examine = |target: &crate::plan::Target| {
         let outer = target.wal_dir.as_deref().filter(|wal| !wal.starts_with(&target.data_dir));
-        Ok(Look { data: look(&target.data_dir)?, wal: outer.map(look).transpose()? })
+        Ok(Occupancy { data: probe(&target.data_dir)?, wal: outer.map(probe).transpose()? })
     };
-    plan.targets.iter().map(look_at_target).collect()
+    plan.targets.iter().map(examine).collect()
 }
 
 /// Follows a symbolic link, so that what is behind it is replaced and not the link.
-fn look(path: &Path, replace: bool) -> Result<(PathBuf, Now)> {
+fn probe(path: &Path, replace: bool) -> Result<(PathBuf, Now)> {
     let io = |source| Error::io("look at", path, source);
     let target = match path.symlink_metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -358,8 +358,9 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The new directory whose new children all targets are.
-fn common_parent(plan: &Plan, looks: &[Look]) -> Option<PathBuf> {
-    let fresh = looks.iter().all(|look| look.data.1 == Now::Absent && look.wal.is_none());
+fn common_parent(plan: &Plan, found: &[Occupancy]) -> Option<PathBuf> {
+    let fresh =
+        found.iter().all(|occupancy| occupancy.data.1 == Now::Absent && occupancy.wal.is_none());
     let first = parent(&plan.targets.first()?.data_dir);
     let shared = plan.targets.iter().all(|target| parent(&target.data_dir) == first);
     let absent = first.file_name().is_some() && first.symlink_metadata().is_err();

@@ -158,9 +158,9 @@ where
 
 /// Hands a fingerprint through: it is a hash already.
 #[derive(Debug, Default)]
-pub(crate) struct Through(u64);
+pub(crate) struct IdentityHasher(u64);
 
-impl std::hash::Hasher for Through {
+impl std::hash::Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }

@@ -11,12 +11,12 @@ use etcdr_schemas::report::OfflineHash;
 use etcdr_schemas::{ReadAt, Revision};
 
 use super::fingerprint::Fingerprint;
-use super::keys::{Keys, Marks, NoJudge};
-use super::leaf::{Extent, Facts, LeafRows, bad_row};
+use super::keys::{Keys, Marks, NoAnalyzer};
+use super::leaf::{Extent, LeafRows, ReadFacts, bad_row};
 use super::total::{KeyHash, NEVER};
 use crate::format::bolt::page::{LeafElement, Node};
-use crate::format::bolt::visit::{Look, walk};
-use crate::format::bolt::{Bucket, Db, Means};
+use crate::format::bolt::visit::{LeafVisitor, walk};
+use crate::format::bolt::{Bucket, Db, ScanBudget};
 use crate::format::facts::facts_and_key_bucket;
 use crate::format::mvcc::RowKey;
 use crate::format::mvcc::crc::Sum;
@@ -77,7 +77,7 @@ pub(crate) struct AllRows {
 }
 
 /// Which rows of bucket `key` are the newest of a live key.
-pub(crate) struct Newest(KeyHash<NoJudge>);
+pub(crate) struct Newest(KeyHash<NoAnalyzer>);
 
 impl Newest {
     /// Reads bucket `key` as a whole.
@@ -152,7 +152,7 @@ impl Range {
 /// Knows the newest rows, and the sums of the leaves.
 pub(crate) struct KeySurvey {
     empty_key_is_live: bool,
-    pub(crate) hash: KeyHash<NoJudge>,
+    pub(crate) hash: KeyHash<NoAnalyzer>,
 }
 
 impl KeySurvey {
@@ -170,12 +170,15 @@ impl KeySurvey {
         with_keys: bool,
         marks: Marks,
     ) -> Result<Self> {
-        let look = Rows { extent, with_keys };
-        let hash =
-            KeyHash::new(Keys::new(NoJudge, marks, Means::from(workers).table), extent, workers);
+        let visitor = Rows { extent, with_keys };
+        let hash = KeyHash::new(
+            Keys::new(NoAnalyzer, marks, ScanBudget::from(workers).table),
+            extent,
+            workers,
+        );
         let mut survey = Self { empty_key_is_live: false, hash };
         loop {
-            walk(db, bucket, workers, &look, &mut |leaves| survey.take(leaves))?;
+            walk(db, bucket, workers, &visitor, &mut |leaves| survey.take(leaves))?;
             if !survey.hash.end_pass() {
                 return Ok(survey);
             }
@@ -214,8 +217,8 @@ struct Rows {
     with_keys: bool,
 }
 
-impl Look for Rows {
-    type Kept = ();
+impl LeafVisitor for Rows {
+    type ThreadCache = ();
     type Out = LeafRows<()>;
 
     fn leaf(&self, (): &mut (), page: u64, node: &Node<'_>) -> (Self::Out, usize) {
@@ -225,7 +228,7 @@ impl Look for Rows {
                 .ok_or_else(|| bad_row(element.key, "the value is no KeyValue"))?;
             Ok((Fingerprint::of(key), ()))
         };
-        let facts: Option<Facts<'_, ()>> = if self.with_keys { Some(&mut print) } else { None };
+        let facts: Option<ReadFacts<'_, ()>> = if self.with_keys { Some(&mut print) } else { None };
         let leaf = LeafRows::read(node, self.extent, damaged, facts);
         let weight = leaf.weight();
         (leaf, weight)

@@ -7,18 +7,18 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::fingerprint::{Fingerprint, Part, SHARDS};
-use super::table::{ENTRY, Facts, Table};
+use super::table::{ENTRY, RowFacts, Table};
 use crate::format::bolt::sweep::on_threads;
 use crate::{Error, Result};
 
-pub(crate) use super::table::Last;
+pub(crate) use super::table::LastRow;
 
 /// Rows that are not worth a thread.
 const FEW: usize = 4096;
 
 /// One row, as far as it matters to its key.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Row<F> {
+pub(crate) struct RowSummary<F> {
     /// The key.
     pub(crate) print: Fingerprint,
     /// Its revision.
@@ -27,14 +27,14 @@ pub(crate) struct Row<F> {
     pub(crate) sub: u32,
     /// Whether it deletes the key.
     pub(crate) tombstone: bool,
-    /// What else the judge wants to know.
+    /// What else the analyzer wants to know.
     pub(crate) facts: F,
 }
 
 /// Judges the rows of each key, one after the other.
-pub(crate) trait Judge: Sync {
+pub(crate) trait RowAnalyzer: Sync {
     /// What it wants to know of a row.
-    type Facts: Facts;
+    type Facts: RowFacts;
     /// What it finds.
     type Tally: Default + Send + Sync;
     /// Whether a key counts only when all its rows were seen in one pass.
@@ -44,15 +44,15 @@ pub(crate) trait Judge: Sync {
     fn next(
         &self,
         tally: &mut Self::Tally,
-        before: Option<&Last<Self::Facts>>,
-        now: &Row<Self::Facts>,
+        before: Option<&LastRow<Self::Facts>>,
+        now: &RowSummary<Self::Facts>,
     );
 
     /// Whether [`next`](Self::next) has found nothing yet that it would find again.
     fn is_silent(&self, tally: &Self::Tally) -> bool;
 
     /// The last row of a key.
-    fn end(&self, tally: &mut Self::Tally, last: &Last<Self::Facts>);
+    fn end(&self, tally: &mut Self::Tally, last: &LastRow<Self::Facts>);
 
     /// Puts together what was found.
     fn add(&self, to: &mut Self::Tally, more: Self::Tally);
@@ -60,20 +60,20 @@ pub(crate) trait Judge: Sync {
 
 /// Wants to know nothing but which rows are the newest.
 #[derive(Debug)]
-pub(crate) struct NoJudge;
+pub(crate) struct NoAnalyzer;
 
-impl Judge for NoJudge {
+impl RowAnalyzer for NoAnalyzer {
     type Facts = ();
     type Tally = ();
     const WHOLE: bool = false;
 
-    fn next(&self, (): &mut (), _: Option<&Last<()>>, _: &Row<()>) {}
+    fn next(&self, (): &mut (), _: Option<&LastRow<()>>, _: &RowSummary<()>) {}
 
     fn is_silent(&self, (): &()) -> bool {
         true
     }
 
-    fn end(&self, (): &mut (), _: &Last<()>) {}
+    fn end(&self, (): &mut (), _: &LastRow<()>) {}
     fn add(&self, (): &mut (), (): ()) {}
 }
 
@@ -87,54 +87,54 @@ pub(crate) struct Marks {
 }
 
 /// All keys.
-pub(crate) struct Keys<J: Judge> {
-    judge: J,
+pub(crate) struct Keys<A: RowAnalyzer> {
+    analyzer: A,
     marks: Marks,
     capacity: usize,
-    shards: Vec<Shard<J>>,
+    shards: Vec<Shard<A>>,
     kept: Vec<AtomicU64>,
     // Number of the next row of this pass.
     next: u32,
 }
 
-struct Shard<J: Judge> {
-    table: Table<J::Facts>,
+struct Shard<A: RowAnalyzer> {
+    table: Table<A::Facts>,
     /// `None` when all its keys are done.
     part: Option<Part>,
     todo: Vec<Part>,
     /// Whether all rows of the keys in the table were seen in this pass.
     whole: bool,
     live: u64,
-    tally: J::Tally,
+    tally: A::Tally,
     /// The same of passes that are over.
-    done: (u64, J::Tally),
+    done: (u64, A::Tally),
 }
 
-impl<J: Judge> Keys<J> {
+impl<A: RowAnalyzer> Keys<A> {
     /// `table` is how many bytes all shards together may take.
-    pub(crate) fn new(judge: J, marks: Marks, table: usize) -> Self {
+    pub(crate) fn new(analyzer: A, marks: Marks, table: usize) -> Self {
         // A table grows when it is filled to seven eighths; just below that it does not.
         let slots = table / SHARDS / ENTRY;
         let capacity = (1usize << slots.max(16).ilog2()) / 8 * 7 - 1;
-        Self::with_capacity(judge, marks, capacity)
+        Self::with_capacity(analyzer, marks, capacity)
     }
 
-    fn with_capacity(judge: J, marks: Marks, capacity: usize) -> Self {
+    fn with_capacity(analyzer: A, marks: Marks, capacity: usize) -> Self {
         let shard = |_| Shard {
             table: Table::default(),
             part: Some(Part::ALL),
             todo: Vec::new(),
             whole: true,
             live: 0,
-            tally: J::Tally::default(),
-            done: (0, J::Tally::default()),
+            tally: A::Tally::default(),
+            done: (0, A::Tally::default()),
         };
         let shards = (0..SHARDS).map(shard).collect();
-        Self { judge, marks, capacity, shards, kept: Vec::new(), next: 0 }
+        Self { analyzer, marks, capacity, shards, kept: Vec::new(), next: 0 }
     }
 
     /// Takes the next rows: lists that follow each other.
-    pub(crate) fn take(&mut self, lists: &[&[Row<J::Facts>]], workers: usize) -> Result<()> {
+    pub(crate) fn take(&mut self, lists: &[&[RowSummary<A::Facts>]], workers: usize) -> Result<()> {
         let rows: usize = lists.iter().map(|rows| rows.len()).sum();
         let first = self.next;
         let limit = Error::Limit { what: "rows in a database", limit: u64::from(u32::MAX) };
@@ -145,7 +145,7 @@ impl<J: Judge> Keys<J> {
             self.kept.resize_with(words, AtomicU64::default);
         }
         let context = Context {
-            judge: &self.judge,
+            analyzer: &self.analyzer,
             marks: self.marks,
             capacity: self.capacity,
             kept: &self.kept,
@@ -166,7 +166,7 @@ impl<J: Judge> Keys<J> {
         self.next = 0;
         let mut more = false;
         for shard in &mut self.shards {
-            shard.end_pass(&self.judge, self.marks, &self.kept);
+            shard.end_pass(&self.analyzer, self.marks, &self.kept);
             more |= shard.part.is_some();
         }
         more
@@ -183,10 +183,10 @@ impl<J: Judge> Keys<J> {
     }
 
     /// Everything that was found.
-    pub(crate) fn into_tally(self) -> J::Tally {
-        let mut all = J::Tally::default();
+    pub(crate) fn into_tally(self) -> A::Tally {
+        let mut all = A::Tally::default();
         for shard in self.shards {
-            self.judge.add(&mut all, shard.done.1);
+            self.analyzer.add(&mut all, shard.done.1);
         }
         all
     }
@@ -197,19 +197,19 @@ fn bit(words: &[AtomicU64], index: u32) -> Option<(&AtomicU64, u64)> {
     Some((word, 1 << (index % 64)))
 }
 
-struct Context<'a, J> {
-    judge: &'a J,
+struct Context<'a, A> {
+    analyzer: &'a A,
     marks: Marks,
     capacity: usize,
     kept: &'a [AtomicU64],
 }
 
-impl<J: Judge> Context<'_, J> {
+impl<A: RowAnalyzer> Context<'_, A> {
     fn run(
         &self,
-        shards: &mut [Shard<J>],
+        shards: &mut [Shard<A>],
         from: usize,
-        lists: &[&[Row<J::Facts>]],
+        lists: &[&[RowSummary<A::Facts>]],
         first: u32,
     ) -> Result<()> {
         let rows = lists.iter().copied().flatten();
@@ -223,17 +223,22 @@ impl<J: Judge> Context<'_, J> {
     }
 }
 
-impl<J: Judge> Shard<J> {
-    fn row(&mut self, context: &Context<'_, J>, index: u32, row: &Row<J::Facts>) -> Result<()> {
+impl<A: RowAnalyzer> Shard<A> {
+    fn row(
+        &mut self,
+        context: &Context<'_, A>,
+        index: u32,
+        row: &RowSummary<A::Facts>,
+    ) -> Result<()> {
         let Some(part) = self.part.filter(|part| part.holds(row.print.slot)) else { return Ok(()) };
-        let Row { main, sub, tombstone, facts, .. } = *row;
-        let last = Last { main, sub, index, tombstone, facts };
+        let RowSummary { main, sub, tombstone, facts, .. } = *row;
+        let last = LastRow { main, sub, index, tombstone, facts };
         let before = self.table.put(row.print.slot, last);
         let at = context.marks.at;
         if let Some(before) = before.filter(|before| before.main <= at && main > at) {
             self.live += keep(&before, context.marks, context.kept);
         }
-        context.judge.next(&mut self.tally, before.as_ref(), row);
+        context.analyzer.next(&mut self.tally, before.as_ref(), row);
         if self.table.places() > context.capacity {
             self.halve(part, context)?;
         }
@@ -241,30 +246,30 @@ impl<J: Judge> Shard<J> {
     }
 
     /// Gives half of the keys to a later pass, until the rest fits.
-    fn halve(&mut self, mut part: Part, context: &Context<'_, J>) -> Result<()> {
+    fn halve(&mut self, mut part: Part, context: &Context<'_, A>) -> Result<()> {
         while self.table.places() > context.capacity {
             let limit = Error::Limit { what: "keys in a database", limit: 1 << 50 };
             self.todo.push(part.halve().ok_or(limit)?);
             self.table.retain(part);
         }
         self.part = Some(part);
-        if self.live > 0 || !context.judge.is_silent(&self.tally) {
+        if self.live > 0 || !context.analyzer.is_silent(&self.tally) {
             // What was found so far may be of keys that are looked at later.
             self.whole = false;
             self.live = 0;
-            self.tally = J::Tally::default();
+            self.tally = A::Tally::default();
         }
         Ok(())
     }
 
-    fn end_pass(&mut self, judge: &J, marks: Marks, kept: &[AtomicU64]) {
+    fn end_pass(&mut self, analyzer: &A, marks: Marks, kept: &[AtomicU64]) {
         if self.part.is_none() {
             return;
         }
-        if J::WHOLE && !self.whole {
+        if A::WHOLE && !self.whole {
             // It fits now: once more.
             self.table.clear();
-            (self.live, self.tally) = (0, J::Tally::default());
+            (self.live, self.tally) = (0, A::Tally::default());
             self.whole = true;
             return;
         }
@@ -272,10 +277,10 @@ impl<J: Judge> Shard<J> {
             if last.main <= marks.at {
                 self.live += keep(&last, marks, kept);
             }
-            judge.end(&mut self.tally, &last);
+            analyzer.end(&mut self.tally, &last);
         }
         self.done.0 += std::mem::take(&mut self.live);
-        judge.add(&mut self.done.1, std::mem::take(&mut self.tally));
+        analyzer.add(&mut self.done.1, std::mem::take(&mut self.tally));
         self.part = self.todo.pop();
         self.whole = true;
         if self.part.is_none() {
@@ -285,7 +290,7 @@ impl<J: Judge> Shard<J> {
 }
 
 /// Marks a row that is the newest of its key; 1 when the key is live.
-fn keep<F>(row: &Last<F>, marks: Marks, kept: &[AtomicU64]) -> u64 {
+fn keep<F>(row: &LastRow<F>, marks: Marks, kept: &[AtomicU64]) -> u64 {
     if row.tombstone {
         return 0;
     }
@@ -305,7 +310,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    impl Facts for u8 {
+    impl RowFacts for u8 {
         fn numbers(self) -> Numbers {
             Numbers { labels: u64::from(self), ..Numbers::default() }
         }
@@ -320,12 +325,17 @@ mod tests {
         silent: bool,
     }
 
-    impl Judge for Counting {
+    impl RowAnalyzer for Counting {
         type Facts = u8;
         type Tally = (Vec<(u8, i64)>, u64);
         const WHOLE: bool = true;
 
-        fn next(&self, tally: &mut Self::Tally, before: Option<&Last<u8>>, now: &Row<u8>) {
+        fn next(
+            &self,
+            tally: &mut Self::Tally,
+            before: Option<&LastRow<u8>>,
+            now: &RowSummary<u8>,
+        ) {
             assert!(
                 before.is_none_or(|before| before.facts == now.facts && before.main < now.main)
             );
@@ -336,7 +346,7 @@ mod tests {
             tally.1 == 0
         }
 
-        fn end(&self, tally: &mut Self::Tally, last: &Last<u8>) {
+        fn end(&self, tally: &mut Self::Tally, last: &LastRow<u8>) {
             tally.0.push((last.facts, last.main));
         }
 
@@ -356,7 +366,7 @@ mod tests {
             cut in 1usize..50,
             silent: bool,
         ) {
-            let rows: Vec<_> = (1..).zip(&rows).map(|(main, (key, tombstone))| Row {
+            let rows: Vec<_> = (1..).zip(&rows).map(|(main, (key, tombstone))| RowSummary {
                 print: Fingerprint::of(&[*key]), main, sub: 0, tombstone: *tombstone, facts: *key,
             }).collect();
             let marks = Marks { at, marked: at };

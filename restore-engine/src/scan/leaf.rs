@@ -3,7 +3,7 @@
 use etcdr_schemas::Revision;
 
 use super::fingerprint::Fingerprint;
-use super::keys::Row;
+use super::keys::RowSummary;
 use crate::format::bolt::Problem;
 use crate::format::bolt::page::{LeafElement, Node};
 use crate::format::buckets;
@@ -25,7 +25,7 @@ pub(crate) struct Extent {
 /// One leaf's rows.
 #[derive(Debug)]
 pub(crate) struct LeafRows<F> {
-    pub(crate) rows: Vec<Row<F>>,
+    pub(crate) rows: Vec<RowSummary<F>>,
     /// Its first and last row.
     pub(crate) ends: Option<(RowKey, RowKey)>,
     /// Over its rows up to `at`.
@@ -38,8 +38,8 @@ pub(crate) struct LeafRows<F> {
     pub(crate) error: Option<Error>,
 }
 
-/// Says whose row it is, and what a judge wants to know of it.
-pub(crate) type Facts<'a, F> =
+/// Says whose row it is, and what an analyzer wants to know of it.
+pub(crate) type ReadFacts<'a, F> =
     &'a mut dyn FnMut(RowKey, &LeafElement<'_>) -> Result<(Fingerprint, F)>;
 
 impl<F> LeafRows<F> {
@@ -48,7 +48,7 @@ impl<F> LeafRows<F> {
         node: &Node<'_>,
         extent: Extent,
         damaged: impl Fn(Problem) -> Error,
-        mut facts: Option<Facts<'_, F>>,
+        mut facts: Option<ReadFacts<'_, F>>,
     ) -> Self {
         let mut leaf = Self {
             rows: Vec::new(),
@@ -68,7 +68,7 @@ impl<F> LeafRows<F> {
                 let (print, facts) = facts(key, &element)?;
                 let sub = u32::try_from(key.sub).unwrap_or(u32::MAX);
                 let RowKey { main, tombstone, .. } = key;
-                leaf.rows.push(Row { print, main: main.0, sub, tombstone, facts });
+                leaf.rows.push(RowSummary { print, main: main.0, sub, tombstone, facts });
                 Ok(())
             });
             if let Err(error) = read {
@@ -102,7 +102,7 @@ impl<F> LeafRows<F> {
 
     /// Bytes on the heap.
     pub(crate) fn weight(&self) -> usize {
-        self.rows.capacity() * size_of::<Row<F>>()
+        self.rows.capacity() * size_of::<RowSummary<F>>()
     }
 }
 

@@ -22,11 +22,11 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Names {
     limits: Limits,
-    known: Mutex<Known>,
+    known: Mutex<Numbering>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct Numbering {
     numbers: HashMap<Box<[u8]>, u32>,
     bytes: usize,
 }

@@ -6,7 +6,7 @@ use etcdr_schemas::ReadAt;
 
 use super::leaf::{bad_row, follows};
 use crate::format::bolt::page::Node;
-use crate::format::bolt::visit::{Look, walk};
+use crate::format::bolt::visit::{LeafVisitor, walk};
 use crate::format::bolt::{Bucket, Db};
 use crate::format::mvcc::{KeyValue, RowKey};
 use crate::{Error, Result};
@@ -89,8 +89,8 @@ pub(crate) fn rows_on<R: ReadAt>(
 /// Copies leaves, so that they can wait for their turn.
 struct Copies;
 
-impl Look for Copies {
-    type Kept = ();
+impl LeafVisitor for Copies {
+    type ThreadCache = ();
     type Out = Vec<u8>;
 
     fn leaf(&self, (): &mut (), _: u64, node: &Node<'_>) -> (Vec<u8>, usize) {

@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::BuildHasherDefault;
 
-use super::fingerprint::{Part, Slot, Through, thin};
+use super::fingerprint::{IdentityHasher, Part, Slot, thin};
 
 /// What is known of the keys of a sample.
 #[derive(Debug)]
 pub(crate) struct Sample<V> {
-    map: HashMap<Slot, V, BuildHasherDefault<Through>>,
+    map: HashMap<Slot, V, BuildHasherDefault<IdentityHasher>>,
     part: Part,
     capacity: usize,
 }

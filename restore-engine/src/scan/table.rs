@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::BuildHasherDefault;
 
-use super::fingerprint::{Part, Slot, Through, thin};
+use super::fingerprint::{IdentityHasher, Part, Slot, thin};
 
 /// Places of a table that one row takes that is kept as it is.
 const WIDE: usize = 3;
@@ -25,13 +25,13 @@ mod bits {
     pub(super) const WIDE: u128 = 1 << 95;
 }
 
-/// What a judge wants to know of a row, as numbers.
-pub(crate) trait Facts: Copy + Send + Sync {
+/// What an analyzer wants to know of a row, as numbers.
+pub(crate) trait RowFacts: Copy + Send + Sync {
     fn numbers(self) -> Numbers;
     fn of(numbers: Numbers) -> Self;
 }
 
-impl Facts for () {
+impl RowFacts for () {
     fn numbers(self) -> Numbers {
         Numbers::default()
     }
@@ -54,7 +54,7 @@ pub(crate) struct Numbers {
 
 /// The last row of a key so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Last<F> {
+pub(crate) struct LastRow<F> {
     pub(crate) main: i64,
     pub(crate) sub: u32,
     /// Number of the row.
@@ -96,7 +96,7 @@ impl Packed {
     const AS_IT_IS: Self = Self { low: [0; 16], high: high(bits::WIDE) };
 
     /// `None` when a number is too large.
-    fn of<F: Facts>(row: &Last<F>) -> Option<Self> {
+    fn of<F: RowFacts>(row: &LastRow<F>) -> Option<Self> {
         let Numbers { create, version, size, labels } = row.facts.numbers();
         let mut low = Bits::default();
         low.push(row.main, bits::MAIN)?;
@@ -112,7 +112,7 @@ impl Packed {
     }
 
     /// `None` when the row is kept as it is.
-    fn row<F: Facts>(self) -> Option<Last<F>> {
+    fn row<F: RowFacts>(self) -> Option<LastRow<F>> {
         let mut all = [0; 16];
         all.iter_mut().zip(self.high).for_each(|(to, from)| *to = from);
         let mut rest = Bits { all: u128::from_le_bytes(all), used: 0 };
@@ -130,7 +130,7 @@ impl Packed {
         let labels = u64::try_from(rest.pop(bits::LABELS)).ok()?;
         let tombstone = rest.pop(1) == 1;
         let facts = F::of(Numbers { create, version, size, labels });
-        Some(Last { main, sub, index, tombstone, facts })
+        Some(LastRow { main, sub, index, tombstone, facts })
     }
 }
 
@@ -142,8 +142,8 @@ const fn high(all: u128) -> [u8; 12] {
 
 /// Keys and their last rows.
 pub(super) struct Table<F> {
-    packed: HashMap<Slot, Packed, BuildHasherDefault<Through>>,
-    as_it_is: HashMap<Slot, Last<F>, BuildHasherDefault<Through>>,
+    packed: HashMap<Slot, Packed, BuildHasherDefault<IdentityHasher>>,
+    as_it_is: HashMap<Slot, LastRow<F>, BuildHasherDefault<IdentityHasher>>,
 }
 
 impl<F> Default for Table<F> {
@@ -155,9 +155,9 @@ impl<F> Default for Table<F> {
 /// Bytes of a key in a table: a map has a byte for each of its places.
 pub(super) const ENTRY: usize = size_of::<(Slot, Packed)>() + 1;
 
-impl<F: Facts> Table<F> {
+impl<F: RowFacts> Table<F> {
     /// The row that this one takes the place of.
-    pub(super) fn put(&mut self, key: Slot, row: Last<F>) -> Option<Last<F>> {
+    pub(super) fn put(&mut self, key: Slot, row: LastRow<F>) -> Option<LastRow<F>> {
         let packed = Packed::of(&row);
         let now = packed.unwrap_or(Packed::AS_IT_IS);
         let before = match self.packed.entry(key) {
@@ -190,7 +190,7 @@ impl<F: Facts> Table<F> {
     }
 
     /// Takes all rows out.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Last<F>> {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = LastRow<F>> {
         let packed = self.packed.drain().filter_map(|(_, packed)| packed.row());
         packed.chain(self.as_it_is.drain().map(|(_, row)| row))
     }
@@ -208,7 +208,7 @@ pub(super) mod tests {
     use super::super::fingerprint::Fingerprint;
     use super::*;
 
-    impl Facts for Numbers {
+    impl RowFacts for Numbers {
         fn numbers(self) -> Numbers {
             self
         }
@@ -224,7 +224,7 @@ pub(super) mod tests {
         prop_oneof![any::<i64>(), -2i64..1000, version, revision, Just(i64::MAX), Just(i64::MIN)]
     }
 
-    fn row() -> impl Strategy<Value = Last<Numbers>> {
+    fn row() -> impl Strategy<Value = LastRow<Numbers>> {
         let sub = prop_oneof![0u32..10, 0xfff0u32..0x1_000f, any::<u32>()];
         let size = prop_oneof![0u32..10, (1u32 << 24) - 2..(1 << 24) + 2, any::<u32>()];
         let labels = 0u64..1 << 46;
@@ -232,7 +232,7 @@ pub(super) mod tests {
         (number(), number(), number(), rest).prop_map(|(main, create, version, rest)| {
             let (sub, index, tombstone, size, labels) = rest;
             let facts = Numbers { create, version, size, labels };
-            Last { main, sub, index, tombstone, facts }
+            LastRow { main, sub, index, tombstone, facts }
         })
     }
 
@@ -254,7 +254,7 @@ pub(super) mod tests {
             (0..bits).for_each(|_| assert!(part.halve().is_some()));
             table.retain(part);
             model.retain(|key, _| part.holds(Fingerprint::of(&[*key]).slot));
-            let order = |row: &Last<Numbers>| (row.main, row.index, row.facts.create);
+            let order = |row: &LastRow<Numbers>| (row.main, row.index, row.facts.create);
             let mut found: Vec<_> = table.drain().collect();
             let mut wanted: Vec<_> = model.into_values().collect();
             found.sort_by_key(order);
@@ -266,7 +266,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_table_that_is_halved_again_and_again_does_not_grow() {
-        let row = Last { main: 1, sub: 0, index: 0, tombstone: false, facts: () };
+        let row = LastRow { main: 1, sub: 0, index: 0, tombstone: false, facts: () };
         let most = 1024 / 8 * 7;
         let (mut table, mut part, mut halved) = (Table::default(), Part::ALL, 0);
         for key in 0u32..60_000 {
@@ -296,11 +296,11 @@ pub(super) mod tests {
             labels: (1 << 46) - 1,
         };
         let main = (1 << 40) - 1;
-        let row = Last { main, sub: 0xffff, index: u32::MAX, tombstone: true, facts };
+        let row = LastRow { main, sub: 0xffff, index: u32::MAX, tombstone: true, facts };
         let slot = Fingerprint::of(b"key").slot;
         assert_eq!(table.put(slot, row), None);
         assert_eq!((table.places(), table.as_it_is.len()), (1, 0));
-        assert_eq!(table.put(slot, Last { main: main + 1, ..row }), Some(row));
+        assert_eq!(table.put(slot, LastRow { main: main + 1, ..row }), Some(row));
         assert_eq!((table.places(), table.as_it_is.len()), (3, 1));
     }
 }

@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 
 use etcdr_schemas::{Hidden, ReadAt};
 
-use super::keys::{Judge, Keys};
+use super::keys::{Keys, RowAnalyzer};
 use super::leaf::{Extent, LeafRows, bad_row, follows};
 use crate::format::bolt::page::{LeafElement, Node};
 use crate::format::bolt::sweep::Sweep;
-use crate::format::bolt::visit::{Look, walk};
+use crate::format::bolt::visit::{LeafVisitor, walk};
 use crate::format::bolt::{Bucket, Db, Problem, Root};
 use crate::format::buckets;
 use crate::format::mvcc::RowKey;
@@ -69,8 +69,8 @@ impl LeafSums {
 }
 
 /// Takes leaves in order, pass after pass, and makes the hash.
-pub(crate) struct KeyHash<J: Judge> {
-    keys: Keys<J>,
+pub(crate) struct KeyHash<A: RowAnalyzer> {
+    keys: Keys<A>,
     extent: Extent,
     workers: usize,
     combine: Combine,
@@ -86,8 +86,8 @@ pub(crate) struct KeyHash<J: Judge> {
     tail: Sum,
 }
 
-impl<J: Judge> KeyHash<J> {
-    pub(crate) fn new(keys: Keys<J>, extent: Extent, workers: usize) -> Self {
+impl<A: RowAnalyzer> KeyHash<A> {
+    pub(crate) fn new(keys: Keys<A>, extent: Extent, workers: usize) -> Self {
         Self {
             keys,
             extent,
@@ -104,7 +104,7 @@ impl<J: Judge> KeyHash<J> {
     }
 
     /// Takes the next leaves in key order.
-    pub(crate) fn take(&mut self, leaves: &[(u64, LeafRows<J::Facts>)]) -> Result<()> {
+    pub(crate) fn take(&mut self, leaves: &[(u64, LeafRows<A::Facts>)]) -> Result<()> {
         for (page, leaf) in leaves {
             if let Some((first, last)) = leaf.ends {
                 follows(self.last, first)?;
@@ -164,7 +164,7 @@ impl<J: Judge> KeyHash<J> {
         self.keys.is_newest(index)
     }
 
-    pub(crate) fn into_tally(self) -> J::Tally {
+    pub(crate) fn into_tally(self) -> A::Tally {
         self.keys.into_tally()
     }
 
@@ -185,13 +185,13 @@ impl<J: Judge> KeyHash<J> {
 }
 
 /// Which rows count.
-struct Filter<'a, J: Judge> {
-    hash: &'a KeyHash<J>,
+struct Filter<'a, A: RowAnalyzer> {
+    hash: &'a KeyHash<A>,
     /// Whether any key is live; without one nothing is superseded.
     live: bool,
 }
 
-impl<J: Judge> Filter<'_, J> {
+impl<A: RowAnalyzer> Filter<'_, A> {
     fn counts(&self, index: u32, row: RowKey) -> bool {
         let compact = self.hash.extent.compact;
         if row.main.0 > compact {
@@ -282,8 +282,8 @@ impl<J: Judge> Filter<'_, J> {
 /// Sums each row by itself; they are joined when it is known which number each has.
 struct SingleRows;
 
-impl Look for SingleRows {
-    type Kept = ();
+impl LeafVisitor for SingleRows {
+    type ThreadCache = ();
     type Out = Result<Vec<(RowKey, Sum)>>;
 
     fn leaf(&self, (): &mut (), page: u64, node: &Node<'_>) -> (Self::Out, usize) {

@@ -2,7 +2,7 @@
 
 use super::prefixes::{Id, PrefixNames};
 use crate::format::bolt::page::Node;
-use crate::format::bolt::visit::Look;
+use crate::format::bolt::visit::LeafVisitor;
 use crate::format::mvcc::crc::Sum;
 use crate::format::mvcc::{RowKey, key_of};
 use crate::scan::fingerprint::{Fingerprint, Slot};
@@ -49,8 +49,8 @@ pub(super) struct Note {
     pub(super) deletes: bool,
 }
 
-impl Look for Reader {
-    type Kept = KnownNames;
+impl LeafVisitor for Reader {
+    type ThreadCache = KnownNames;
     type Out = Leaf;
 
     fn leaf(&self, known: &mut KnownNames, _: u64, node: &Node<'_>) -> (Leaf, usize) {

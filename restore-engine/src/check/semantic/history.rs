@@ -5,9 +5,9 @@ use etcdr_schemas::report::Tally;
 
 use super::kinds;
 use super::notes::Notes;
-use super::row::{Facts, NO_NAMESPACE, form, lease};
+use super::row::{HistoryFacts, NO_NAMESPACE, form, lease};
 use crate::format::mvcc::RowKey;
-use crate::scan::keys::{Judge, Last, Row};
+use crate::scan::keys::{LastRow, RowAnalyzer, RowSummary};
 
 /// Judges histories.
 pub(super) struct History {
@@ -61,12 +61,17 @@ impl Slots {
     }
 }
 
-impl Judge for History {
-    type Facts = Facts;
+impl RowAnalyzer for History {
+    type Facts = HistoryFacts;
     type Tally = Counts;
     const WHOLE: bool = true;
 
-    fn next(&self, counts: &mut Counts, before: Option<&Last<Facts>>, now: &Row<Facts>) {
+    fn next(
+        &self,
+        counts: &mut Counts,
+        before: Option<&LastRow<HistoryFacts>>,
+        now: &RowSummary<HistoryFacts>,
+    ) {
         if now.facts.skip {
             return;
         }
@@ -90,7 +95,7 @@ impl Judge for History {
         counts.notes.is_empty()
     }
 
-    fn end(&self, counts: &mut Counts, last: &Last<Facts>) {
+    fn end(&self, counts: &mut Counts, last: &LastRow<HistoryFacts>) {
         let facts = &last.facts;
         if facts.skip {
             return;
@@ -141,7 +146,12 @@ impl Judge for History {
 }
 
 impl History {
-    fn superseded(&self, counts: &mut Counts, before: &Last<Facts>, now: &Row<Facts>) {
+    fn superseded(
+        &self,
+        counts: &mut Counts,
+        before: &LastRow<HistoryFacts>,
+        now: &RowSummary<HistoryFacts>,
+    ) {
         if now.main > self.finished {
             return;
         }
@@ -156,15 +166,20 @@ impl History {
     }
 }
 
-fn place(row: &Row<Facts>) -> RowKey {
-    let Row { main, sub, tombstone, .. } = *row;
+fn place(row: &RowSummary<HistoryFacts>) -> RowKey {
+    let RowSummary { main, sub, tombstone, .. } = *row;
     RowKey { main: Revision(main), sub: i64::from(sub), tombstone }
 }
 
 /// Whether a row that puts a key may follow the row before it. A first version is one of its own: that version 1 and
 /// a create revision of its own belong together was seen in the row itself.
-fn generation(before: Option<&Last<Facts>>, now: &Facts, main: i64, whole: bool) -> Option<String> {
-    let Facts { version, create, .. } = *now;
+fn generation(
+    before: Option<&LastRow<HistoryFacts>>,
+    now: &HistoryFacts,
+    main: i64,
+    whole: bool,
+) -> Option<String> {
+    let HistoryFacts { version, create, .. } = *now;
     let problem = match before {
         None if whole && version != 1 => "nothing is before it".to_owned(),
         None => return None,

@@ -4,9 +4,9 @@ use etcdr_schemas::Revision;
 
 use super::kinds;
 use super::notes::Notes;
-use super::row::Facts;
+use super::row::HistoryFacts;
 use crate::format::mvcc::RowKey;
-use crate::scan::keys::Row;
+use crate::scan::keys::RowSummary;
 
 /// Follows the rows.
 pub(super) struct Order {
@@ -22,8 +22,8 @@ impl Order {
         Self { compact, main: compact.max(Revision::FIRST.0), sub: 0 }
     }
 
-    pub(super) fn row(&mut self, row: &Row<Facts>, notes: &mut Notes) {
-        let Row { main, sub, tombstone, .. } = *row;
+    pub(super) fn row(&mut self, row: &RowSummary<HistoryFacts>, notes: &mut Notes) {
+        let RowSummary { main, sub, tombstone, .. } = *row;
         if main <= self.compact {
             return;
         }

@@ -5,13 +5,13 @@ use etcdr_schemas::report::Kind;
 use super::kinds;
 use super::notes::Notes;
 use crate::format::bolt::page::{LeafElement, Node};
-use crate::format::bolt::visit::Look;
+use crate::format::bolt::visit::LeafVisitor;
 use crate::format::mvcc::{KeyValue, RowKey};
 use crate::kubernetes::{Encoding, ObjectKey, encoding};
 use crate::scan::fingerprint::Fingerprint;
 use crate::scan::leaf::{Extent, LeafRows};
 use crate::scan::names::{KnownNames, Limits, Names};
-use crate::scan::table::{self, Numbers};
+use crate::scan::table::{Numbers, RowFacts};
 use crate::{Error, findings};
 
 /// Resources, and prefixes of other keys, that are told apart.
@@ -51,9 +51,9 @@ pub(super) mod lease {
     pub(crate) const DANGLING: u16 = 2;
 }
 
-/// What the judge of histories wants to know of a row.
+/// What the analyzer of histories wants to know of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct HistoryFacts {
     pub(super) create: i64,
     pub(super) version: i64,
     pub(super) size: u32,
@@ -69,7 +69,7 @@ pub(super) struct Facts {
 /// be the lowest.
 const LABELS: [u32; 4] = [12, 13, 9, 11];
 
-impl table::Facts for Facts {
+impl RowFacts for HistoryFacts {
     fn numbers(self) -> Numbers {
         let Self { create, version, size, class, namespace, form, lease, skip } = self;
         let labels = [class, namespace, form, lease];
@@ -94,7 +94,7 @@ impl table::Facts for Facts {
     }
 }
 
-impl Facts {
+impl HistoryFacts {
     const NONE: Self = Self {
         create: 0,
         version: 0,
@@ -144,13 +144,13 @@ pub(super) struct Rows<'a> {
 
 /// What is kept of a leaf.
 pub(super) struct Leaf {
-    pub(super) rows: LeafRows<Facts>,
+    pub(super) rows: LeafRows<HistoryFacts>,
     pub(super) notes: Notes,
 }
 
 /// What a thread keeps from leaf to leaf.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct NameCache {
     classes: KnownNames,
     namespaces: KnownNames,
     seals: KnownNames,
@@ -158,11 +158,11 @@ pub(super) struct Kept {
     text: String,
 }
 
-impl Look for Rows<'_> {
-    type Kept = Kept;
+impl LeafVisitor for Rows<'_> {
+    type ThreadCache = NameCache;
     type Out = Leaf;
 
-    fn leaf(&self, kept: &mut Kept, page: u64, node: &Node<'_>) -> (Leaf, usize) {
+    fn leaf(&self, cache: &mut NameCache, page: u64, node: &Node<'_>) -> (Leaf, usize) {
         let damaged = |problem| Error::Page { page, offset: 0, problem };
         let mut notes = Notes::default();
         let mut facts = |key: RowKey, element: &LeafElement<'_>| {
@@ -171,7 +171,7 @@ impl Look for Rows<'_> {
                     notes.add(kind, key, || message);
                 }
             };
-            Ok(self.row(kept, key, element, &mut tell))
+            Ok(self.row(cache, key, element, &mut tell))
         };
         let rows = LeafRows::read(node, self.extent, damaged, Some(&mut facts));
         let weight = rows.weight() + notes.weight();
@@ -184,66 +184,66 @@ type Tell<'a> = dyn FnMut(Kind, String) + 'a;
 impl Rows<'_> {
     fn row(
         &self,
-        kept: &mut Kept,
+        cache: &mut NameCache,
         key: RowKey,
         element: &LeafElement<'_>,
         tell: &mut Tell<'_>,
-    ) -> (Fingerprint, Facts) {
+    ) -> (Fingerprint, HistoryFacts) {
         let Some(kv) = KeyValue::parse(element.value) else {
             tell(findings::ROW, "the value is no KeyValue".to_owned());
-            return (Fingerprint::of(element.key), Facts::SKIP);
+            return (Fingerprint::of(element.key), HistoryFacts::SKIP);
         };
         let print = Fingerprint::of(kv.key);
         if element.value.is_empty() && !key.tombstone {
             tell(kinds::ROW_BUMP, "the row is empty: it only raises the revision".to_owned());
-            return (print, Facts::SKIP);
+            return (print, HistoryFacts::SKIP);
         }
         if kv.key.is_empty() {
             tell(kinds::KEY_EMPTY, "the row names no key".to_owned());
-            return (print, Facts::SKIP);
+            return (print, HistoryFacts::SKIP);
         }
         if key.tombstone {
             if !kv.is_bare() {
                 let message = "the row of a deletion holds more than its key".to_owned();
                 tell(kinds::TOMBSTONE_SHAPE, message);
             }
-            return (print, Facts::NONE);
+            return (print, HistoryFacts::NONE);
         }
         numbers(key, &kv, tell);
-        (print, self.facts(kept, &kv))
+        (print, self.facts(cache, &kv))
     }
 
-    fn facts(&self, kept: &mut Kept, kv: &KeyValue<'_>) -> Facts {
-        let (class, namespace, form) = self.class(kept, kv);
-        Facts {
+    fn facts(&self, cache: &mut NameCache, kv: &KeyValue<'_>) -> HistoryFacts {
+        let (class, namespace, form) = self.class(cache, kv);
+        HistoryFacts {
             create: kv.create_revision.0,
             version: kv.version,
             size: u32::try_from(kv.value.len()).unwrap_or(u32::MAX),
             class,
             namespace,
             form,
-            lease: self.lease(kept, kv.lease),
+            lease: self.lease(cache, kv.lease),
             skip: false,
         }
     }
 
-    fn class(&self, kept: &mut Kept, kv: &KeyValue<'_>) -> (u16, u16, u16) {
+    fn class(&self, cache: &mut NameCache, kv: &KeyValue<'_>) -> (u16, u16, u16) {
         let names = self.names;
-        kept.text.clear();
+        cache.text.clear();
         let Some(object) = ObjectKey::parse(kv.key) else {
-            kept.text.push(' ');
-            kept.text.push_str(prefix(kv.key));
-            let class = label(&names.classes, &mut kept.classes, &kept.text);
+            cache.text.push(' ');
+            cache.text.push_str(prefix(kv.key));
+            let class = label(&names.classes, &mut cache.classes, &cache.text);
             return (class, NO_NAMESPACE, form::NONE);
         };
-        kept.text.push_str(object.resource);
+        cache.text.push_str(object.resource);
         if let Some(group) = object.group {
-            kept.text.push('.');
-            kept.text.push_str(group);
+            cache.text.push('.');
+            cache.text.push_str(group);
         }
-        let class = label(&names.classes, &mut kept.classes, &kept.text);
+        let class = label(&names.classes, &mut cache.classes, &cache.text);
         let namespace = object.namespace.map_or(NO_NAMESPACE, |namespace| {
-            label(&names.namespaces, &mut kept.namespaces, namespace)
+            label(&names.namespaces, &mut cache.namespaces, namespace)
         });
         let form = match encoding(kv.value) {
             Encoding::Protobuf { .. } => form::PROTOBUF,
@@ -251,25 +251,25 @@ impl Rows<'_> {
             Encoding::Cbor => form::CBOR,
             Encoding::Unknown { .. } => form::UNKNOWN,
             Encoding::Encrypted { provider, key } => {
-                kept.text.clear();
-                kept.text.push_str(provider);
-                kept.text.push(' ');
-                kept.text.push_str(key);
-                let seal = label(&names.seals, &mut kept.seals, &kept.text);
+                cache.text.clear();
+                cache.text.push_str(provider);
+                cache.text.push(' ');
+                cache.text.push_str(key);
+                let seal = label(&names.seals, &mut cache.seals, &cache.text);
                 seal.saturating_add(form::SEALED)
             }
         };
         (class, namespace, form)
     }
 
-    fn lease(&self, kept: &mut Kept, id: i64) -> u16 {
+    fn lease(&self, cache: &mut NameCache, id: i64) -> u16 {
         let exists = |leases: &[i64]| leases.binary_search(&id).is_ok();
         if id == 0 {
             lease::NONE
         } else if self.leases.is_none_or(exists) {
             lease::EXISTS
         } else {
-            let number = label(&self.names.dangling, &mut kept.dangling, &format!("{id:x}"));
+            let number = label(&self.names.dangling, &mut cache.dangling, &format!("{id:x}"));
             number.saturating_add(lease::DANGLING)
         }
     }
@@ -308,7 +308,6 @@ fn prefix(key: &[u8]) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scan::table::Facts as _;
 
     #[test]
     fn every_label_comes_back_from_a_tables_entry() {
@@ -322,11 +321,19 @@ mod tests {
                 for form in forms {
                     for (lease, skip) in leases.into_iter().zip([false, true, false]) {
                         let (create, version, size) = (7, 3, 100);
-                        let facts =
-                            Facts { create, version, size, class, namespace, form, lease, skip };
+                        let facts = HistoryFacts {
+                            create,
+                            version,
+                            size,
+                            class,
+                            namespace,
+                            form,
+                            lease,
+                            skip,
+                        };
                         let numbers = facts.numbers();
                         assert!(numbers.labels < 1 << 46, "{facts:?}");
-                        assert_eq!(Facts::of(numbers), facts);
+                        assert_eq!(HistoryFacts::of(numbers), facts);
                     }
                 }
             }

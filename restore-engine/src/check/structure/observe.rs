@@ -3,7 +3,7 @@
 use crate::format::bolt::Bucket;
 
 /// Is told of buckets, one after the other, and of the pages of each. What is on leaves, a
-/// [`Look`](crate::format::bolt::visit::Look) sees.
+/// [`LeafVisitor`](crate::format::bolt::visit::LeafVisitor) sees.
 pub(crate) trait Observe {
     /// A page of the bucket of buckets, and the pages that it spans.
     fn root(&mut self, pages: u64);

@@ -3,7 +3,7 @@
 use super::batch::{Batch, Place};
 use crate::format::bolt::bucket_of;
 use crate::format::bolt::page::{self, MAX_DEPTH, Node};
-use crate::format::bolt::visit::Look;
+use crate::format::bolt::visit::LeafVisitor;
 use crate::format::bolt::{Bucket, Problem};
 use crate::format::mvcc::RowKey;
 
@@ -68,9 +68,9 @@ impl Children {
 }
 
 /// Looks at one page of a batch. Tells what the answer takes on the heap, too.
-pub(super) fn look<L: Look>(
-    looking: &L,
-    kept: &mut L::Kept,
+pub(super) fn examine<L: LeafVisitor>(
+    visitor: &L,
+    cache: &mut L::ThreadCache,
     batch: &Batch,
     index: usize,
     depth: u32,
@@ -89,9 +89,9 @@ pub(super) fn look<L: Look>(
             seen.saw = Saw::Names(names(item.page, node));
             None
         } else if item.place.is_key() {
-            Some(looking.leaf(kept, item.page, node))
+            Some(visitor.leaf(cache, item.page, node))
         } else {
-            looking.other(node)
+            visitor.other(node)
         };
         if let Some((out, heap)) = out {
             (seen.saw, weight) = (Saw::Leaf(out), heap);

@@ -145,7 +145,7 @@ pub(crate) fn discover<R: ReadAt + ?Sized>(source: &R) -> Result<Metas> {
 }
 
 /// Both meta pages as they stand there, valid or not, in files that need not have any.
-pub(crate) fn survey<R: ReadAt + ?Sized>(source: &R) -> Result<Vec<(Meta, bool)>> {
+pub(crate) fn read_both<R: ReadAt + ?Sized>(source: &R) -> Result<Vec<(Meta, bool)>> {
     let first =
         if source.size() < META_END as u64 { return Ok(Vec::new()) } else { page_at(source, 0)? };
     let place = match Meta::parse(&first) {

@@ -20,7 +20,7 @@ const FEW: usize = 64;
 
 /// What a reading of a whole database may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Means {
+pub struct ScanBudget {
     /// Threads.
     pub workers: usize,
     /// Bytes of the answers to one question, which are copied twice on their way. With less, an image that lies scattered
@@ -31,9 +31,9 @@ pub struct Means {
 }
 
 /// Enough for 16 GiB of an ordinary database in one pass.
-const AMPLE: Means = Means { workers: 1, answers: 24 << 20, table: 48 << 20 };
+const AMPLE: ScanBudget = ScanBudget { workers: 1, answers: 24 << 20, table: 48 << 20 };
 
-impl From<usize> for Means {
+impl From<usize> for ScanBudget {
     /// That many threads, and ample memory.
     fn from(workers: usize) -> Self {
         Self { workers, ..AMPLE }
@@ -43,10 +43,10 @@ impl From<usize> for Means {
 /// How pages are read.
 pub(crate) struct Sweep<'a, R> {
     pub(crate) db: &'a Db<R>,
-    pub(crate) means: Means,
+    pub(crate) budget: ScanBudget,
     pub(crate) progress: &'a dyn Progress,
     // Pages that may still be read: none belongs to a tree twice, so more would be going in circles.
-    budget: AtomicU64,
+    pages_left: AtomicU64,
 }
 
 /// How many pages are worth asking for at once, at each level of a tree: as many as their answers have room for.
@@ -64,9 +64,9 @@ impl Steps {
         known.copied().unwrap_or(FIRST_STEP)
     }
 
-    pub(crate) fn learn<T>(&mut self, means: Means, depth: u32, answers: &Answers<T>) {
+    pub(crate) fn learn<T>(&mut self, budget: ScanBudget, depth: u32, answers: &Answers<T>) {
         let each = answers.weight / answers.values.len().max(1) + 1;
-        let step = (means.answers / 4 * 3 / each).clamp(FIRST_STEP, MAX_STEP);
+        let step = (budget.answers / 4 * 3 / each).clamp(FIRST_STEP, MAX_STEP);
         let depth = usize::try_from(depth).unwrap_or_default();
         if self.0.len() <= depth {
             self.0.resize(depth + 1, FIRST_STEP);
@@ -102,10 +102,19 @@ struct Shared {
 }
 
 impl<'a, R: ReadAt> Sweep<'a, R> {
-    pub(crate) fn new(db: &'a Db<R>, means: impl Into<Means>, progress: &'a dyn Progress) -> Self {
-        let budget = AtomicU64::new(db.meta().high_water_mark);
-        let means = means.into();
-        Self { db, means: Means { workers: means.workers.max(1), ..means }, progress, budget }
+    pub(crate) fn new(
+        db: &'a Db<R>,
+        budget: impl Into<ScanBudget>,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        let pages_left = AtomicU64::new(db.meta().high_water_mark);
+        let budget = budget.into();
+        Self {
+            db,
+            budget: ScanBudget { workers: budget.workers.max(1), ..budget },
+            progress,
+            pages_left,
+        }
     }
 
     /// Reads `pages` and gives each to `parse`, with its place in the list and room for what a thread wants to
@@ -135,7 +144,7 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
             }
             answers
         };
-        let threads = if pages.len() < FEW { 1 } else { self.means.workers.min(groups.len()) };
+        let threads = if pages.len() < FEW { 1 } else { self.budget.workers.min(groups.len()) };
         let mut answers = on_threads(threads, &work)?;
         let limit = shared.limit.load(Relaxed);
         self.give_up(&mut answers, &shared, limit);
@@ -151,7 +160,7 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
         shared: &Shared,
         parse: &(dyn Fn(&mut S, usize, &Node<'_>) -> (T, usize) + Sync),
     ) -> Result<Vec<Answer<T>>> {
-        let (mut window, mut kept, mut answers) = (Window::default(), S::default(), Vec::new());
+        let (mut window, mut cache, mut answers) = (Window::default(), S::default(), Vec::new());
         while let Some(group) = groups.get(shared.next.fetch_add(1, Relaxed)) {
             for (at, &(page, index)) in group.iter().enumerate() {
                 if shared.stop.load(Relaxed) {
@@ -162,19 +171,20 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
                 }
                 let after = group.get(at + 1..).unwrap_or_default().iter().map(|(page, _)| *page);
                 let ahead = run(page, after) * u64::from(self.db.page_size());
-                let answer = match self.db.load_within(&mut window, page, ahead, &self.budget)? {
-                    Ok(node) => {
-                        self.progress.advance(node.size());
-                        let pages = node.size() / u64::from(self.db.page_size());
-                        let (value, heap) = parse(&mut kept, index, &node);
-                        let weight = heap + size_of::<Answer<T>>();
-                        Answer { index, pages, weight, value: Ok(value) }
-                    }
-                    Err(problem) => Answer { index, pages: 0, weight: 0, value: Err(problem) },
-                };
+                let answer =
+                    match self.db.load_within(&mut window, page, ahead, &self.pages_left)? {
+                        Ok(node) => {
+                            self.progress.advance(node.size());
+                            let pages = node.size() / u64::from(self.db.page_size());
+                            let (value, heap) = parse(&mut cache, index, &node);
+                            let weight = heap + size_of::<Answer<T>>();
+                            Answer { index, pages, weight, value: Ok(value) }
+                        }
+                        Err(problem) => Answer { index, pages: 0, weight: 0, value: Err(problem) },
+                    };
                 let weight = shared.weight.fetch_add(answer.weight, Relaxed) + answer.weight;
                 answers.push(answer);
-                if weight > self.means.answers {
+                if weight > self.budget.answers {
                     self.lighten(&mut answers, shared);
                 }
             }
@@ -186,7 +196,7 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
     fn lighten<T>(&self, answers: &mut Vec<Answer<T>>, shared: &Shared) {
         // Another thread may have done it already.
         self.give_up(answers, shared, shared.limit.load(Relaxed));
-        while shared.weight.load(Relaxed) > self.means.answers {
+        while shared.weight.load(Relaxed) > self.budget.answers {
             let limit = shared.limit.load(Relaxed);
             if limit <= 1 {
                 return;
@@ -201,7 +211,7 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
             let keep = answer.index < limit;
             if !keep {
                 shared.weight.fetch_sub(answer.weight, Relaxed);
-                self.budget.fetch_add(answer.pages, Relaxed);
+                self.pages_left.fetch_add(answer.pages, Relaxed);
             }
             keep
         });
@@ -273,8 +283,9 @@ mod tests {
             let sweep = Sweep::new(&db, workers, &Hidden);
             let (mut from, mut calls) = (0, 0);
             while from < pages.len() {
-                let parse =
-                    |(): &mut (), index, _: &Node<'_>| (from + index, Means::from(1).answers / 10);
+                let parse = |(): &mut (), index, _: &Node<'_>| {
+                    (from + index, ScanBudget::from(1).answers / 10)
+                };
                 let read = sweep.read(&pages[from..], &parse).unwrap().values;
                 assert!(!read.is_empty() && read.len() <= 10, "{}", read.len());
                 for (index, answer) in (from..).zip(&read) {

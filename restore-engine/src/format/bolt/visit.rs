@@ -5,19 +5,20 @@ use std::ops::ControlFlow;
 use etcdr_schemas::{Hidden, ReadAt};
 
 use super::page::{MAX_DEPTH, Node};
-use super::sweep::{Means, Steps, Sweep};
+use super::sweep::{ScanBudget, Steps, Sweep};
 use super::{Bucket, Db, Problem, Root, inline_node};
 use crate::Result;
 
 /// Looks at leaves, on any thread, in any order.
-pub(crate) trait Look: Sync {
+pub(crate) trait LeafVisitor: Sync {
     /// What a thread keeps from leaf to leaf.
-    type Kept: Default;
+    type ThreadCache: Default;
     /// What is kept of a leaf.
     type Out: Send;
 
     /// Looks at one leaf. Tells how many bytes of heap the answer takes, too.
-    fn leaf(&self, kept: &mut Self::Kept, page: u64, node: &Node<'_>) -> (Self::Out, usize);
+    fn leaf(&self, cache: &mut Self::ThreadCache, page: u64, node: &Node<'_>)
+    -> (Self::Out, usize);
 
     /// The same for a leaf of another bucket than `key`, when the structural check comes by. Most do not look.
     fn other(&self, _: &Node<'_>) -> Option<(Self::Out, usize)> {
@@ -29,10 +30,10 @@ pub(crate) trait Look: Sync {
 pub(crate) type Take<'a, O> = dyn FnMut(Vec<(u64, O)>) -> Result<ControlFlow<()>> + 'a;
 
 /// Is not interested.
-pub(crate) struct Nothing;
+pub(crate) struct NoVisitor;
 
-impl Look for Nothing {
-    type Kept = ();
+impl LeafVisitor for NoVisitor {
+    type ThreadCache = ();
     type Out = ();
 
     fn leaf(&self, (): &mut (), _: u64, _: &Node<'_>) -> ((), usize) {
@@ -42,22 +43,22 @@ impl Look for Nothing {
 
 /// Shows the leaves of a bucket to `look`, and what it kept to `take`. The structure need not have been checked:
 /// damage is an error.
-pub(crate) fn walk<R: ReadAt, L: Look>(
+pub(crate) fn walk<R: ReadAt, L: LeafVisitor>(
     db: &Db<R>,
     bucket: &Bucket,
-    means: impl Into<Means>,
-    look: &L,
+    budget: impl Into<ScanBudget>,
+    visitor: &L,
     take: &mut Take<'_, L::Out>,
 ) -> Result<()> {
     match &bucket.root {
         Root::Inline { page, image } => {
             let node = inline_node(image).map_err(|problem| db.damaged(*page, problem))?;
-            let (out, _) = look.leaf(&mut L::Kept::default(), *page, &node);
+            let (out, _) = visitor.leaf(&mut L::ThreadCache::default(), *page, &node);
             take(vec![(*page, out)]).map(|_| ())
         }
         Root::Page(root) => {
-            let sweep = Sweep::new(db, means, &Hidden);
-            let mut walk = Walk { sweep, steps: Steps::default(), look, take };
+            let sweep = Sweep::new(db, budget, &Hidden);
+            let mut walk = Walk { sweep, steps: Steps::default(), visitor, take };
             walk.below(&[*root], 0).map(|_| ())
         }
     }
@@ -66,10 +67,10 @@ pub(crate) fn walk<R: ReadAt, L: Look>(
 /// Branches that are expanded together.
 const MAX_BELOW: usize = 256 * 1024;
 
-struct Walk<'a, 'b, R, L: Look> {
+struct Walk<'a, 'b, R, L: LeafVisitor> {
     sweep: Sweep<'a, R>,
     steps: Steps,
-    look: &'a L,
+    visitor: &'a L,
     take: &'a mut Take<'b, L::Out>,
 }
 
@@ -78,7 +79,7 @@ enum Seen<O> {
     Branch(Vec<u64>),
 }
 
-impl<R: ReadAt, L: Look> Walk<'_, '_, R, L> {
+impl<R: ReadAt, L: LeafVisitor> Walk<'_, '_, R, L> {
     /// The recursion is as deep as the tree, which has a limit.
     fn below(&mut self, pages: &[u64], depth: u32) -> Result<ControlFlow<()>> {
         let db = self.sweep.db;
@@ -89,13 +90,13 @@ impl<R: ReadAt, L: Look> Walk<'_, '_, R, L> {
                 return Err(db.damaged(*first, Problem::Depth(MAX_DEPTH)));
             }
             let (asked, _) = rest.split_at(self.steps.step(depth).min(rest.len()));
-            let looking = self.look;
-            let look = |kept: &mut L::Kept, index: usize, node: &Node<'_>| {
+            let visitor = self.visitor;
+            let visit = |cache: &mut L::ThreadCache, index: usize, node: &Node<'_>| {
                 let page = asked.get(index).copied().unwrap_or_default();
-                look_at(looking, kept, page, node, depth)
+                visit_page(visitor, cache, page, node, depth)
             };
-            let read = self.sweep.read(asked, &look)?;
-            self.steps.learn(self.sweep.means, depth, &read);
+            let read = self.sweep.read(asked, &visit)?;
+            self.steps.learn(self.sweep.budget, depth, &read);
             let (done, left) = rest.split_at(read.values.len());
             rest = left;
             let mut leaves = Vec::new();
@@ -144,9 +145,9 @@ impl<R: ReadAt, L: Look> Walk<'_, '_, R, L> {
     }
 }
 
-fn look_at<L: Look>(
-    look: &L,
-    kept: &mut L::Kept,
+fn visit_page<L: LeafVisitor>(
+    visitor: &L,
+    cache: &mut L::ThreadCache,
     page: u64,
     node: &Node<'_>,
     depth: u32,
@@ -155,7 +156,7 @@ fn look_at<L: Look>(
         return (Err(Problem::Empty), 0);
     }
     if node.is_leaf() {
-        let (out, weight) = look.leaf(kept, page, node);
+        let (out, weight) = visitor.leaf(cache, page, node);
         return (Ok(Seen::Leaf(out)), weight);
     }
     let children: Result<Vec<_>, _> =

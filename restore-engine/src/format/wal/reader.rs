@@ -8,7 +8,7 @@ use bytes::Bytes;
 use etcdr_schemas::pb::disk::{Entry, HardState, WalMetadata, WalRecord, WalSnapshot};
 use prost::Message;
 
-use super::record::{FrameLength, HEADER, Kind};
+use super::record::{FrameLength, HEADER, RecordKind};
 use crate::error::{Error, Result};
 
 /// Longest record that is read, in bytes. etcd's requests end at 1.5 MiB unless it is told otherwise.
@@ -55,7 +55,7 @@ impl<R: Read> Segment<R> {
     ///
     /// # Errors
     /// [`Error::Wal`] for a damaged record, [`Error::Io`] when reading fails.
-    pub fn next_record(&mut self) -> Result<Option<(Kind, Bytes)>> {
+    pub fn next_record(&mut self) -> Result<Option<(RecordKind, Bytes)>> {
         let left = self.size.saturating_sub(self.offset);
         if self.torn.is_some() || left == 0 {
             return Ok(None);
@@ -78,7 +78,11 @@ impl<R: Read> Segment<R> {
         self.decode(body, length)
     }
 
-    fn decode(&mut self, mut body: Vec<u8>, length: FrameLength) -> Result<Option<(Kind, Bytes)>> {
+    fn decode(
+        &mut self,
+        mut body: Vec<u8>,
+        length: FrameLength,
+    ) -> Result<Option<(RecordKind, Bytes)>> {
         let torn = self.last && has_zero_sector(&body, self.offset + HEADER as u64);
         body.truncate(usize::try_from(length.record).unwrap_or(usize::MAX));
         match self.record(&body) {
@@ -94,12 +98,12 @@ impl<R: Read> Segment<R> {
         }
     }
 
-    fn record(&mut self, body: &[u8]) -> Result<(Kind, Bytes)> {
+    fn record(&mut self, body: &[u8]) -> Result<(RecordKind, Bytes)> {
         let record = WalRecord::decode(body).map_err(|error| self.damaged(error.to_string()))?;
-        let kind = Kind::from_number(record.r#type)
+        let kind = RecordKind::from_number(record.r#type)
             .ok_or_else(|| self.damaged(format!("a record of unknown type {}", record.r#type)))?;
         let data = record.data.unwrap_or_default();
-        if kind == Kind::Crc {
+        if kind == RecordKind::Crc {
             // A reader that has seen nothing takes any seed: older segments may have been purged.
             if self.crc != 0 && self.crc != record.crc {
                 return Err(self.damaged("the segment does not continue the one before".into()));
@@ -115,7 +119,7 @@ impl<R: Read> Segment<R> {
         Ok((kind, data))
     }
 
-    fn short_frame(&mut self, what: &str) -> Result<Option<(Kind, Bytes)>> {
+    fn short_frame(&mut self, what: &str) -> Result<Option<(RecordKind, Bytes)>> {
         if self.last {
             self.torn = Some(self.offset);
             return Ok(None);
@@ -243,19 +247,19 @@ impl From<prost::DecodeError> for Refused {
 impl LogFacts {
     fn take(
         &mut self,
-        kind: Kind,
+        kind: RecordKind,
         data: Bytes,
         on_entry: &mut dyn FnMut(Entry) -> Result<()>,
     ) -> Result<(), Refused> {
         match kind {
-            Kind::Crc => {}
-            Kind::Metadata => self.metadata = WalMetadata::decode(data)?,
-            Kind::State => self.state = HardState::decode(data)?,
-            Kind::Snapshot => {
+            RecordKind::Crc => {}
+            RecordKind::Metadata => self.metadata = WalMetadata::decode(data)?,
+            RecordKind::State => self.state = HardState::decode(data)?,
+            RecordKind::Snapshot => {
                 self.last_snapshot = WalSnapshot::decode(data)?;
                 self.snapshot_marks += 1;
             }
-            Kind::Entry => {
+            RecordKind::Entry => {
                 let entry = Entry::decode(data)?;
                 let first = self.entries.map_or(entry.index, |(first, _)| first.min(entry.index));
                 self.entries = Some((first, entry.index));

@@ -21,7 +21,7 @@ const LENGTH_MASK: u64 = (1 << PAD_SHIFT) - 1;
 /// Kind of a record, `Record.type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i64)]
-pub enum Kind {
+pub enum RecordKind {
     /// Ids of member and cluster.
     Metadata = 1,
     /// A raft entry.
@@ -34,7 +34,7 @@ pub enum Kind {
     Snapshot = 5,
 }
 
-impl Kind {
+impl RecordKind {
     /// The kind with that number.
     #[must_use]
     pub const fn from_number(number: i64) -> Option<Self> {
@@ -93,7 +93,7 @@ pub struct Encoder {
 
 impl Encoder {
     /// Appends one record. `None` and empty data differ in the bytes, as they do in etcd's.
-    pub fn push(&mut self, kind: Kind, data: Option<Vec<u8>>) {
+    pub fn push(&mut self, kind: RecordKind, data: Option<Vec<u8>>) {
         self.crc = crc32c::crc32c_append(self.crc, data.as_deref().unwrap_or_default());
         let record = WalRecord { r#type: kind as i64, crc: self.crc, data: data.map(Bytes::from) };
         let record = record.encode_to_vec();

@@ -5,7 +5,7 @@ use etcdr_schemas::MemberId;
 use etcdr_schemas::pb::disk::{ConfChange, Entry, HardState, WalMetadata, WalSnapshot};
 use prost::Message;
 
-use super::record::{Encoder, Kind};
+use super::record::{Encoder, RecordKind};
 use crate::format::membership::NewCluster;
 
 /// Name of the first segment: sequence 0, entries from index 0 on.
@@ -29,10 +29,10 @@ pub fn initial_segment(cluster: &NewCluster, member: MemberId) -> Vec<u8> {
     let commit = voters.len() as u64;
     let first = voters.first().map_or(0, |member| member.id.0);
     let mut log = Encoder::default();
-    log.push(Kind::Crc, None);
+    log.push(RecordKind::Crc, None);
     let metadata = WalMetadata { node_id: member.0, cluster_id: cluster.id().0 };
-    log.push(Kind::Metadata, Some(metadata.encode_to_vec()));
-    log.push(Kind::Snapshot, Some(WalSnapshot::default().encode_to_vec()));
+    log.push(RecordKind::Metadata, Some(metadata.encode_to_vec()));
+    log.push(RecordKind::Snapshot, Some(WalSnapshot::default().encode_to_vec()));
     for (index, voter) in (1..).zip(voters) {
         let change = ConfChange {
             id: 0,
@@ -42,13 +42,13 @@ pub fn initial_segment(cluster: &NewCluster, member: MemberId) -> Vec<u8> {
         };
         let data = Some(Bytes::from(change.encode_to_vec()));
         let entry = Entry { r#type: ENTRY_CONF_CHANGE, term: RESTORE_TERM, index, data };
-        log.push(Kind::Entry, Some(entry.encode_to_vec()));
+        log.push(RecordKind::Entry, Some(entry.encode_to_vec()));
     }
     let state = HardState { term: RESTORE_TERM, vote: first, commit };
-    log.push(Kind::State, Some(state.encode_to_vec()));
+    log.push(RecordKind::State, Some(state.encode_to_vec()));
     let mark =
         WalSnapshot { index: commit, term: RESTORE_TERM, conf_state: Some(cluster.conf_state()) };
-    log.push(Kind::Snapshot, Some(mark.encode_to_vec()));
+    log.push(RecordKind::Snapshot, Some(mark.encode_to_vec()));
     log.finish()
 }
 

@@ -17,7 +17,7 @@ use crate::format::bolt::{Bucket, Db};
 use crate::format::buckets;
 use crate::format::mvcc::RowKey;
 use crate::format::mvcc::detach::without_lease;
-use crate::kubernetes::Landing;
+use crate::kubernetes::ChecklistFacts;
 use crate::scan::attached::{Attached, TABLE};
 use crate::scan::leaf::bad_row;
 use crate::scan::rows::{Row, rows};
@@ -58,7 +58,7 @@ pub(crate) fn rewrite<R: ReadAt, W: Write + Seek>(
         rebuilt: Rebuilt { source_bytes: db.size(), ..Rebuilt::default() },
         dangling: Dangling::new(),
         used_master_leases: BTreeSet::new(),
-        landing: plan.kubernetes.then(Landing::default),
+        checklist: plan.kubernetes.then(ChecklistFacts::default),
     };
     let always = [buckets::LEASE.to_vec()];
     let appended = patch.append.iter().map(|(name, ..)| name);
@@ -78,7 +78,7 @@ pub(crate) fn rewrite<R: ReadAt, W: Write + Seek>(
     let outcome = Outcome {
         rebuilt: job.rebuilt,
         dangling: job.dangling,
-        kubernetes: job.landing.map(Landing::facts),
+        kubernetes: job.checklist.map(ChecklistFacts::facts),
         tally,
     };
     Ok((out, outcome))
@@ -94,7 +94,7 @@ struct Job<'a, R, W> {
     rebuilt: Rebuilt,
     dangling: Dangling,
     used_master_leases: BTreeSet<i64>,
-    landing: Option<Landing>,
+    checklist: Option<ChecklistFacts>,
 }
 
 impl<R: ReadAt, W: Write + Seek> Job<'_, R, W> {
@@ -159,10 +159,10 @@ impl<R: ReadAt, W: Write + Seek> Job<'_, R, W> {
 
     fn keep(&mut self, row: &Row<'_>) -> Result<()> {
         self.rebuilt.rows_kept += 1;
-        if let Some(landing) = &mut self.landing
+        if let Some(checklist) = &mut self.checklist
             && self.prescan.is_live(row) == Some(true)
         {
-            landing.row(row.kv.key, row.kv.value);
+            checklist.row(row.kv.key, row.kv.value);
         }
         if !self.plan.drop_leases || row.kv.lease == 0 {
             return self.out.row(row.raw, row.message);
