@@ -56,7 +56,7 @@ fn run(silent: &str) {
 #[expect(clippy::disallowed_methods, reason = "a test of the binary starts it")]
 fn command(program: &Path, folder: &Path) -> Command {
     let path = env::var("PATH").unwrap_or_default();
-    let own = Path::new(ETCDR).parent().unwrap().display();
+    let own = Path::new(ETCDR).parent().expect("a binary is in a folder").display();
     let mut command = Command::new(program);
     command.env_clear().env("PATH", format!("{own}:{path}"));
     // Help is as wide as the terminal.

@@ -22,7 +22,8 @@ pub use audit::{
 };
 pub use config_check::{Checked, ConfigCheck, ConfigCheckReport};
 pub use contents::{
-    AuthSummary, Breakdown, Contents, Counted, DanglingLease, EncryptionKey, LeaseSummary, Tally,
+    AuthSummary, Breakdown, Contents, Counted, DanglingLease, EncryptionKey, LeaseSummary,
+    OfflineHash, Tally,
 };
 pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
@@ -33,7 +34,7 @@ pub use prune::{
 };
 pub use restore::{
     CheckStep, DanglingLeases, DropReason, DroppedKeys, History, KubernetesFacts, MovedAside,
-    OfflineHash, PlannedBump, PlannedExpiry, PlannedMember, PlannedRebuild, Rebuilt, RestorePlan,
+    PlannedBump, PlannedExpiry, PlannedMember, PlannedRebuild, Rebuilt, RestorePlan,
     RestoreReceipt,
 };
 pub use snapshot::{
@@ -44,7 +45,9 @@ pub use status::{
     ScheduleStatus, StatusReport, StatusWarning, StoredStatus, TimelineEntry, TimelineOutcome,
     VerifyStatus,
 };
-pub use verify::{Level, VerifyReport};
+pub use verify::VerifyReport;
+
+pub use crate::level::Level;
 
 /// A report with its schema's name in front.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

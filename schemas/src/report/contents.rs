@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::OfflineHash;
+use crate::revision::Revision;
 
 /// What a database holds: level `semantic`. Lists name the largest first and are bounded; what they do not name is in
 /// their `other`.
@@ -61,6 +61,17 @@ pub struct Counted {
     pub keys: u64,
     /// Bytes of their values.
     pub bytes: u64,
+}
+
+/// HashKV that was computed from a database file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OfflineHash {
+    /// Revision of the hash.
+    pub revision: Revision,
+    /// Compact revision of the hash; -1 when never compacted.
+    pub compact_revision: i64,
+    /// The value.
+    pub hash: u32,
 }
 
 /// A bounded list of counts.
