@@ -4,10 +4,10 @@
 //! are checked before they are used, and no allocation, loop or recursion is as large as a file says
 //! it should be. Memory does not grow with the database, apart from a few bits per page.
 //!
-//! The lower half knows the file: [`bolt`] reads, checks, patches and writes bbolt databases,
-//! [`mvcc`] knows the rows of bucket `key`, [`facts`] what a database says of itself.
-//! The upper half knows the cluster: membership, WAL, `.snap`, and how they make a data directory
-//! that a real etcd boots.
+//! The modules are layers, and none uses one above it. Each format by itself, and reading and writing
+//! local files: [`bolt`], [`mvcc`], [`facts`], [`membership`], [`wal`], [`snap`], [`durable`]. An image as it
+//! passes: [`stream`]. All rows and what follows from them: [`scan`]. What is wrong with an image or a data
+//! directory, and what it holds: [`check`]. A restore, decided and carried out: [`mod@plan`], [`restore`].
 
 pub mod error;
 pub mod findings;

@@ -15,6 +15,7 @@ use etcdr_restore_engine::local::LocalFile;
 use etcdr_restore_engine::membership::InitialCluster;
 use etcdr_restore_engine::plan::{self, Bump, RestoreRequest, Selection, Target};
 use etcdr_restore_engine::restore::restore;
+use etcdr_restore_engine::stream;
 use etcdr_schemas::report::{RestoreReceipt, Severity};
 use etcdr_schemas::{Hidden, TargetVersion};
 use etcdr_tests::etcd::{Cluster, Extra, MemberAt, initial_cluster};
@@ -38,7 +39,7 @@ fn write(file: &Path, members: &[MemberAt], version: TargetVersion) -> RestoreRe
         advertise: None,
     };
     let request = RestoreRequest {
-        source: etcdr_restore_engine::stream::Source::inspect("file".into(), image, None).unwrap(),
+        source: stream::Source::inspect("file".into(), image, None).unwrap(),
         initial_cluster: InitialCluster::parse(&initial_cluster(members)).unwrap(),
         token: "fresh".into(),
         targets: members.iter().map(target).collect(),
