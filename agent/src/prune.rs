@@ -178,7 +178,7 @@ async fn look(
             warnings.push(format!("the hold of {id} cannot be read, and holds: {why}"));
         }
     }
-    let proofs = audit::proofs(repository, cluster, &stock.survey, now).await?;
+    let proofs = audit::proofs(repository, cluster, &stock.objects, now).await?;
     Ok(Known { stock, holds, proofs, warnings })
 }
 

@@ -21,7 +21,7 @@ use crate::repository::Repository;
 use crate::retention::{Candidate, Proof};
 
 pub use grace::Grace;
-pub use listing::{MAX_OBJECTS, MAX_STRANGERS, Stored, Survey};
+pub use listing::{ClusterObjects, MAX_OBJECTS, MAX_STRANGERS, Stored};
 pub use manifests::{Examined, Known};
 pub use orphans::{Certainty, OrphanImage, Orphans};
 
@@ -32,7 +32,7 @@ const AT_ONCE: usize = 16;
 #[derive(Debug, Clone, Default)]
 pub struct Stock {
     /// What the listing has.
-    pub survey: Survey,
+    pub objects: ClusterObjects,
     /// Manifests that can be read, with what they name.
     pub known: BTreeMap<SnapshotId, Known>,
     /// Manifests that cannot be used, with the reason.
@@ -55,9 +55,9 @@ impl Stock {
         cluster: &ClusterName,
         each: impl FnMut(&SnapshotId, &Result<Examined>),
     ) -> Result<Self> {
-        let survey = repository.survey(cluster).await?;
-        let ids = survey.ids.clone();
-        let mut stock = Self { survey, ..Self::default() };
+        let objects = repository.list_objects(cluster).await?;
+        let ids = objects.ids.clone();
+        let mut stock = Self { objects, ..Self::default() };
         stock.read_manifests(repository, cluster, &ids, each).await;
         Ok(stock)
     }
@@ -72,13 +72,13 @@ impl Stock {
         repository: &Repository,
         cluster: &ClusterName,
     ) -> Result<Self> {
-        let survey = repository.survey(cluster).await?;
-        let there: BTreeSet<_> = survey.ids.iter().copied().collect();
-        let before: BTreeSet<_> = self.survey.ids.iter().copied().collect();
+        let objects = repository.list_objects(cluster).await?;
+        let there: BTreeSet<_> = objects.ids.iter().copied().collect();
+        let before: BTreeSet<_> = self.objects.ids.iter().copied().collect();
         let new: Vec<_> = there.difference(&before).copied().collect();
         let known = self.known.iter().filter(|(id, _)| there.contains(id));
         let mut fresh = Self {
-            survey,
+            objects,
             known: known.map(|(id, known)| (*id, known.clone())).collect(),
             unusable: self.unusable.clone(),
             blind: self.blind,
@@ -95,7 +95,7 @@ impl Stock {
         ids: &[SnapshotId],
         mut each: impl FnMut(&SnapshotId, &Result<Examined>),
     ) {
-        let signed: BTreeSet<_> = self.survey.signatures.keys().copied().collect();
+        let signed: BTreeSet<_> = self.objects.signatures.keys().copied().collect();
         let mut examined = stream::iter(ids.iter().copied())
             .map(|id| {
                 let signed = signed.contains(&id);
@@ -120,7 +120,7 @@ impl Stock {
         believed
             .map(|(id, known)| {
                 let own = if known.suspect { Proof::Suspect } else { Proof::ReadBack };
-                let image = self.survey.images.get(&known.image).map(|image| image.size);
+                let image = self.objects.images.get(&known.image).map(|image| image.size);
                 let proof = match proofs.get(id).copied() {
                     Some(Proof::Damaged) => Proof::Damaged,
                     // Gone, or another one: nothing can be restored from it.

@@ -167,7 +167,7 @@ impl Ledger {
         oldest: Option<DateTime<Utc>>,
     ) -> BTreeSet<Sha256Digest> {
         let digests: BTreeSet<_> = stock.known.values().map(|known| known.sha256).collect();
-        let ids: BTreeSet<_> = stock.survey.ids.iter().collect();
+        let ids: BTreeSet<_> = stock.objects.ids.iter().collect();
         let lines = self.lines(&|id| ids.contains(id));
         let mut needed = BTreeSet::new();
         for known in stock.known.values() {

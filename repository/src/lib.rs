@@ -58,7 +58,7 @@ pub use image::seal::Tap;
 pub use image::sealed_image::SealedImage;
 pub use image::spool::Spool;
 pub use image::{ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
-pub use inventory::{Examined, Grace, Stock, Stored, Survey};
+pub use inventory::{ClusterObjects, Examined, Grace, Stock, Stored};
 pub use keys::{Identities, Recipients};
 pub use layout::ReportName;
 pub use ledger::{Ledger, Recorded};
@@ -69,5 +69,3 @@ pub use repository::{MAX_SNAPSHOTS, Repository};
 pub use sign::{PublicKey, SigningKey};
 pub use store::location::{Location, StoreOptions};
 pub use sweep::{SweepOptions, Swept};
-// Until its users name it anew.
-pub use inventory as survey;

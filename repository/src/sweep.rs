@@ -119,10 +119,10 @@ impl Repository {
             let key = layout::tombstone(cluster, id);
             !noted.contains(&key) || kept.contains(&key)
         };
-        let claims = self.old_claims(cluster, &fresh.survey, grace).await?;
+        let claims = self.old_claims(cluster, &fresh.objects, grace).await?;
         self.erase_all(cluster, claims, options, &mut swept).await?;
         self.sweep_ledger(cluster, &fresh, undone, options, &mut swept).await?;
-        self.sweep_uploads(cluster, &fresh.survey, options, &mut swept).await?;
+        self.sweep_uploads(cluster, &fresh.objects, options, &mut swept).await?;
         Ok(swept)
     }
 

@@ -2,7 +2,7 @@
 //! because saves and prunes go on meanwhile.
 
 use etcdr_repository::inventory::{Certainty, MAX_STRANGERS, OrphanImage};
-use etcdr_repository::{Grace, Stock, Stored, Survey};
+use etcdr_repository::{ClusterObjects, Grace, Stock, Stored};
 use etcdr_schemas::SnapshotId;
 use etcdr_schemas::report::Finding;
 
@@ -18,11 +18,11 @@ pub(super) struct Suspect {
 }
 
 /// Images that are not in the listing, or have another size in it.
-pub(super) fn suspects(survey: &Survey, facts: &Facts) -> Vec<Suspect> {
+pub(super) fn suspects(objects: &ClusterObjects, facts: &Facts) -> Vec<Suspect> {
     let usable = facts.list.iter().filter_map(|fact| Some((fact.id, fact.details()?)));
     usable
         .filter(|(_, details)| {
-            survey.images.get(&details.image).map(|image| image.size) != Some(details.stored_size)
+            objects.images.get(&details.image).map(|image| image.size) != Some(details.stored_size)
         })
         .map(|(id, details)| Suspect {
             id,
@@ -81,7 +81,7 @@ pub(super) fn leftovers(
     let mut found: Vec<Finding> = lonely
         .map(|(id, _)| kinds::SIGNATURE_ORPHAN.at(signature_key(&id), "it has no manifest"))
         .collect();
-    for (key, stored) in &stock.survey.strangers {
+    for (key, stored) in &stock.objects.strangers {
         let message = format!("no part of a repository: {} bytes", stored.size);
         found.push(kinds::OBJECT_UNKNOWN.at(key, message));
     }
@@ -89,8 +89,8 @@ pub(super) fn leftovers(
 }
 
 /// Strangers beyond those that are told.
-pub(super) const fn more_strangers(survey: &Survey) -> u64 {
-    survey.strangers_count.saturating_sub(MAX_STRANGERS as u64)
+pub(super) const fn more_strangers(objects: &ClusterObjects) -> u64 {
+    objects.strangers_count.saturating_sub(MAX_STRANGERS as u64)
 }
 
 #[cfg(test)]
@@ -149,12 +149,12 @@ mod tests {
             };
             (id(*n), known)
         };
-        let survey = Survey {
+        let objects = ClusterObjects {
             ids: said.keys().rev().map(|n| id(*n)).collect(),
             images: found.iter().map(image).collect(),
-            ..Survey::default()
+            ..ClusterObjects::default()
         };
-        Stock { survey, known: said.iter().map(known).collect(), ..Stock::default() }
+        Stock { objects, known: said.iter().map(known).collect(), ..Stock::default() }
     }
 
     /// Half an hour, looked at when so many minutes have passed.
@@ -171,7 +171,7 @@ mod tests {
         ) {
             let (stock, facts) = (stock(&said, &found), facts(&said));
             let suspected: BTreeSet<SnapshotId> =
-                suspects(&stock.survey, &facts).iter().map(|suspect| suspect.id).collect();
+                suspects(&stock.objects, &facts).iter().map(|suspect| suspect.id).collect();
             let differing = said.iter().filter(|(n, size)| found.get(n) != Some(size));
             prop_assert_eq!(suspected, differing.map(|(n, _)| id(*n)).collect::<BTreeSet<_>>());
             let lonely: BTreeSet<_> =
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(orphans(&stock, grace(60)), []);
         // What belongs to another snapshot, which has no manifest at all, is one all the same.
         stock.known.remove(&id(1));
-        stock.survey.ids.retain(|there| *there != id(1));
+        stock.objects.ids.retain(|there| *there != id(1));
         assert_eq!(orphans(&stock, grace(60)).len(), 1);
         // Unless a manifest is unread: it may be the one that names it.
         stock.unread = true;
@@ -203,17 +203,17 @@ mod tests {
         let found = BTreeMap::from([(1, 1)]);
         let mut stock = stock(&BTreeMap::new(), &found);
         let signature = Stored { size: 1, modified: at(0) };
-        stock.survey.signatures.insert(id(2), signature);
+        stock.objects.signatures.insert(id(2), signature);
         let told = |stock: &Stock, minutes| {
             let signature = |id: &SnapshotId| id.to_string();
             let lonely = leftovers(stock, &signature, grace(minutes)).len();
             (orphans(stock, grace(minutes)).len(), lonely)
         };
         // By our clock it is a year later; the store has seen ten minutes.
-        stock.survey.newest = Some(at(10));
+        stock.objects.newest = Some(at(10));
         assert_eq!(told(&stock, 365 * 24 * 60), (0, 0));
         // The store's clock has gone on as well.
-        stock.survey.newest = Some(at(31));
+        stock.objects.newest = Some(at(31));
         assert_eq!(told(&stock, 365 * 24 * 60), (1, 1));
         // Ours is behind.
         assert_eq!(told(&stock, 10), (0, 0));

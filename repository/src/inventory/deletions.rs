@@ -27,10 +27,10 @@ impl Stock {
     pub(crate) fn deletions_by_name(&self) -> Deletions {
         let deletion = |key: &Box<str>| {
             let id = layout::image_of(key)?;
-            let stored = self.survey.tombstones.get(&id)?;
+            let stored = self.objects.tombstones.get(&id)?;
             Some((key.clone(), (id, stored.modified)))
         };
-        self.survey.images.keys().filter_map(deletion).collect()
+        self.objects.images.keys().filter_map(deletion).collect()
     }
 }
 
@@ -41,7 +41,7 @@ impl Repository {
         cluster: &ClusterName,
         stock: &Stock,
     ) -> Result<Deletions> {
-        let (images, tombstones) = (&stock.survey.images, &stock.survey.tombstones);
+        let (images, tombstones) = (&stock.objects.images, &stock.objects.tombstones);
         let mut deletions = stock.deletions_by_name();
         if !images.keys().any(|key| layout::is_staging(key)) {
             return Ok(deletions);

@@ -53,7 +53,7 @@ impl Stock {
 
     /// What no manifest names, given when snapshots were deleted.
     pub(crate) fn orphans_given(&self, deletions: &Deletions, grace: Grace) -> Orphans {
-        let there: BTreeSet<&SnapshotId> = self.survey.ids.iter().collect();
+        let there: BTreeSet<&SnapshotId> = self.objects.ids.iter().collect();
         let named: BTreeSet<&str> = self.known.values().map(|known| known.image.as_ref()).collect();
         let image = |(key, stored): (&Box<str>, &Stored)| {
             let deletion = deletions.get(key);
@@ -66,12 +66,12 @@ impl Stock {
                 () if self.blind => Certainty::Likely,
                 () => Certainty::Certain,
             };
-            let old = grace.passed(&self.survey, since);
+            let old = grace.passed(&self.objects, since);
             OrphanImage { key: key.clone(), size: stored.size, snapshot, old, certainty }
         };
-        let unnamed = self.survey.images.iter().filter(|(key, _)| !named.contains(key.as_ref()));
-        let alone = self.survey.signatures.iter().filter(|(id, stored)| {
-            !there.contains(id) && grace.passed(&self.survey, stored.modified)
+        let unnamed = self.objects.images.iter().filter(|(key, _)| !named.contains(key.as_ref()));
+        let alone = self.objects.signatures.iter().filter(|(id, stored)| {
+            !there.contains(id) && grace.passed(&self.objects, stored.modified)
         });
         Orphans {
             images: unnamed.map(image).collect(),

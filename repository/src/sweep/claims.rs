@@ -10,7 +10,7 @@ use object_store::ObjectStore as _;
 
 use super::plan::Orphan;
 use crate::error::{Error, Result};
-use crate::inventory::{Grace, Survey};
+use crate::inventory::{ClusterObjects, Grace};
 use crate::layout;
 use crate::repository::Repository;
 use crate::store::retry::retried;
@@ -27,11 +27,11 @@ impl Repository {
     pub(super) async fn old_claims(
         &self,
         cluster: &ClusterName,
-        survey: &Survey,
+        objects: &ClusterObjects,
         grace: Grace,
     ) -> Result<Vec<Orphan>> {
         let (old, newest) =
-            retried(self.pause, || self.list_claims(cluster, survey, grace)).await?;
+            retried(self.pause, || self.list_claims(cluster, objects, grace)).await?;
         let of_the_newest = |orphan: &Orphan| {
             layout::parse_claim(cluster, &orphan.key).is_none_or(|(schedule, tick)| {
                 newest.get(schedule).is_none_or(|last| tick >= *last)
@@ -43,7 +43,7 @@ impl Repository {
     async fn list_claims(
         &self,
         cluster: &ClusterName,
-        survey: &Survey,
+        objects: &ClusterObjects,
         grace: Grace,
     ) -> Result<(Vec<Orphan>, BTreeMap<String, DateTime<Utc>>)> {
         let prefix = layout::all_claims(cluster);
@@ -60,7 +60,7 @@ impl Repository {
             } else if room {
                 newest.insert(schedule.to_owned(), tick);
             }
-            if grace.passed(survey, entry.last_modified) && old.len() < MAX_CLAIMS {
+            if grace.passed(objects, entry.last_modified) && old.len() < MAX_CLAIMS {
                 let (key, size) = (entry.location, entry.size);
                 old.push(Orphan { key, kind: SweptKind::Claim, size });
             }

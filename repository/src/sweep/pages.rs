@@ -37,12 +37,12 @@ impl Repository {
         if stock.blind {
             return Ok(());
         }
-        let (survey, grace) = (&stock.survey, options.grace());
-        let all = survey.ids.iter().chain(survey.tombstones.keys().filter(|id| undone(id)));
+        let (objects, grace) = (&stock.objects, options.grace());
+        let all = objects.ids.iter().chain(objects.tombstones.keys().filter(|id| undone(id)));
         let oldest = all.map(SnapshotId::time).min();
         let ledger = self.ledger(cluster).await?;
         let needed = ledger.needed(stock, oldest);
-        let old = ledger.pages.iter().filter(|page| grace.passed(survey, page.stored.modified));
+        let old = ledger.pages.iter().filter(|page| grace.passed(objects, page.stored.modified));
         let (useful, useless): (Vec<&Page>, Vec<&Page>) =
             old.partition(|page| page.has_any(&needed));
         self.erase_all(cluster, to_delete(&useless), options, swept).await?;

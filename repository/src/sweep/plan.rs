@@ -72,28 +72,28 @@ pub(super) fn tombstones(
 ) -> Vec<Orphan> {
     // Images that were due are gone, unless they are kept.
     let waits = |key: &str, since: DateTime<Utc>| {
-        stock.blind || kept.contains(key) || !grace.passed(&stock.survey, since)
+        stock.blind || kept.contains(key) || !grace.passed(&stock.objects, since)
     };
     let waiting: BTreeSet<SnapshotId> = deletions
         .iter()
         .filter(|(key, (_, since))| waits(key, *since))
         .map(|(_, (id, _))| *id)
         .collect();
-    let survey = &stock.survey;
+    let objects = &stock.objects;
     let due = |id: &SnapshotId, stored: &Stored| {
-        grace.passed(survey, stored.modified) && !waiting.contains(id)
+        grace.passed(objects, stored.modified) && !waiting.contains(id)
     };
     let orphan =
         |key, stored: &Stored| Orphan { key, kind: SweptKind::Tombstone, size: stored.size };
     let mut found = Vec::new();
-    for (id, stored) in survey.tombstones.iter().filter(|(id, stored)| due(id, stored)) {
-        if let Some(signature) = survey.tombstone_signatures.get(id) {
+    for (id, stored) in objects.tombstones.iter().filter(|(id, stored)| due(id, stored)) {
+        if let Some(signature) = objects.tombstone_signatures.get(id) {
             found.push(orphan(layout::tombstone_signature(cluster, id), signature));
         }
         found.push(orphan(layout::tombstone(cluster, id), stored));
     }
-    let alone = survey.tombstone_signatures.iter().filter(|(id, stored)| {
-        !survey.tombstones.contains_key(id) && grace.passed(survey, stored.modified)
+    let alone = objects.tombstone_signatures.iter().filter(|(id, stored)| {
+        !objects.tombstones.contains_key(id) && grace.passed(objects, stored.modified)
     });
     found
         .extend(alone.map(|(id, stored)| orphan(layout::tombstone_signature(cluster, id), stored)));

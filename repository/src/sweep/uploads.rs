@@ -6,7 +6,7 @@ use etcdr_schemas::report::{PruneOutcome, SweptKind, SweptObject};
 use super::objects::outcome;
 use super::{SweepOptions, Swept};
 use crate::error::{Result, StoreFault};
-use crate::inventory::Survey;
+use crate::inventory::ClusterObjects;
 use crate::repository::Repository;
 use crate::store::retry::retried;
 use crate::store::unfinished::Upload;
@@ -17,7 +17,7 @@ impl Repository {
     pub(super) async fn sweep_uploads(
         &self,
         cluster: &ClusterName,
-        survey: &Survey,
+        objects: &ClusterObjects,
         options: SweepOptions,
         swept: &mut Swept,
     ) -> Result<()> {
@@ -30,7 +30,7 @@ impl Repository {
             }
             uploads => uploads?,
         };
-        for upload in uploads.into_iter().filter(|upload| grace.passed(survey, upload.at)) {
+        for upload in uploads.into_iter().filter(|upload| grace.passed(objects, upload.at)) {
             let outcome = match options.dry_run {
                 true => None,
                 false => Some(self.end(&upload).await?),
