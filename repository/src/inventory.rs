@@ -30,7 +30,7 @@ const AT_ONCE: usize = 16;
 
 /// Everything under a cluster's prefix, and what its manifests say: some 300 bytes a snapshot.
 #[derive(Debug, Clone, Default)]
-pub struct Stock {
+pub struct Inventory {
     /// What the listing has.
     pub objects: ClusterObjects,
     /// Manifests that can be read, with what they name.
@@ -43,7 +43,7 @@ pub struct Stock {
     pub unread: bool,
 }
 
-impl Stock {
+impl Inventory {
     /// Lists everything of a cluster and reads all its manifests. `each` sees every manifest as it is, newest
     /// first, or why it cannot be read; one that is gone by the time that it is read is none.
     ///
@@ -57,16 +57,16 @@ impl Stock {
     ) -> Result<Self> {
         let objects = repository.list_objects(cluster).await?;
         let ids = objects.ids.clone();
-        let mut stock = Self { objects, ..Self::default() };
-        stock.read_manifests(repository, cluster, &ids, each).await;
-        Ok(stock)
+        let mut inventory = Self { objects, ..Self::default() };
+        inventory.read_manifests(repository, cluster, &ids, each).await;
+        Ok(inventory)
     }
 
     /// The same, as of now. What is known of manifests that are still there is not read again: they never
     /// change.
     ///
     /// # Errors
-    /// As [`Stock::read`].
+    /// As [`Inventory::read`].
     pub(crate) async fn read_again(
         &self,
         repository: &Repository,
@@ -139,8 +139,8 @@ impl Repository {
     /// The inventory of a cluster.
     ///
     /// # Errors
-    /// As [`Stock::read`].
-    pub async fn stock(&self, cluster: &ClusterName) -> Result<Stock> {
-        Stock::read(self, cluster, |_, _| ()).await
+    /// As [`Inventory::read`].
+    pub async fn inventory(&self, cluster: &ClusterName) -> Result<Inventory> {
+        Inventory::read(self, cluster, |_, _| ()).await
     }
 }

@@ -20,7 +20,7 @@ use object_store::ObjectStore as _;
 use object_store::path::Path;
 
 use crate::error::{Error, Result, StoreFault};
-use crate::inventory::{Stock, Stored};
+use crate::inventory::{Inventory, Stored};
 use crate::layout;
 use crate::repository::{MAX_SNAPSHOTS, Repository};
 use crate::store::objects::{create, read_small};
@@ -163,14 +163,14 @@ impl Ledger {
     /// Deleted snapshots that a manifest leads to which is there. `oldest` as for [`Lines::explain`].
     pub(crate) fn needed(
         &self,
-        stock: &Stock,
+        inventory: &Inventory,
         oldest: Option<DateTime<Utc>>,
     ) -> BTreeSet<Sha256Digest> {
-        let digests: BTreeSet<_> = stock.known.values().map(|known| known.sha256).collect();
-        let ids: BTreeSet<_> = stock.objects.ids.iter().collect();
+        let digests: BTreeSet<_> = inventory.known.values().map(|known| known.sha256).collect();
+        let ids: BTreeSet<_> = inventory.objects.ids.iter().collect();
         let lines = self.lines(&|id| ids.contains(id));
         let mut needed = BTreeSet::new();
-        for known in stock.known.values() {
+        for known in inventory.known.values() {
             let mut at = known.previous;
             while let Some(digest) = at
                 && let Some(line) = lines.get(&digest)
@@ -308,7 +308,7 @@ impl Repository {
     pub async fn record_pruned(
         &self,
         cluster: &ClusterName,
-        stock: &Stock,
+        inventory: &Inventory,
         doomed: Vec<(SnapshotId, String)>,
         by: Option<&str>,
         now: DateTime<Utc>,
@@ -320,7 +320,8 @@ impl Repository {
         let ledger = self.ledger(cluster).await?;
         let mut new = Vec::new();
         for (id, reason) in doomed {
-            let Some((manifest_sha256, previous)) = self.digests(cluster, stock, id).await? else {
+            let Some((manifest_sha256, previous)) = self.digests(cluster, inventory, id).await?
+            else {
                 continue;
             };
             if ledger.entries.get(&manifest_sha256) == Some(&Deleted { id, previous }) {
@@ -349,10 +350,10 @@ impl Repository {
     async fn digests(
         &self,
         cluster: &ClusterName,
-        stock: &Stock,
+        inventory: &Inventory,
         id: SnapshotId,
     ) -> Result<Option<(Sha256Digest, Option<Sha256Digest>)>> {
-        if let Some(known) = stock.known.get(&id) {
+        if let Some(known) = inventory.known.get(&id) {
             return Ok(Some((known.sha256, known.previous)));
         }
         // Somebody insists on deleting one that cannot be used.

@@ -22,7 +22,7 @@ use futures_util::{StreamExt, stream};
 use object_store::path::Path;
 
 use crate::error::Result;
-use crate::inventory::{Grace, Stock};
+use crate::inventory::{Grace, Inventory};
 use crate::layout;
 use crate::repository::Repository;
 
@@ -95,15 +95,15 @@ impl Repository {
     pub async fn sweep(
         &self,
         cluster: &ClusterName,
-        stock: &Stock,
+        inventory: &Inventory,
         options: SweepOptions,
     ) -> Result<Swept> {
         let fresh = match options.dry_run {
-            true => stock.clone(),
-            false => stock.read_again(self, cluster).await?,
+            true => inventory.clone(),
+            false => inventory.read_again(self, cluster).await?,
         };
         let mut swept = Swept {
-            unusable: fresh.unusable.iter().skip(stock.unusable.len()).cloned().collect(),
+            unusable: fresh.unusable.iter().skip(inventory.unusable.len()).cloned().collect(),
             ..Swept::default()
         };
         let (grace, deletions) = (options.grace(), self.deletions(cluster, &fresh).await?);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use etcdr_repository::{ClusterObjects, Grace, Repository, Stock, layout};
+use etcdr_repository::{ClusterObjects, Grace, Inventory, Repository, layout};
 use etcdr_schemas::report::{
     AuditInventory, AuditOutcome, AuditReport, AuditSettings, AuditState, AuditTotals,
     AuditVerdict, Level, Severity,
@@ -123,15 +123,15 @@ async fn surface(
 ) -> Result<(ClusterObjects, Facts, Findings), Error> {
     let cluster = &request.cluster;
     let (mut facts, mut findings) = (Facts::default(), Findings::default());
-    let stock = Stock::read(repository, cluster, |id, examined| {
+    let inventory = Inventory::read(repository, cluster, |id, examined| {
         let (fact, found) = facts::weigh(cluster, *id, examined, repository.info());
         facts.list.push(fact);
         findings.extend(found);
     });
-    let stock = stock.await?;
-    confirm_images(repository, cluster, &stock.objects, &mut facts, &mut findings).await?;
+    let inventory = inventory.await?;
+    confirm_images(repository, cluster, &inventory.objects, &mut facts, &mut findings).await?;
     let grace = Grace { now, age: request.limits.grace };
-    let mut orphans = stream::iter(compare::orphans(&stock, grace))
+    let mut orphans = stream::iter(compare::orphans(&inventory, grace))
         .map(|orphan| async move {
             let named = match &orphan.snapshot {
                 Some(id) => repository.has_manifest(cluster, id).await?,
@@ -146,8 +146,8 @@ async fn surface(
         findings.extend(finding?);
     }
     let signature = |id: &SnapshotId| layout::signature(cluster, id).to_string();
-    findings.extend(compare::leftovers(&stock, &signature, grace));
-    findings.count_more(kinds::OBJECT_UNKNOWN.code, compare::more_strangers(&stock.objects));
+    findings.extend(compare::leftovers(&inventory, &signature, grace));
+    findings.count_more(kinds::OBJECT_UNKNOWN.code, compare::more_strangers(&inventory.objects));
     // Read after the manifests: what was deleted since the listing is in it.
     let ledger = match repository.ledger(cluster).await {
         Ok(ledger) => Some(ledger),
@@ -162,7 +162,7 @@ async fn surface(
         facts.pruned = timeline::lines(&facts.list, &ledger).count();
         findings.extend(ledger.doubts.into_iter().map(verify::unreadable));
     }
-    Ok((stock.objects, facts, findings))
+    Ok((inventory.objects, facts, findings))
 }
 
 /// Looks again at images that the listing does not have as it should.

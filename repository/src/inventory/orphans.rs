@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use etcdr_schemas::SnapshotId;
 
 use super::deletions::Deletions;
-use super::{Grace, Stock, Stored};
+use super::{Grace, Inventory, Stored};
 use crate::layout;
 
 /// What no manifest names.
@@ -44,7 +44,7 @@ pub enum Certainty {
     Unknown,
 }
 
-impl Stock {
+impl Inventory {
     /// What no manifest names. When a snapshot was deleted, its image's name tells.
     #[must_use]
     pub fn orphans(&self, grace: Grace) -> Orphans {

@@ -9,7 +9,7 @@ use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
 use super::plan::Orphan;
 use super::{SweepOptions, Swept};
 use crate::error::Result;
-use crate::inventory::Stock;
+use crate::inventory::Inventory;
 use crate::ledger::Page;
 use crate::repository::Repository;
 
@@ -28,20 +28,20 @@ impl Repository {
     pub(super) async fn sweep_ledger(
         &self,
         cluster: &ClusterName,
-        stock: &Stock,
+        inventory: &Inventory,
         undone: impl Fn(&SnapshotId) -> bool,
         options: SweepOptions,
         swept: &mut Swept,
     ) -> Result<()> {
         // A manifest that cannot be read may follow any of them.
-        if stock.blind {
+        if inventory.blind {
             return Ok(());
         }
-        let (objects, grace) = (&stock.objects, options.grace());
+        let (objects, grace) = (&inventory.objects, options.grace());
         let all = objects.ids.iter().chain(objects.tombstones.keys().filter(|id| undone(id)));
         let oldest = all.map(SnapshotId::time).min();
         let ledger = self.ledger(cluster).await?;
-        let needed = ledger.needed(stock, oldest);
+        let needed = ledger.needed(inventory, oldest);
         let old = ledger.pages.iter().filter(|page| grace.passed(objects, page.stored.modified));
         let (useful, useless): (Vec<&Page>, Vec<&Page>) =
             old.partition(|page| page.has_any(&needed));

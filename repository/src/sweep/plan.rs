@@ -8,7 +8,7 @@ use etcdr_schemas::{ClusterName, SnapshotId};
 use object_store::path::Path;
 
 use crate::inventory::deletions::Deletions;
-use crate::inventory::{Certainty, Grace, OrphanImage, Stock, Stored};
+use crate::inventory::{Certainty, Grace, Inventory, OrphanImage, Stored};
 use crate::layout;
 
 /// An object to delete.
@@ -31,11 +31,11 @@ pub(super) struct First {
 /// Images and signatures that no manifest names, given when snapshots were deleted.
 pub(super) fn first(
     cluster: &ClusterName,
-    stock: &Stock,
+    inventory: &Inventory,
     deletions: &Deletions,
     grace: Grace,
 ) -> First {
-    let orphans = stock.orphans_given(deletions, grace);
+    let orphans = inventory.orphans_given(deletions, grace);
     let mut first = First::default();
     let count = |counted: &mut (u64, u64), size: u64| {
         *counted = (counted.0.saturating_add(1), counted.1.saturating_add(size));
@@ -65,21 +65,21 @@ pub(super) fn first(
 /// deleted after all.
 pub(super) fn tombstones(
     cluster: &ClusterName,
-    stock: &Stock,
+    inventory: &Inventory,
     deletions: &Deletions,
     kept: &BTreeSet<&str>,
     grace: Grace,
 ) -> Vec<Orphan> {
     // Images that were due are gone, unless they are kept.
     let waits = |key: &str, since: DateTime<Utc>| {
-        stock.blind || kept.contains(key) || !grace.passed(&stock.objects, since)
+        inventory.blind || kept.contains(key) || !grace.passed(&inventory.objects, since)
     };
     let waiting: BTreeSet<SnapshotId> = deletions
         .iter()
         .filter(|(key, (_, since))| waits(key, *since))
         .map(|(_, (id, _))| *id)
         .collect();
-    let objects = &stock.objects;
+    let objects = &inventory.objects;
     let due = |id: &SnapshotId, stored: &Stored| {
         grace.passed(objects, stored.modified) && !waiting.contains(id)
     };
