@@ -147,7 +147,7 @@ pub async fn delete(
         let detail = ASKED.to_owned();
         snapshots.push(PrunedSnapshot {
             id: *id,
-            stored_size: inventory.known.get(id).map_or(0, |known| known.stored_size),
+            stored_size: inventory.entries.get(id).map_or(0, |known| known.stored_size),
             action: PruneAction::Delete,
             reasons: vec![PruneReason { rule: PruneRule::Asked, detail }],
             outcome: Some(outcome),

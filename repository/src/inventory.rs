@@ -22,7 +22,7 @@ use crate::retention::{Candidate, Proof};
 
 pub use grace::Grace;
 pub use listing::{ClusterObjects, MAX_OBJECTS, MAX_STRANGERS, Stored};
-pub use manifests::{Examined, Known};
+pub use manifests::{Examined, ManifestEntry};
 pub use orphans::{Certainty, OrphanImage, Orphans};
 
 /// Manifests that are read at once.
@@ -34,7 +34,7 @@ pub struct Inventory {
     /// What the listing has.
     pub objects: ClusterObjects,
     /// Manifests that can be read, with what they name.
-    pub known: BTreeMap<SnapshotId, Known>,
+    pub entries: BTreeMap<SnapshotId, ManifestEntry>,
     /// Manifests that cannot be used, with the reason.
     pub unusable: Vec<Unusable>,
     /// Whether some manifest could not be read: it may name any image, so none is an orphan.
@@ -76,10 +76,10 @@ impl Inventory {
         let there: BTreeSet<_> = objects.ids.iter().copied().collect();
         let before: BTreeSet<_> = self.objects.ids.iter().copied().collect();
         let new: Vec<_> = there.difference(&before).copied().collect();
-        let known = self.known.iter().filter(|(id, _)| there.contains(id));
+        let entries = self.entries.iter().filter(|(id, _)| there.contains(id));
         let mut fresh = Self {
             objects,
-            known: known.map(|(id, known)| (*id, known.clone())).collect(),
+            entries: entries.map(|(id, entry)| (*id, entry.clone())).collect(),
             unusable: self.unusable.clone(),
             blind: self.blind,
             unread: self.unread,
@@ -108,7 +108,7 @@ impl Inventory {
             let weighed = manifests::weigh(cluster, &id, &examined);
             self.blind |= weighed.blind;
             self.unread |= weighed.unread;
-            self.known.extend(weighed.known.map(|known| (id, known)));
+            self.entries.extend(weighed.entry.map(|entry| (id, entry)));
             self.unusable.extend(weighed.unusable);
         }
     }
@@ -116,20 +116,20 @@ impl Inventory {
     /// What the retention decides about, newest first.
     #[must_use]
     pub fn candidates(&self, proofs: &BTreeMap<SnapshotId, Proof>) -> Vec<Candidate> {
-        let believed = self.known.iter().rev().filter(|(_, known)| known.believed);
+        let believed = self.entries.iter().rev().filter(|(_, entry)| entry.believed);
         believed
-            .map(|(id, known)| {
-                let own = if known.suspect { Proof::Suspect } else { Proof::ReadBack };
-                let image = self.objects.images.get(&known.image).map(|image| image.size);
+            .map(|(id, entry)| {
+                let own = if entry.suspect { Proof::Suspect } else { Proof::ReadBack };
+                let image = self.objects.images.get(&entry.image).map(|image| image.size);
                 let proof = match proofs.get(id).copied() {
                     Some(Proof::Damaged) => Proof::Damaged,
                     // Gone, or another one: nothing can be restored from it.
-                    _ if image != Some(known.stored_size) => Proof::Damaged,
+                    _ if image != Some(entry.stored_size) => Proof::Damaged,
                     // Its bytes are as they were stored, and may be wrong all the same.
-                    Some(Proof::Audited) if !known.suspect => Proof::Audited,
+                    Some(Proof::Audited) if !entry.suspect => Proof::Audited,
                     _ => own,
                 };
-                Candidate { id: *id, stored_size: known.stored_size, proof }
+                Candidate { id: *id, stored_size: entry.stored_size, proof }
             })
             .collect()
     }

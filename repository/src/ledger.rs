@@ -166,12 +166,12 @@ impl Ledger {
         inventory: &Inventory,
         oldest: Option<DateTime<Utc>>,
     ) -> BTreeSet<Sha256Digest> {
-        let digests: BTreeSet<_> = inventory.known.values().map(|known| known.sha256).collect();
+        let digests: BTreeSet<_> = inventory.entries.values().map(|entry| entry.sha256).collect();
         let ids: BTreeSet<_> = inventory.objects.ids.iter().collect();
         let lines = self.lines(&|id| ids.contains(id));
         let mut needed = BTreeSet::new();
-        for known in inventory.known.values() {
-            let mut at = known.previous;
+        for entry in inventory.entries.values() {
+            let mut at = entry.previous;
             while let Some(digest) = at
                 && let Some(line) = lines.get(&digest)
                 && let Some(deleted) = self.entries.get(&digest)
@@ -353,8 +353,8 @@ impl Repository {
         inventory: &Inventory,
         id: SnapshotId,
     ) -> Result<Option<(Sha256Digest, Option<Sha256Digest>)>> {
-        if let Some(known) = inventory.known.get(&id) {
-            return Ok(Some((known.sha256, known.previous)));
+        if let Some(entry) = inventory.entries.get(&id) {
+            return Ok(Some((entry.sha256, entry.previous)));
         }
         // Somebody insists on deleting one that cannot be used.
         match self.manifest_bytes(cluster, &id).await {

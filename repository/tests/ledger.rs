@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::SweepOptions;
-use etcdr_repository::inventory::Known;
+use etcdr_repository::inventory::ManifestEntry;
 use etcdr_repository::{Chain, Inventory, Location, Recorded, Repository, StoreOptions, layout};
 use etcdr_schemas::ledger::{LedgerEntry, LedgerPage, MAX_PAGE_BYTES};
 use etcdr_schemas::report::{PruneOutcome, SweptKind};
@@ -272,8 +272,8 @@ async fn a_page_is_swept_when_no_manifest_leads_to_it() {
 #[tokio::test]
 async fn many_are_noted_in_bounded_pages_and_only_once() {
     let bench = Bench::new(0..1).await;
-    let known = (0..2_500u32).map(|hour| {
-        let known = Known {
+    let entries = (0..2_500u32).map(|hour| {
+        let entry = ManifestEntry {
             image: "x".into(),
             stored_size: 1,
             suspect: false,
@@ -281,11 +281,12 @@ async fn many_are_noted_in_bounded_pages_and_only_once() {
             previous: None,
             believed: true,
         };
-        (id(hour), known)
+        (id(hour), entry)
     });
-    let inventory = Inventory { known: known.collect::<BTreeMap<_, _>>(), ..Inventory::default() };
+    let inventory =
+        Inventory { entries: entries.collect::<BTreeMap<_, _>>(), ..Inventory::default() };
     for times in 0..2 {
-        let doomed = inventory.known.keys().map(|id| (*id, "x".repeat(1_000))).collect();
+        let doomed = inventory.entries.keys().map(|id| (*id, "x".repeat(1_000))).collect();
         bench.record(&inventory, doomed).await;
         assert_eq!(bench.pages().len(), 3, "after {times} more");
     }

@@ -98,7 +98,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use chrono::{DateTime, Duration, Utc};
-    use etcdr_repository::inventory::Known;
+    use etcdr_repository::inventory::ManifestEntry;
     use etcdr_repository::layout;
     use etcdr_schemas::{ClusterName, Revision, Sha256Digest};
     use proptest::prelude::*;
@@ -138,8 +138,8 @@ mod tests {
     /// What the listing has, all of it written at minute 0, and what the manifests say.
     fn inventory(said: &BTreeMap<u32, u64>, found: &BTreeMap<u32, u64>) -> Inventory {
         let image = |(n, size): (&u32, &u64)| (key(*n), Stored { size: *size, modified: at(0) });
-        let known = |(n, size): (&u32, &u64)| {
-            let known = Known {
+        let entry = |(n, size): (&u32, &u64)| {
+            let entry = ManifestEntry {
                 image: key(*n),
                 stored_size: *size,
                 suspect: false,
@@ -147,14 +147,14 @@ mod tests {
                 previous: None,
                 believed: true,
             };
-            (id(*n), known)
+            (id(*n), entry)
         };
         let objects = ClusterObjects {
             ids: said.keys().rev().map(|n| id(*n)).collect(),
             images: found.iter().map(image).collect(),
             ..ClusterObjects::default()
         };
-        Inventory { objects, known: said.iter().map(known).collect(), ..Inventory::default() }
+        Inventory { objects, entries: said.iter().map(entry).collect(), ..Inventory::default() }
     }
 
     /// Half an hour, looked at when so many minutes have passed.
@@ -186,11 +186,11 @@ mod tests {
     fn the_image_of_a_manifest_that_cannot_be_used_is_no_orphan() {
         let sizes = BTreeMap::from([(1, 1), (2, 1), (3, 1)]);
         let mut inventory = inventory(&sizes, &sizes);
-        inventory.known.remove(&id(2));
+        inventory.entries.remove(&id(2));
         inventory.blind = true;
         assert_eq!(orphans(&inventory, grace(60)), []);
         // What belongs to another snapshot, which has no manifest at all, is one all the same.
-        inventory.known.remove(&id(1));
+        inventory.entries.remove(&id(1));
         inventory.objects.ids.retain(|there| *there != id(1));
         assert_eq!(orphans(&inventory, grace(60)).len(), 1);
         // Unless a manifest is unread: it may be the one that names it.

@@ -54,13 +54,14 @@ impl Inventory {
     /// What no manifest names, given when snapshots were deleted.
     pub(crate) fn orphans_given(&self, deletions: &Deletions, grace: Grace) -> Orphans {
         let there: BTreeSet<&SnapshotId> = self.objects.ids.iter().collect();
-        let named: BTreeSet<&str> = self.known.values().map(|known| known.image.as_ref()).collect();
+        let named: BTreeSet<&str> =
+            self.entries.values().map(|entry| entry.image.as_ref()).collect();
         let image = |(key, stored): (&Box<str>, &Stored)| {
             let deletion = deletions.get(key);
             let since = deletion.map_or(stored.modified, |(_, at)| stored.modified.max(*at));
             let snapshot = deletion.map(|(id, _)| *id).or_else(|| layout::image_of(key));
             let own =
-                snapshot.is_some_and(|id| there.contains(&id) && !self.known.contains_key(&id));
+                snapshot.is_some_and(|id| there.contains(&id) && !self.entries.contains_key(&id));
             let certainty = match () {
                 () if own || self.unread => Certainty::Unknown,
                 () if self.blind => Certainty::Likely,
