@@ -38,7 +38,7 @@ pub struct Inventory {
     /// Manifests that cannot be used, with the reason.
     pub unusable: Vec<Unusable>,
     /// Whether some manifest could not be read: it may name any image, so none is an orphan.
-    pub blind: bool,
+    pub incomplete: bool,
     /// Whether that is because the store did not give it.
     pub unread: bool,
 }
@@ -81,7 +81,7 @@ impl Inventory {
             objects,
             entries: entries.map(|(id, entry)| (*id, entry.clone())).collect(),
             unusable: self.unusable.clone(),
-            blind: self.blind,
+            incomplete: self.incomplete,
             unread: self.unread,
         };
         fresh.read_manifests(repository, cluster, &new, |_, _| ()).await;
@@ -106,7 +106,7 @@ impl Inventory {
             let Some(examined) = examined.transpose() else { continue };
             each(&id, &examined);
             let weighed = manifests::weigh(cluster, &id, &examined);
-            self.blind |= weighed.blind;
+            self.incomplete |= weighed.incomplete;
             self.unread |= weighed.unread;
             self.entries.extend(weighed.entry.map(|entry| (id, entry)));
             self.unusable.extend(weighed.unusable);

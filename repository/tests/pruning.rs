@@ -318,7 +318,7 @@ async fn a_manifest_that_cannot_be_read_may_name_anything() {
         let bad = if torn { b"{".to_vec() } else { later(&good) };
         ground.put(&key, &bad).await;
         let inventory = repository.inventory(&cluster()).await.unwrap();
-        assert!(inventory.blind && inventory.unusable.len() == 1, "{:?}", inventory.unusable);
+        assert!(inventory.incomplete && inventory.unusable.len() == 1, "{:?}", inventory.unusable);
         assert_eq!(inventory.candidates(&BTreeMap::new()).len(), 2);
         let swept = repository.sweep(&cluster(), &inventory, grace(NONE)).await.unwrap();
         // Its own image, which its name tells, and the orphan.

@@ -187,7 +187,7 @@ mod tests {
         let sizes = BTreeMap::from([(1, 1), (2, 1), (3, 1)]);
         let mut inventory = inventory(&sizes, &sizes);
         inventory.entries.remove(&id(2));
-        inventory.blind = true;
+        inventory.incomplete = true;
         assert_eq!(orphans(&inventory, grace(60)), []);
         // What belongs to another snapshot, which has no manifest at all, is one all the same.
         inventory.entries.remove(&id(1));

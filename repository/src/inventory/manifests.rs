@@ -46,7 +46,7 @@ pub(super) struct Weighed {
     /// Why it cannot be used.
     pub(super) unusable: Option<Unusable>,
     /// Whether nobody knows which image it names.
-    pub(super) blind: bool,
+    pub(super) incomplete: bool,
     /// Whether that is because the store did not give it.
     pub(super) unread: bool,
 }
@@ -59,8 +59,11 @@ pub(super) fn weigh(
 ) -> Weighed {
     let unusable =
         |reason: String| Some(Unusable { key: layout::manifest(cluster, id).to_string(), reason });
-    let lost =
-        |reason: String| Weighed { unusable: unusable(reason), blind: true, ..Weighed::default() };
+    let lost = |reason: String| Weighed {
+        unusable: unusable(reason),
+        incomplete: true,
+        ..Weighed::default()
+    };
     let examined = match examined {
         Ok(examined) => examined,
         Err(error) => {

@@ -64,7 +64,7 @@ impl Inventory {
                 snapshot.is_some_and(|id| there.contains(&id) && !self.entries.contains_key(&id));
             let certainty = match () {
                 () if own || self.unread => Certainty::Unknown,
-                () if self.blind => Certainty::Likely,
+                () if self.incomplete => Certainty::Likely,
                 () => Certainty::Certain,
             };
             let old = grace.passed(&self.objects, since);

@@ -34,7 +34,7 @@ impl Repository {
         swept: &mut Swept,
     ) -> Result<()> {
         // A manifest that cannot be read may follow any of them.
-        if inventory.blind {
+        if inventory.incomplete {
             return Ok(());
         }
         let (objects, grace) = (&inventory.objects, options.grace());

@@ -72,7 +72,7 @@ pub(super) fn tombstones(
 ) -> Vec<Orphan> {
     // Images that were due are gone, unless they are kept.
     let waits = |key: &str, since: DateTime<Utc>| {
-        inventory.blind || kept.contains(key) || !grace.passed(&inventory.objects, since)
+        inventory.incomplete || kept.contains(key) || !grace.passed(&inventory.objects, since)
     };
     let waiting: BTreeSet<SnapshotId> = deletions
         .iter()
