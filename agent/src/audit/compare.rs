@@ -1,7 +1,7 @@
 //! A listing against what the manifests say. Pure: what looks wrong is looked at again before it is told,
 //! because saves and prunes go on meanwhile.
 
-use etcdr_repository::inventory::{Certainty, MAX_STRANGERS, OrphanImage};
+use etcdr_repository::inventory::{Certainty, MAX_UNKNOWN_KEYS, OrphanImage};
 use etcdr_repository::{ClusterObjects, Grace, Inventory, Stored};
 use etcdr_schemas::SnapshotId;
 use etcdr_schemas::report::Finding;
@@ -81,16 +81,16 @@ pub(super) fn leftovers(
     let mut found: Vec<Finding> = lonely
         .map(|(id, _)| kinds::SIGNATURE_ORPHAN.at(signature_key(&id), "it has no manifest"))
         .collect();
-    for (key, stored) in &inventory.objects.strangers {
+    for (key, stored) in &inventory.objects.unknown_keys {
         let message = format!("no part of a repository: {} bytes", stored.size);
         found.push(kinds::OBJECT_UNKNOWN.at(key, message));
     }
     found
 }
 
-/// Strangers beyond those that are told.
-pub(super) const fn more_strangers(objects: &ClusterObjects) -> u64 {
-    objects.strangers_count.saturating_sub(MAX_STRANGERS as u64)
+/// Unknown keys beyond those that are told.
+pub(super) const fn more_unknown_keys(objects: &ClusterObjects) -> u64 {
+    objects.unknown_keys_count.saturating_sub(MAX_UNKNOWN_KEYS as u64)
 }
 
 #[cfg(test)]

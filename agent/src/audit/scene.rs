@@ -147,7 +147,7 @@ async fn surface(
     }
     let signature = |id: &SnapshotId| layout::signature(cluster, id).to_string();
     findings.extend(compare::leftovers(&inventory, &signature, grace));
-    findings.count_more(kinds::OBJECT_UNKNOWN.code, compare::more_strangers(&inventory.objects));
+    findings.count_more(kinds::OBJECT_UNKNOWN.code, compare::more_unknown_keys(&inventory.objects));
     // Read after the manifests: what was deleted since the listing is in it.
     let ledger = match repository.ledger(cluster).await {
         Ok(ledger) => Some(ledger),

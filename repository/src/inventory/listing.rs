@@ -18,7 +18,7 @@ use crate::store::retry::retried;
 pub const MAX_OBJECTS: usize = MAX_SNAPSHOTS;
 
 /// Most keys that belong to nothing which are told one by one.
-pub const MAX_STRANGERS: usize = 1_000;
+pub const MAX_UNKNOWN_KEYS: usize = 1_000;
 
 /// An object as a listing tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +44,10 @@ pub struct ClusterObjects {
     pub tombstone_signatures: BTreeMap<SnapshotId, Stored>,
     /// Reports of audits.
     pub reports: BTreeSet<ReportName>,
-    /// Keys that belong to nothing: at most [`MAX_STRANGERS`] of them.
-    pub strangers: Vec<(String, Stored)>,
+    /// Keys that belong to nothing: at most [`MAX_UNKNOWN_KEYS`] of them.
+    pub unknown_keys: Vec<(String, Stored)>,
     /// How many keys belong to nothing.
-    pub strangers_count: u64,
+    pub unknown_keys_count: u64,
     /// Objects of any kind.
     pub count: u64,
     /// Bytes of all objects.
@@ -66,18 +66,18 @@ impl Repository {
     }
 
     /// Objects at the repository's root, and folders there that cannot be a cluster's: at most
-    /// [`MAX_STRANGERS`].
+    /// [`MAX_UNKNOWN_KEYS`].
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn strangers(&self) -> Result<Vec<String>> {
+    pub async fn unknown_root_keys(&self) -> Result<Vec<String>> {
         let listed = self.store.list_with_delimiter(None).await;
         let listed = listed.map_err(|source| Error::store("list", &self.location, source))?;
         let objects = listed.objects.into_iter().map(|object| object.location.to_string());
         let folders = listed.common_prefixes.into_iter().map(|prefix| prefix.to_string());
         let objects = objects.filter(|key| key != layout::REPOSITORY);
         let folders = folders.filter(|name| name.parse::<ClusterName>().is_err());
-        Ok(objects.chain(folders).take(MAX_STRANGERS).collect())
+        Ok(objects.chain(folders).take(MAX_UNKNOWN_KEYS).collect())
     }
 
     /// Whether a snapshot's manifest is there now.
@@ -154,9 +154,9 @@ fn note(objects: &mut ClusterObjects, cluster: &ClusterName, entry: &ObjectMeta)
         | Place::Claim
         | Place::Reserved => {}
         Place::Unknown => {
-            objects.strangers_count = objects.strangers_count.saturating_add(1);
-            if objects.strangers.len() < MAX_STRANGERS {
-                objects.strangers.push((entry.location.to_string(), object));
+            objects.unknown_keys_count = objects.unknown_keys_count.saturating_add(1);
+            if objects.unknown_keys.len() < MAX_UNKNOWN_KEYS {
+                objects.unknown_keys.push((entry.location.to_string(), object));
             }
         }
     }
