@@ -21,7 +21,7 @@ use crate::repository::Repository;
 use crate::retention::{Candidate, Proof};
 
 pub use grace::Grace;
-pub use listing::{ClusterObjects, MAX_OBJECTS, MAX_UNKNOWN_KEYS, Stored};
+pub use listing::{ClusterObjects, MAX_OBJECTS, MAX_UNKNOWN_KEYS, StoredObject};
 pub use manifests::{Examined, ManifestEntry};
 pub use orphans::{Certainty, OrphanImage, Orphans};
 

@@ -20,7 +20,7 @@ use object_store::ObjectStore as _;
 use object_store::path::Path;
 
 use crate::error::{Error, Result, StoreFault};
-use crate::inventory::{Inventory, Stored};
+use crate::inventory::{Inventory, StoredObject};
 use crate::layout;
 use crate::repository::{MAX_SNAPSHOTS, Repository};
 use crate::store::objects::{create, read_small};
@@ -68,7 +68,7 @@ struct Deleted {
 #[derive(Debug, Clone)]
 pub(crate) struct Page {
     pub(crate) key: Path,
-    pub(crate) stored: Stored,
+    pub(crate) stored: StoredObject,
     pub(crate) digests: Vec<Sha256Digest>,
 }
 
@@ -193,7 +193,7 @@ impl Ledger {
         self.entries.entry(entry.manifest_sha256).or_insert(deleted);
     }
 
-    fn add(&mut self, key: Path, stored: Stored, page: &LedgerPage) {
+    fn add(&mut self, key: Path, stored: StoredObject, page: &LedgerPage) {
         let room = MAX_KEPT.saturating_sub(self.entries.len());
         if page.snapshots.len() > room {
             let reason =
@@ -282,14 +282,14 @@ impl Repository {
     }
 
     /// Keys of pages, newest first: at most one more than are read.
-    async fn ledger_pages(&self, cluster: &ClusterName) -> Result<Vec<(Path, Stored)>> {
+    async fn ledger_pages(&self, cluster: &ClusterName) -> Result<Vec<(Path, StoredObject)>> {
         let prefix = layout::ledger(cluster);
         let mut entries = self.store.list(Some(&prefix));
         let mut pages = BTreeMap::new();
         while let Some(entry) = entries.next().await {
             let entry = entry.map_err(|source| Error::store("list", &prefix, source))?;
             if layout::is_ledger_page(cluster, &entry.location) {
-                let stored = Stored { size: entry.size, modified: entry.last_modified };
+                let stored = StoredObject { size: entry.size, modified: entry.last_modified };
                 pages.insert(entry.location, stored);
             }
             if pages.len() > MAX_PAGES.saturating_add(1) {

@@ -58,7 +58,7 @@ pub use image::seal::Tap;
 pub use image::sealed_image::SealedImage;
 pub use image::spool::Spool;
 pub use image::{ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
-pub use inventory::{ClusterObjects, Examined, Grace, Inventory, Stored};
+pub use inventory::{ClusterObjects, Examined, Grace, Inventory, StoredObject};
 pub use keys::{Identities, Recipients};
 pub use layout::ReportName;
 pub use ledger::{Ledger, Recorded};

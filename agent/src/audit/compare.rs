@@ -2,7 +2,7 @@
 //! because saves and prunes go on meanwhile.
 
 use etcdr_repository::inventory::{Certainty, MAX_UNKNOWN_KEYS, OrphanImage};
-use etcdr_repository::{ClusterObjects, Grace, Inventory, Stored};
+use etcdr_repository::{ClusterObjects, Grace, Inventory, StoredObject};
 use etcdr_schemas::SnapshotId;
 use etcdr_schemas::report::Finding;
 
@@ -35,7 +35,7 @@ pub(super) fn suspects(objects: &ClusterObjects, facts: &Facts) -> Vec<Suspect> 
 /// What a second look at a suspect says. `now` is the object, `manifest_there` whether it still has one.
 pub(super) fn judge(
     suspect: &Suspect,
-    now: Option<Stored>,
+    now: Option<StoredObject>,
     manifest_there: bool,
 ) -> Option<Finding> {
     let (place, expected) = (suspect.image.to_string(), suspect.expected);
@@ -137,7 +137,8 @@ mod tests {
 
     /// What the listing has, all of it written at minute 0, and what the manifests say.
     fn inventory(said: &BTreeMap<u32, u64>, found: &BTreeMap<u32, u64>) -> Inventory {
-        let image = |(n, size): (&u32, &u64)| (key(*n), Stored { size: *size, modified: at(0) });
+        let image =
+            |(n, size): (&u32, &u64)| (key(*n), StoredObject { size: *size, modified: at(0) });
         let entry = |(n, size): (&u32, &u64)| {
             let entry = ManifestEntry {
                 image: key(*n),
@@ -202,7 +203,7 @@ mod tests {
     fn a_clock_that_jumped_ahead_makes_nothing_old() {
         let found = BTreeMap::from([(1, 1)]);
         let mut inventory = inventory(&BTreeMap::new(), &found);
-        let signature = Stored { size: 1, modified: at(0) };
+        let signature = StoredObject { size: 1, modified: at(0) };
         inventory.objects.signatures.insert(id(2), signature);
         let told = |inventory: &Inventory, minutes| {
             let signature = |id: &SnapshotId| id.to_string();
@@ -222,7 +223,7 @@ mod tests {
     #[test]
     fn a_second_look_decides() {
         let suspect = Suspect { id: id(1), image: key(1), expected: 5 };
-        let stored = |size| Some(Stored { size, modified: at(0) });
+        let stored = |size| Some(StoredObject { size, modified: at(0) });
         let code = |now, there| judge(&suspect, now, there).map(|finding| finding.code);
         assert_eq!(code(None, true).as_deref(), Some("image.missing"));
         assert_eq!(code(stored(4), true).as_deref(), Some("image.size"));

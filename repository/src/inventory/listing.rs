@@ -22,7 +22,7 @@ pub const MAX_UNKNOWN_KEYS: usize = 1_000;
 
 /// An object as a listing tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredObject {
     /// Bytes.
     pub size: u64,
     /// When it was written.
@@ -35,17 +35,17 @@ pub struct ClusterObjects {
     /// Snapshots with a manifest, newest first.
     pub ids: Vec<SnapshotId>,
     /// Signatures of manifests.
-    pub signatures: BTreeMap<SnapshotId, Stored>,
+    pub signatures: BTreeMap<SnapshotId, StoredObject>,
     /// Images by key, staged ones included.
-    pub images: BTreeMap<Box<str>, Stored>,
+    pub images: BTreeMap<Box<str>, StoredObject>,
     /// What is noted of snapshots that were deleted, until their images are gone too.
-    pub tombstones: BTreeMap<SnapshotId, Stored>,
+    pub tombstones: BTreeMap<SnapshotId, StoredObject>,
     /// Signatures of manifests that were deleted.
-    pub tombstone_signatures: BTreeMap<SnapshotId, Stored>,
+    pub tombstone_signatures: BTreeMap<SnapshotId, StoredObject>,
     /// Reports of audits.
     pub reports: BTreeSet<ReportName>,
     /// Keys that belong to nothing: at most [`MAX_UNKNOWN_KEYS`] of them.
-    pub unknown_keys: Vec<(String, Stored)>,
+    pub unknown_keys: Vec<(String, StoredObject)>,
     /// How many keys belong to nothing.
     pub unknown_keys_count: u64,
     /// Objects of any kind.
@@ -92,12 +92,16 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::Damaged`] for another key, and [`Error::Store`].
-    pub async fn stored_image(&self, cluster: &ClusterName, key: &str) -> Result<Option<Stored>> {
+    pub async fn stored_image(
+        &self,
+        cluster: &ClusterName,
+        key: &str,
+    ) -> Result<Option<StoredObject>> {
         let outside = || Error::damaged(key, "not a key of this cluster's images");
         self.stored(&layout::parse_image(cluster, key).ok_or_else(outside)?).await
     }
 
-    async fn stored(&self, key: &Path) -> Result<Option<Stored>> {
+    async fn stored(&self, key: &Path) -> Result<Option<StoredObject>> {
         let head = retried(self.pause, || async {
             self.store.head(key).await.map_err(|source| Error::store("look at", key, source))
         });
@@ -108,8 +112,8 @@ impl Repository {
     }
 }
 
-const fn stored(meta: &ObjectMeta) -> Stored {
-    Stored { size: meta.size, modified: meta.last_modified }
+const fn stored(meta: &ObjectMeta) -> StoredObject {
+    StoredObject { size: meta.size, modified: meta.last_modified }
 }
 
 async fn objects(store: &dyn ObjectStore, cluster: &ClusterName) -> Result<ClusterObjects> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use etcdr_schemas::SnapshotId;
 
 use super::deletions::Deletions;
-use super::{Grace, Inventory, Stored};
+use super::{Grace, Inventory, StoredObject};
 use crate::layout;
 
 /// What no manifest names.
@@ -14,7 +14,7 @@ pub struct Orphans {
     /// Every image that no manifest names, old or not.
     pub images: Vec<OrphanImage>,
     /// Signatures without their manifest, that are old enough.
-    pub signatures: Vec<(SnapshotId, Stored)>,
+    pub signatures: Vec<(SnapshotId, StoredObject)>,
 }
 
 /// An image that no manifest names.
@@ -56,7 +56,7 @@ impl Inventory {
         let there: BTreeSet<&SnapshotId> = self.objects.ids.iter().collect();
         let named: BTreeSet<&str> =
             self.entries.values().map(|entry| entry.image.as_ref()).collect();
-        let image = |(key, stored): (&Box<str>, &Stored)| {
+        let image = |(key, stored): (&Box<str>, &StoredObject)| {
             let deletion = deletions.get(key);
             let since = deletion.map_or(stored.modified, |(_, at)| stored.modified.max(*at));
             let snapshot = deletion.map(|(id, _)| *id).or_else(|| layout::image_of(key));

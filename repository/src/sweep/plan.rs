@@ -8,7 +8,7 @@ use etcdr_schemas::{ClusterName, SnapshotId};
 use object_store::path::Path;
 
 use crate::inventory::deletions::Deletions;
-use crate::inventory::{Certainty, Grace, Inventory, OrphanImage, Stored};
+use crate::inventory::{Certainty, Grace, Inventory, OrphanImage, StoredObject};
 use crate::layout;
 
 /// An object to delete.
@@ -52,7 +52,7 @@ pub(super) fn first(
             }
         }
     }
-    let signature = |(id, stored): (SnapshotId, Stored)| Orphan {
+    let signature = |(id, stored): (SnapshotId, StoredObject)| Orphan {
         key: layout::signature(cluster, &id),
         kind: SweptKind::Signature,
         size: stored.size,
@@ -80,11 +80,11 @@ pub(super) fn tombstones(
         .map(|(_, (id, _))| *id)
         .collect();
     let objects = &inventory.objects;
-    let due = |id: &SnapshotId, stored: &Stored| {
+    let due = |id: &SnapshotId, stored: &StoredObject| {
         grace.passed(objects, stored.modified) && !waiting.contains(id)
     };
     let orphan =
-        |key, stored: &Stored| Orphan { key, kind: SweptKind::Tombstone, size: stored.size };
+        |key, stored: &StoredObject| Orphan { key, kind: SweptKind::Tombstone, size: stored.size };
     let mut found = Vec::new();
     for (id, stored) in objects.tombstones.iter().filter(|(id, stored)| due(id, stored)) {
         if let Some(signature) = objects.tombstone_signatures.get(id) {
