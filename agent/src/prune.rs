@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::retention::{self, Policy, Proof, Verdict};
-use etcdr_repository::sweep::{MAX_TOLD, SweepOptions};
+use etcdr_repository::sweep::{MAX_LISTED, SweepOptions};
 use etcdr_repository::{HoldState, Inventory, Recorded, Repository, Swept};
 use etcdr_schemas::config::Retention;
 use etcdr_schemas::report::{
@@ -64,15 +64,16 @@ pub async fn run(
     if !parsed.has_rules() {
         return Err(Error::NoRule);
     }
-    let Known { inventory, holds, proofs, mut warnings } = look(repository, cluster, now).await?;
+    let PruneInput { inventory, holds, proofs, mut warnings } =
+        read_input(repository, cluster, now).await?;
     let candidates = inventory.candidates(&proofs);
     let verdicts = retention::decide(&parsed, now, &candidates, &holds);
     let mut snapshots: Vec<_> = verdicts.iter().map(row).collect();
     let dry_run = matches!(how, How::Shown);
     if let How::Done { by } = how {
-        let doomed = snapshots.iter().filter(|row| row.action == PruneAction::Delete);
-        let doomed = doomed.map(|row| (row.id, why(&row.reasons))).collect();
-        let recorded = repository.record_pruned(cluster, &inventory, doomed, by, now).await?;
+        let deletions = snapshots.iter().filter(|row| row.action == PruneAction::Delete);
+        let deletions = deletions.map(|row| (row.id, why(&row.reasons))).collect();
+        let recorded = repository.record_pruned(cluster, &inventory, deletions, by, now).await?;
         carry_out(repository, cluster, &mut snapshots, &recorded, now).await?;
     }
     let age = Duration::from_std(grace.0).unwrap_or(Duration::MAX);
@@ -113,7 +114,8 @@ pub async fn delete(
     force: bool,
     now: DateTime<Utc>,
 ) -> Result<DeleteReport, Error> {
-    let Known { inventory, holds, proofs, mut warnings } = look(repository, cluster, now).await?;
+    let PruneInput { inventory, holds, proofs, mut warnings } =
+        read_input(repository, cluster, now).await?;
     let candidates = inventory.candidates(&proofs);
     if !force {
         let corners = retention::cornerstones(now, &candidates);
@@ -129,8 +131,8 @@ pub async fn delete(
             }
         }
     }
-    let doomed = ids.iter().map(|id| (*id, ASKED.to_owned())).collect();
-    let recorded = repository.record_pruned(cluster, &inventory, doomed, None, now).await?;
+    let deletions = ids.iter().map(|id| (*id, ASKED.to_owned())).collect();
+    let recorded = repository.record_pruned(cluster, &inventory, deletions, None, now).await?;
     let mut snapshots = Vec::new();
     for id in ids {
         let outcome = repository.delete_snapshot(cluster, id, &recorded, now, force).await?;
@@ -158,18 +160,18 @@ pub async fn delete(
 }
 
 /// What is known before the decision.
-struct Known {
+struct PruneInput {
     inventory: Inventory,
     holds: BTreeMap<SnapshotId, HoldState>,
     proofs: BTreeMap<SnapshotId, Proof>,
     warnings: Vec<String>,
 }
 
-async fn look(
+async fn read_input(
     repository: &Repository,
     cluster: &ClusterName,
     now: DateTime<Utc>,
-) -> Result<Known, Error> {
+) -> Result<PruneInput, Error> {
     let inventory = repository.inventory(cluster).await?;
     let holds = repository.holds(cluster, now).await?;
     let mut warnings = Vec::new();
@@ -179,7 +181,7 @@ async fn look(
         }
     }
     let proofs = audit::proofs(repository, cluster, &inventory.objects, now).await?;
-    Ok(Known { inventory, holds, proofs, warnings })
+    Ok(PruneInput { inventory, holds, proofs, warnings })
 }
 
 fn row(verdict: &Verdict) -> PrunedSnapshot {
@@ -207,10 +209,10 @@ async fn carry_out(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let rows = snapshots.iter().enumerate().rev();
-    let doomed = rows.filter(|(_, row)| row.action == PruneAction::Delete);
+    let deletions = rows.filter(|(_, row)| row.action == PruneAction::Delete);
     // Owned, so that the future can be sent between threads.
-    let doomed: Vec<_> = doomed.map(|(at, row)| (at, row.id)).collect();
-    let mut deleted = stream::iter(doomed)
+    let deletions: Vec<_> = deletions.map(|(at, row)| (at, row.id)).collect();
+    let mut deleted = stream::iter(deletions)
         .map(|(at, id)| async move {
             let outcome = repository.delete_snapshot(cluster, &id, recorded, now, false).await?;
             Ok::<_, Error>((at, outcome))
@@ -261,7 +263,7 @@ fn totals(snapshots: &[PrunedSnapshot], swept: &Swept) -> PruneTotals {
 }
 
 /// Objects that a report tells one by one; it counts all.
-pub const MAX_SWEPT: usize = MAX_TOLD;
+pub const MAX_SWEPT: usize = MAX_LISTED;
 
 impl From<&PruneReport> for PruneSeen {
     fn from(report: &PruneReport) -> Self {

@@ -309,17 +309,17 @@ impl Repository {
         &self,
         cluster: &ClusterName,
         inventory: &Inventory,
-        doomed: Vec<(SnapshotId, String)>,
+        deletions: Vec<(SnapshotId, String)>,
         by: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<Recorded> {
         let mut recorded = Recorded::default();
-        if doomed.is_empty() {
+        if deletions.is_empty() {
             return Ok(recorded);
         }
         let ledger = self.ledger(cluster).await?;
         let mut new = Vec::new();
-        for (id, reason) in doomed {
+        for (id, reason) in deletions {
             let Some((manifest_sha256, previous)) = self.digests(cluster, inventory, id).await?
             else {
                 continue;

@@ -63,7 +63,7 @@ pub use keys::{Identities, Recipients};
 pub use layout::ReportName;
 pub use ledger::{Ledger, Recorded};
 pub use names::SnapshotName;
-pub use publish::Doomed;
+pub use publish::Discard;
 pub use reports::StoredReport;
 pub use repository::{MAX_SNAPSHOTS, Repository};
 pub use sign::{PublicKey, SigningKey};

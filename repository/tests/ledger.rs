@@ -64,9 +64,13 @@ impl Bench {
     }
 
     /// A second later each time, as runs are.
-    async fn record(&self, inventory: &Inventory, doomed: Vec<(SnapshotId, String)>) -> Recorded {
+    async fn record(
+        &self,
+        inventory: &Inventory,
+        deletions: Vec<(SnapshotId, String)>,
+    ) -> Recorded {
         let now = far() + Duration::seconds(self.runs.fetch_add(1, Ordering::Relaxed));
-        self.repository.record_pruned(&cluster(), inventory, doomed, None, now).await.unwrap()
+        self.repository.record_pruned(&cluster(), inventory, deletions, None, now).await.unwrap()
     }
 
     async fn delete(&self, hour: u32, recorded: &Recorded) -> PruneOutcome {
@@ -77,8 +81,8 @@ impl Bench {
     /// One run of a prune, without its sweep.
     async fn prune(&self, hours: &[u32]) {
         let inventory = self.repository.inventory(&cluster()).await.unwrap();
-        let doomed = hours.iter().map(|hour| (id(*hour), "unneeded".to_owned())).collect();
-        let recorded = self.record(&inventory, doomed).await;
+        let deletions = hours.iter().map(|hour| (id(*hour), "unneeded".to_owned())).collect();
+        let recorded = self.record(&inventory, deletions).await;
         for hour in hours {
             assert_eq!(self.delete(*hour, &recorded).await, PruneOutcome::Deleted);
         }
@@ -286,8 +290,8 @@ async fn many_are_noted_in_bounded_pages_and_only_once() {
     let inventory =
         Inventory { entries: entries.collect::<BTreeMap<_, _>>(), ..Inventory::default() };
     for times in 0..2 {
-        let doomed = inventory.entries.keys().map(|id| (*id, "x".repeat(1_000))).collect();
-        bench.record(&inventory, doomed).await;
+        let deletions = inventory.entries.keys().map(|id| (*id, "x".repeat(1_000))).collect();
+        bench.record(&inventory, deletions).await;
         assert_eq!(bench.pages().len(), 3, "after {times} more");
     }
 }

@@ -155,9 +155,9 @@ async fn delete(
     held_too: bool,
 ) -> etcdr_repository::Result<PruneOutcome> {
     let inventory = repository.inventory(&cluster()).await?;
-    let doomed = vec![(id, "unneeded".to_owned())];
+    let deletions = vec![(id, "unneeded".to_owned())];
     let recorded =
-        repository.record_pruned(&cluster(), &inventory, doomed, Some("a1"), now).await?;
+        repository.record_pruned(&cluster(), &inventory, deletions, Some("a1"), now).await?;
     repository.delete_snapshot(&cluster(), &id, &recorded, now, held_too).await
 }
 
@@ -488,8 +488,9 @@ async fn a_snapshot_whose_image_is_gone_counts_as_damaged() {
 /// Deletes two of four snapshots and sweeps, over rubbish of every kind.
 async fn prune(repository: &Repository) -> etcdr_repository::Result<()> {
     let inventory = repository.inventory(&cluster()).await?;
-    let doomed = [0, 2].map(|hour| (id(hour), "unneeded".to_owned())).to_vec();
-    let recorded = repository.record_pruned(&cluster(), &inventory, doomed, None, time(9)).await?;
+    let deletions = [0, 2].map(|hour| (id(hour), "unneeded".to_owned())).to_vec();
+    let recorded =
+        repository.record_pruned(&cluster(), &inventory, deletions, None, time(9)).await?;
     for hour in [0, 2] {
         repository.delete_snapshot(&cluster(), &id(hour), &recorded, time(9), false).await?;
     }

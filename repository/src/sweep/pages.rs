@@ -6,7 +6,7 @@ use etcdr_schemas::ledger::{LedgerEntry, MAX_ENTRIES};
 use etcdr_schemas::report::SweptKind;
 use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
 
-use super::plan::Orphan;
+use super::plan::SweepItem;
 use super::{SweepOptions, Swept};
 use crate::error::Result;
 use crate::inventory::Inventory;
@@ -87,11 +87,11 @@ impl Repository {
     }
 }
 
-fn to_delete(pages: &[&Page]) -> Vec<Orphan> {
-    let orphan = |page: &&Page| Orphan {
+fn to_delete(pages: &[&Page]) -> Vec<SweepItem> {
+    let item = |page: &&Page| SweepItem {
         key: page.key.clone(),
         kind: SweptKind::Ledger,
         size: page.stored.size,
     };
-    pages.iter().map(orphan).collect()
+    pages.iter().map(item).collect()
 }

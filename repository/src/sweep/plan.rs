@@ -13,7 +13,7 @@ use crate::layout;
 
 /// An object to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Orphan {
+pub(super) struct SweepItem {
     pub(super) key: Path,
     pub(super) kind: SweptKind,
     pub(super) size: u64,
@@ -22,8 +22,8 @@ pub(super) struct Orphan {
 /// What goes first.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct First {
-    pub(super) images: Vec<Orphan>,
-    pub(super) signatures: Vec<Orphan>,
+    pub(super) images: Vec<SweepItem>,
+    pub(super) signatures: Vec<SweepItem>,
     pub(super) waiting: (u64, u64),
     pub(super) unsure: (u64, u64),
 }
@@ -48,11 +48,11 @@ pub(super) fn first(
             (Certainty::Certain, true) => {
                 let part = snapshot.is_none() && layout::is_staging(&key);
                 let kind = if part { SweptKind::Part } else { SweptKind::Image };
-                first.images.push(Orphan { key: path, kind, size });
+                first.images.push(SweepItem { key: path, kind, size });
             }
         }
     }
-    let signature = |(id, stored): (SnapshotId, StoredObject)| Orphan {
+    let signature = |(id, stored): (SnapshotId, StoredObject)| SweepItem {
         key: layout::signature(cluster, &id),
         kind: SweptKind::Signature,
         size: stored.size,
@@ -69,7 +69,7 @@ pub(super) fn tombstones(
     deletions: &Deletions,
     kept: &BTreeSet<&str>,
     grace: Grace,
-) -> Vec<Orphan> {
+) -> Vec<SweepItem> {
     // Images that were due are gone, unless they are kept.
     let waits = |key: &str, since: DateTime<Utc>| {
         inventory.incomplete || kept.contains(key) || !grace.passed(&inventory.objects, since)
@@ -83,19 +83,21 @@ pub(super) fn tombstones(
     let due = |id: &SnapshotId, stored: &StoredObject| {
         grace.passed(objects, stored.modified) && !waiting.contains(id)
     };
-    let orphan =
-        |key, stored: &StoredObject| Orphan { key, kind: SweptKind::Tombstone, size: stored.size };
+    let item = |key, stored: &StoredObject| SweepItem {
+        key,
+        kind: SweptKind::Tombstone,
+        size: stored.size,
+    };
     let mut found = Vec::new();
     for (id, stored) in objects.tombstones.iter().filter(|(id, stored)| due(id, stored)) {
         if let Some(signature) = objects.tombstone_signatures.get(id) {
-            found.push(orphan(layout::tombstone_signature(cluster, id), signature));
+            found.push(item(layout::tombstone_signature(cluster, id), signature));
         }
-        found.push(orphan(layout::tombstone(cluster, id), stored));
+        found.push(item(layout::tombstone(cluster, id), stored));
     }
     let alone = objects.tombstone_signatures.iter().filter(|(id, stored)| {
         !objects.tombstones.contains_key(id) && grace.passed(objects, stored.modified)
     });
-    found
-        .extend(alone.map(|(id, stored)| orphan(layout::tombstone_signature(cluster, id), stored)));
+    found.extend(alone.map(|(id, stored)| item(layout::tombstone_signature(cluster, id), stored)));
     found
 }

@@ -24,7 +24,7 @@ impl Repository {
         let grace = options.grace();
         let listed = retried(self.pause, || self.uploads.list(cluster)).await;
         let uploads = match listed {
-            Err(error) if untold(&error) => {
+            Err(error) if unlisted(&error) => {
                 tracing::warn!(%error, "uploads that never ended cannot be listed; a lifecycle rule can end them");
                 return Ok(());
             }
@@ -46,7 +46,7 @@ impl Repository {
     }
 }
 
-fn untold(error: &crate::Error) -> bool {
+fn unlisted(error: &crate::Error) -> bool {
     let fault = error.store_fault();
     matches!(fault, Some(StoreFault::Denied | StoreFault::Unsupported | StoreFault::Missing))
 }
