@@ -1,7 +1,7 @@
 //! Audits: everything a repository holds of a cluster, looked at in the background of daily life.
 //!
 //! ```text
-//! survey (one listing) ─▶ every manifest ─▶ what they say against what is there, and against one another
+//! listing ─▶ every manifest ─▶ what they say against what is there, and against one another
 //!        ─▶ the chosen snapshots, one after the other, as deep as asked ─▶ report
 //! ```
 //! The first line is done for all snapshots in every run: it reads no image. Decisions are
@@ -19,7 +19,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::retention::Proof;
 use etcdr_repository::{
-    Error as RepositoryError, Identities, ReportName, Repository, StoreFault, Survey, layout,
+    ClusterObjects, Error as RepositoryError, Identities, ReportName, Repository, StoreFault,
+    layout,
 };
 use etcdr_schemas::report::{AuditReport, AuditState, AuditVerdict, Finding};
 use etcdr_schemas::{ClusterName, Progress, SnapshotId};
@@ -198,11 +199,11 @@ pub async fn last(
 pub(crate) async fn proofs(
     repository: &Repository,
     cluster: &ClusterName,
-    survey: &Survey,
+    objects: &ClusterObjects,
     now: DateTime<Utc>,
 ) -> Result<BTreeMap<SnapshotId, Proof>, RepositoryError> {
-    let search = history::Search { ids: &survey.ids, wanted: None, now };
-    let names = survey.reports.iter().rev().copied();
+    let search = history::Search { ids: &objects.ids, wanted: None, now };
+    let names = objects.reports.iter().rev().copied();
     match history::read(repository, cluster, names, search).await {
         Ok(history) => Ok(history.proofs()),
         Err(error) if error.store_fault() == Some(StoreFault::Denied) => Ok(BTreeMap::new()),

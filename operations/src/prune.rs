@@ -2,7 +2,7 @@
 //! names.
 //!
 //! ```text
-//! stock (list, manifests) ─▶ holds, audits ─▶ decide (pure) ─▶ ledger ─▶ delete manifests, oldest first ─▶ sweep
+//! inventory (list, manifests) ─▶ holds, audits ─▶ decide (pure) ─▶ ledger ─▶ delete manifests, oldest first ─▶ sweep
 //! ```
 //! Nothing here needs a key, and nothing but deleting needs a right to delete: an agent that may
 //! only write saves all the same, and another identity prunes.
@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::retention::{self, Policy, Proof, Verdict};
-use etcdr_repository::sweep::{MAX_TOLD, SweepOptions};
-use etcdr_repository::{HoldState, Recorded, Repository, Stock, Swept};
+use etcdr_repository::sweep::{MAX_LISTED, SweepOptions};
+use etcdr_repository::{HoldState, Inventory, Recorded, Repository, Swept};
 use etcdr_schemas::config::Retention;
 use etcdr_schemas::report::{
     DeleteReport, PruneAction, PruneOutcome, PruneReason, PruneReport, PruneRule, PruneTotals,
@@ -64,19 +64,20 @@ pub async fn run(
     if !parsed.has_rules() {
         return Err(Error::NoRule);
     }
-    let Known { stock, holds, proofs, mut warnings } = look(repository, cluster, now).await?;
-    let candidates = stock.candidates(&proofs);
+    let PruneInput { inventory, holds, proofs, mut warnings } =
+        read_input(repository, cluster, now).await?;
+    let candidates = inventory.candidates(&proofs);
     let verdicts = retention::decide(&parsed, now, &candidates, &holds);
     let mut snapshots: Vec<_> = verdicts.iter().map(row).collect();
     let dry_run = matches!(how, How::Shown);
     if let How::Done { by } = how {
-        let doomed = snapshots.iter().filter(|row| row.action == PruneAction::Delete);
-        let doomed = doomed.map(|row| (row.id, why(&row.reasons))).collect();
-        let recorded = repository.record_pruned(cluster, &stock, doomed, by, now).await?;
+        let deletions = snapshots.iter().filter(|row| row.action == PruneAction::Delete);
+        let deletions = deletions.map(|row| (row.id, why(&row.reasons))).collect();
+        let recorded = repository.record_pruned(cluster, &inventory, deletions, by, now).await?;
         carry_out(repository, cluster, &mut snapshots, &recorded, now).await?;
     }
     let age = Duration::from_std(grace.0).unwrap_or(Duration::MAX);
-    let swept = repository.sweep(cluster, &stock, SweepOptions { now, age, dry_run }).await?;
+    let swept = repository.sweep(cluster, &inventory, SweepOptions { now, age, dry_run }).await?;
     warnings.extend(unsure(&swept));
     let totals = totals(&snapshots, &swept);
     if !dry_run && totals.withheld > 0 && totals.deleted == 0 && totals.swept == 0 {
@@ -87,7 +88,7 @@ pub async fn run(
             totals.withheld
         ));
     }
-    let unusable = stock.unusable.into_iter().chain(swept.unusable).collect();
+    let unusable = inventory.unusable.into_iter().chain(swept.unusable).collect();
     Ok(PruneReport {
         cluster: cluster.clone(),
         dry_run,
@@ -116,8 +117,9 @@ pub async fn delete(
     force: bool,
     now: DateTime<Utc>,
 ) -> Result<DeleteReport, Error> {
-    let Known { stock, holds, proofs, mut warnings } = look(repository, cluster, now).await?;
-    let candidates = stock.candidates(&proofs);
+    let PruneInput { inventory, holds, proofs, mut warnings } =
+        read_input(repository, cluster, now).await?;
+    let candidates = inventory.candidates(&proofs);
     if !force {
         let corners = retention::cornerstones(now, &candidates);
         for id in ids {
@@ -132,8 +134,8 @@ pub async fn delete(
             }
         }
     }
-    let doomed = ids.iter().map(|id| (*id, ASKED.to_owned())).collect();
-    let recorded = repository.record_pruned(cluster, &stock, doomed, None, now).await?;
+    let deletions = ids.iter().map(|id| (*id, ASKED.to_owned())).collect();
+    let recorded = repository.record_pruned(cluster, &inventory, deletions, None, now).await?;
     let mut snapshots = Vec::new();
     for id in ids {
         let outcome = repository.delete_snapshot(cluster, id, &recorded, now, force).await?;
@@ -151,7 +153,7 @@ pub async fn delete(
         let detail = ASKED.to_owned();
         snapshots.push(PrunedSnapshot {
             id: *id,
-            stored_size: stock.known.get(id).map_or(0, |known| known.stored_size),
+            stored_size: inventory.entries.get(id).map_or(0, |known| known.stored_size),
             action: PruneAction::Delete,
             reasons: vec![PruneReason { rule: PruneRule::Asked, detail }],
             outcome: Some(outcome),
@@ -162,19 +164,19 @@ pub async fn delete(
 }
 
 /// What is known before the decision.
-struct Known {
-    stock: Stock,
+struct PruneInput {
+    inventory: Inventory,
     holds: BTreeMap<SnapshotId, HoldState>,
     proofs: BTreeMap<SnapshotId, Proof>,
     warnings: Vec<String>,
 }
 
-async fn look(
+async fn read_input(
     repository: &Repository,
     cluster: &ClusterName,
     now: DateTime<Utc>,
-) -> Result<Known, Error> {
-    let stock = repository.stock(cluster).await?;
+) -> Result<PruneInput, Error> {
+    let inventory = repository.inventory(cluster).await?;
     let holds = repository.holds(cluster, now).await?;
     let mut warnings = Vec::new();
     for (id, hold) in &holds {
@@ -182,8 +184,8 @@ async fn look(
             warnings.push(format!("the hold of {id} cannot be read, and holds: {why}"));
         }
     }
-    let proofs = audit::proofs(repository, cluster, &stock.survey, now).await?;
-    Ok(Known { stock, holds, proofs, warnings })
+    let proofs = audit::proofs(repository, cluster, &inventory.objects, now).await?;
+    Ok(PruneInput { inventory, holds, proofs, warnings })
 }
 
 fn row(verdict: &Verdict) -> PrunedSnapshot {
@@ -211,10 +213,10 @@ async fn carry_out(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let rows = snapshots.iter().enumerate().rev();
-    let doomed = rows.filter(|(_, row)| row.action == PruneAction::Delete);
+    let deletions = rows.filter(|(_, row)| row.action == PruneAction::Delete);
     // Owned, so that the future can be sent between threads.
-    let doomed: Vec<_> = doomed.map(|(at, row)| (at, row.id)).collect();
-    let mut deleted = stream::iter(doomed)
+    let deletions: Vec<_> = deletions.map(|(at, row)| (at, row.id)).collect();
+    let mut deleted = stream::iter(deletions)
         .map(|(at, id)| async move {
             let outcome = repository.delete_snapshot(cluster, &id, recorded, now, false).await?;
             Ok::<_, Error>((at, outcome))
@@ -266,4 +268,4 @@ fn totals(snapshots: &[PrunedSnapshot], swept: &Swept) -> PruneTotals {
 }
 
 /// Objects that a report tells one by one; it counts all.
-pub const MAX_SWEPT: usize = MAX_TOLD;
+pub const MAX_SWEPT: usize = MAX_LISTED;

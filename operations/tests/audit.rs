@@ -114,7 +114,7 @@ async fn a_whole_repository_is_good_on_every_store() {
         assert!(
             key.ends_with(&format!("reports/audits/{}-{:04}.json", report.audit, report.sequence))
         );
-        // The reports themselves are no strangers to the next audit.
+        // The reports themselves are known to the next audit.
         let again = simple(&repository, Level::Manifest).await;
         assert_eq!(codes(&again), Vec::<&str>::new());
         assert_eq!(again.inventory.never_verified, 0);

@@ -133,7 +133,7 @@ async fn what_was_imported_is_sound_and_comes_back_byte_for_byte() {
     place.export(Destination::file(out.clone()).unwrap(), &StopFlag::default()).await.unwrap();
     assert_eq!(std::fs::read(&out).unwrap(), std::fs::read(file()).unwrap());
     let refused = Destination::file(out).err().unwrap();
-    assert_eq!(refused.safe(), "It was not touched.");
+    assert_eq!(refused.diagnosis().safe, "It was not touched.");
 }
 
 #[tokio::test]

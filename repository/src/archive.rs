@@ -30,7 +30,7 @@ const SNIFF: usize = 512;
 /// Bytes of one chunk.
 const CHUNK: usize = 1 << 20;
 
-/// Largest zstd window, as a power of two: what stock zstd takes without being asked (128 MiB).
+/// Largest zstd window, as a power of two: what inventory zstd takes without being asked (128 MiB).
 const ZSTD_WINDOW: u32 = 27;
 
 type Stream = Box<dyn Read + Send>;

@@ -29,7 +29,7 @@ pub struct Listing {
     /// Ids that have a signature.
     pub signed: BTreeSet<SnapshotId>,
     /// Keys that end in `.json` and are no id: at most 100 of them.
-    pub strangers: Vec<String>,
+    pub unknown_keys: Vec<String>,
 }
 
 /// A manifest that was read, checked against its key, and verified where a public key is configured.
@@ -186,8 +186,8 @@ fn note(listing: &mut Listing, cluster: &ClusterName, key: &Path) {
         listing.ids.push(id);
     } else if let Some(id) = layout::parse_signature(cluster, key) {
         listing.signed.insert(id);
-    } else if key.as_ref().ends_with(".json") && listing.strangers.len() < 100 {
-        listing.strangers.push(key.to_string());
+    } else if key.as_ref().ends_with(".json") && listing.unknown_keys.len() < 100 {
+        listing.unknown_keys.push(key.to_string());
     }
 }
 

@@ -30,7 +30,7 @@ use crate::store::sizes::PartSize;
 use crate::store::upload;
 use seal::{Input, Pipeline, Recipe, Sealed, Spare, Tap};
 use seek_table::FRAME_SIZE;
-use spool::{Spool, Way};
+use spool::{Spool, UploadRoute};
 
 /// Compression level when none is asked for: on two cores it keeps up with etcd's stream.
 pub const DEFAULT_LEVEL: i32 = 3;
@@ -117,14 +117,14 @@ impl<T: Tap> ImageUpload<T> {
         let (writer, parts) = upload::parts(part_size);
         let spool = options.spool;
         let spool = bridge::blocking(&handle, move || Ok(spool.and_then(|spool| spool.open())));
-        let (way, spooling) = match spool.join().await? {
-            None => (Way::Straight(writer), None),
+        let (route, spooling) = match spool.join().await? {
+            None => (UploadRoute::Straight(writer), None),
             Some((spool, rest)) => {
                 let drain = bridge::blocking(&handle, move || rest.drain(writer));
-                (Way::Spooled(spool), Some(drain))
+                (UploadRoute::Spooled(spool), Some(drain))
             }
         };
-        let pipeline = seal::start(&handle, recipe, tap, way);
+        let pipeline = seal::start(&handle, recipe, tap, route);
         let upload = handle.spawn(upload::run(store, key.clone(), parts));
         let stages = Stages { pipeline, spooling, upload };
         let (batch, batched) = (Vec::new(), 0);

@@ -21,8 +21,8 @@ use crate::repository::Repository;
 use crate::retention::{Candidate, Proof};
 
 pub use grace::Grace;
-pub use listing::{MAX_OBJECTS, MAX_STRANGERS, Stored, Survey};
-pub use manifests::{Examined, Known};
+pub use listing::{ClusterObjects, MAX_OBJECTS, MAX_UNKNOWN_KEYS, StoredObject};
+pub use manifests::{Examined, ManifestEntry};
 pub use orphans::{Certainty, OrphanImage, Orphans};
 
 /// Manifests that are read at once.
@@ -30,20 +30,20 @@ const AT_ONCE: usize = 16;
 
 /// Everything under a cluster's prefix, and what its manifests say: some 300 bytes a snapshot.
 #[derive(Debug, Clone, Default)]
-pub struct Stock {
+pub struct Inventory {
     /// What the listing has.
-    pub survey: Survey,
+    pub objects: ClusterObjects,
     /// Manifests that can be read, with what they name.
-    pub known: BTreeMap<SnapshotId, Known>,
+    pub entries: BTreeMap<SnapshotId, ManifestEntry>,
     /// Manifests that cannot be used, with the reason.
     pub unusable: Vec<Unusable>,
     /// Whether some manifest could not be read: it may name any image, so none is an orphan.
-    pub blind: bool,
+    pub incomplete: bool,
     /// Whether that is because the store did not give it.
     pub unread: bool,
 }
 
-impl Stock {
+impl Inventory {
     /// Lists everything of a cluster and reads all its manifests. `each` sees every manifest as it is, newest
     /// first, or why it cannot be read; one that is gone by the time that it is read is none.
     ///
@@ -55,33 +55,33 @@ impl Stock {
         cluster: &ClusterName,
         each: impl FnMut(&SnapshotId, &Result<Examined>),
     ) -> Result<Self> {
-        let survey = repository.survey(cluster).await?;
-        let ids = survey.ids.clone();
-        let mut stock = Self { survey, ..Self::default() };
-        stock.read_manifests(repository, cluster, &ids, each).await;
-        Ok(stock)
+        let objects = repository.list_objects(cluster).await?;
+        let ids = objects.ids.clone();
+        let mut inventory = Self { objects, ..Self::default() };
+        inventory.read_manifests(repository, cluster, &ids, each).await;
+        Ok(inventory)
     }
 
     /// The same, as of now. What is known of manifests that are still there is not read again: they never
     /// change.
     ///
     /// # Errors
-    /// As [`Stock::read`].
+    /// As [`Inventory::read`].
     pub(crate) async fn read_again(
         &self,
         repository: &Repository,
         cluster: &ClusterName,
     ) -> Result<Self> {
-        let survey = repository.survey(cluster).await?;
-        let there: BTreeSet<_> = survey.ids.iter().copied().collect();
-        let before: BTreeSet<_> = self.survey.ids.iter().copied().collect();
+        let objects = repository.list_objects(cluster).await?;
+        let there: BTreeSet<_> = objects.ids.iter().copied().collect();
+        let before: BTreeSet<_> = self.objects.ids.iter().copied().collect();
         let new: Vec<_> = there.difference(&before).copied().collect();
-        let known = self.known.iter().filter(|(id, _)| there.contains(id));
+        let entries = self.entries.iter().filter(|(id, _)| there.contains(id));
         let mut fresh = Self {
-            survey,
-            known: known.map(|(id, known)| (*id, known.clone())).collect(),
+            objects,
+            entries: entries.map(|(id, entry)| (*id, entry.clone())).collect(),
             unusable: self.unusable.clone(),
-            blind: self.blind,
+            incomplete: self.incomplete,
             unread: self.unread,
         };
         fresh.read_manifests(repository, cluster, &new, |_, _| ()).await;
@@ -95,7 +95,7 @@ impl Stock {
         ids: &[SnapshotId],
         mut each: impl FnMut(&SnapshotId, &Result<Examined>),
     ) {
-        let signed: BTreeSet<_> = self.survey.signatures.keys().copied().collect();
+        let signed: BTreeSet<_> = self.objects.signatures.keys().copied().collect();
         let mut examined = stream::iter(ids.iter().copied())
             .map(|id| {
                 let signed = signed.contains(&id);
@@ -106,9 +106,9 @@ impl Stock {
             let Some(examined) = examined.transpose() else { continue };
             each(&id, &examined);
             let weighed = manifests::weigh(cluster, &id, &examined);
-            self.blind |= weighed.blind;
+            self.incomplete |= weighed.incomplete;
             self.unread |= weighed.unread;
-            self.known.extend(weighed.known.map(|known| (id, known)));
+            self.entries.extend(weighed.entry.map(|entry| (id, entry)));
             self.unusable.extend(weighed.unusable);
         }
     }
@@ -116,20 +116,20 @@ impl Stock {
     /// What the retention decides about, newest first.
     #[must_use]
     pub fn candidates(&self, proofs: &BTreeMap<SnapshotId, Proof>) -> Vec<Candidate> {
-        let believed = self.known.iter().rev().filter(|(_, known)| known.believed);
+        let believed = self.entries.iter().rev().filter(|(_, entry)| entry.believed);
         believed
-            .map(|(id, known)| {
-                let own = if known.suspect { Proof::Suspect } else { Proof::ReadBack };
-                let image = self.survey.images.get(&known.image).map(|image| image.size);
+            .map(|(id, entry)| {
+                let own = if entry.suspect { Proof::Suspect } else { Proof::ReadBack };
+                let image = self.objects.images.get(&entry.image).map(|image| image.size);
                 let proof = match proofs.get(id).copied() {
                     Some(Proof::Damaged) => Proof::Damaged,
                     // Gone, or another one: nothing can be restored from it.
-                    _ if image != Some(known.stored_size) => Proof::Damaged,
+                    _ if image != Some(entry.stored_size) => Proof::Damaged,
                     // Its bytes are as they were stored, and may be wrong all the same.
-                    Some(Proof::Audited) if !known.suspect => Proof::Audited,
+                    Some(Proof::Audited) if !entry.suspect => Proof::Audited,
                     _ => own,
                 };
-                Candidate { id: *id, stored_size: known.stored_size, proof }
+                Candidate { id: *id, stored_size: entry.stored_size, proof }
             })
             .collect()
     }
@@ -139,8 +139,8 @@ impl Repository {
     /// The inventory of a cluster.
     ///
     /// # Errors
-    /// As [`Stock::read`].
-    pub async fn stock(&self, cluster: &ClusterName) -> Result<Stock> {
-        Stock::read(self, cluster, |_, _| ()).await
+    /// As [`Inventory::read`].
+    pub async fn inventory(&self, cluster: &ClusterName) -> Result<Inventory> {
+        Inventory::read(self, cluster, |_, _| ()).await
     }
 }

@@ -446,7 +446,7 @@ mod tests {
             assert_eq!(place(&cluster, &key), expected, "{key}");
             assert_eq!(place(&ClusterName::default(), &key), Place::Unknown, "{key}");
         }
-        let strangers = [
+        let unknown_keys = [
             "prod-eu/README",
             "prod-eu/images/ransom.txt",
             "prod-eu/images/x.part",
@@ -460,7 +460,7 @@ mod tests {
             "prod-eu/pruned/20261122T070000Z-00000007.json.minisig",
             "prod-eux/holds/x",
         ];
-        for key in strangers {
+        for key in unknown_keys {
             assert_eq!(place(&cluster, &Path::from(key)), Place::Unknown, "{key}");
         }
         let own = image(&cluster, &id(), &Codec::default());

@@ -20,7 +20,7 @@ use object_store::ObjectStore as _;
 use object_store::path::Path;
 
 use crate::error::{Error, Result, StoreFault};
-use crate::inventory::{Stock, Stored};
+use crate::inventory::{Inventory, StoredObject};
 use crate::layout;
 use crate::repository::{MAX_SNAPSHOTS, Repository};
 use crate::store::objects::{create, read_small};
@@ -68,7 +68,7 @@ struct Deleted {
 #[derive(Debug, Clone)]
 pub(crate) struct Page {
     pub(crate) key: Path,
-    pub(crate) stored: Stored,
+    pub(crate) stored: StoredObject,
     pub(crate) digests: Vec<Sha256Digest>,
 }
 
@@ -163,15 +163,15 @@ impl Ledger {
     /// Deleted snapshots that a manifest leads to which is there. `oldest` as for [`Lines::explain`].
     pub(crate) fn needed(
         &self,
-        stock: &Stock,
+        inventory: &Inventory,
         oldest: Option<DateTime<Utc>>,
     ) -> BTreeSet<Sha256Digest> {
-        let digests: BTreeSet<_> = stock.known.values().map(|known| known.sha256).collect();
-        let ids: BTreeSet<_> = stock.survey.ids.iter().collect();
+        let digests: BTreeSet<_> = inventory.entries.values().map(|entry| entry.sha256).collect();
+        let ids: BTreeSet<_> = inventory.objects.ids.iter().collect();
         let lines = self.lines(&|id| ids.contains(id));
         let mut needed = BTreeSet::new();
-        for known in stock.known.values() {
-            let mut at = known.previous;
+        for entry in inventory.entries.values() {
+            let mut at = entry.previous;
             while let Some(digest) = at
                 && let Some(line) = lines.get(&digest)
                 && let Some(deleted) = self.entries.get(&digest)
@@ -193,7 +193,7 @@ impl Ledger {
         self.entries.entry(entry.manifest_sha256).or_insert(deleted);
     }
 
-    fn add(&mut self, key: Path, stored: Stored, page: &LedgerPage) {
+    fn add(&mut self, key: Path, stored: StoredObject, page: &LedgerPage) {
         let room = MAX_KEPT.saturating_sub(self.entries.len());
         if page.snapshots.len() > room {
             let reason =
@@ -282,14 +282,14 @@ impl Repository {
     }
 
     /// Keys of pages, newest first: at most one more than are read.
-    async fn ledger_pages(&self, cluster: &ClusterName) -> Result<Vec<(Path, Stored)>> {
+    async fn ledger_pages(&self, cluster: &ClusterName) -> Result<Vec<(Path, StoredObject)>> {
         let prefix = layout::ledger(cluster);
         let mut entries = self.store.list(Some(&prefix));
         let mut pages = BTreeMap::new();
         while let Some(entry) = entries.next().await {
             let entry = entry.map_err(|source| Error::store("list", &prefix, source))?;
             if layout::is_ledger_page(cluster, &entry.location) {
-                let stored = Stored { size: entry.size, modified: entry.last_modified };
+                let stored = StoredObject { size: entry.size, modified: entry.last_modified };
                 pages.insert(entry.location, stored);
             }
             if pages.len() > MAX_PAGES.saturating_add(1) {
@@ -308,19 +308,20 @@ impl Repository {
     pub async fn record_pruned(
         &self,
         cluster: &ClusterName,
-        stock: &Stock,
-        doomed: Vec<(SnapshotId, String)>,
+        inventory: &Inventory,
+        deletions: Vec<(SnapshotId, String)>,
         by: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<Recorded> {
         let mut recorded = Recorded::default();
-        if doomed.is_empty() {
+        if deletions.is_empty() {
             return Ok(recorded);
         }
         let ledger = self.ledger(cluster).await?;
         let mut new = Vec::new();
-        for (id, reason) in doomed {
-            let Some((manifest_sha256, previous)) = self.digests(cluster, stock, id).await? else {
+        for (id, reason) in deletions {
+            let Some((manifest_sha256, previous)) = self.digests(cluster, inventory, id).await?
+            else {
                 continue;
             };
             if ledger.entries.get(&manifest_sha256) == Some(&Deleted { id, previous }) {
@@ -349,11 +350,11 @@ impl Repository {
     async fn digests(
         &self,
         cluster: &ClusterName,
-        stock: &Stock,
+        inventory: &Inventory,
         id: SnapshotId,
     ) -> Result<Option<(Sha256Digest, Option<Sha256Digest>)>> {
-        if let Some(known) = stock.known.get(&id) {
-            return Ok(Some((known.sha256, known.previous)));
+        if let Some(entry) = inventory.entries.get(&id) {
+            return Ok(Some((entry.sha256, entry.previous)));
         }
         // Somebody insists on deleting one that cannot be used.
         match self.manifest_bytes(cluster, &id).await {

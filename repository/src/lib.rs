@@ -58,16 +58,14 @@ pub use image::seal::Tap;
 pub use image::sealed_image::SealedImage;
 pub use image::spool::Spool;
 pub use image::{ImageUpload, ProvenImage, SealOptions, StagedImage, StoredImage};
-pub use inventory::{Examined, Grace, Stock, Stored, Survey};
+pub use inventory::{ClusterObjects, Examined, Grace, Inventory, StoredObject};
 pub use keys::{Identities, Recipients};
 pub use layout::ReportName;
 pub use ledger::{Ledger, Recorded};
 pub use names::SnapshotName;
-pub use publish::Doomed;
+pub use publish::Discard;
 pub use reports::StoredReport;
 pub use repository::{MAX_SNAPSHOTS, Repository};
 pub use sign::{PublicKey, SigningKey};
 pub use store::location::{Location, StoreOptions};
 pub use sweep::{SweepOptions, Swept};
-// Until its users name it anew.
-pub use inventory as survey;

@@ -23,21 +23,21 @@ use crate::store::objects::create;
 use crate::store::sizes::{PartSize, RangeSize};
 
 /// An image that is given up.
-pub struct Doomed(Path);
+pub struct Discard(Path);
 
-impl From<StagedImage> for Doomed {
+impl From<StagedImage> for Discard {
     fn from(image: StagedImage) -> Self {
         Self(image.0.key)
     }
 }
 
-impl From<StoredImage> for Doomed {
+impl From<StoredImage> for Discard {
     fn from(image: StoredImage) -> Self {
         Self(image.0.key)
     }
 }
 
-impl From<ProvenImage> for Doomed {
+impl From<ProvenImage> for Discard {
     fn from(image: ProvenImage) -> Self {
         Self(image.0.key)
     }
@@ -193,8 +193,8 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn discard(&self, image: impl Into<Doomed>) -> Result<()> {
-        let Doomed(key) = image.into();
+    pub async fn discard(&self, image: impl Into<Discard>) -> Result<()> {
+        let Discard(key) = image.into();
         match self.store.delete(&key).await {
             Err(error) if StoreFault::of(&error) == StoreFault::Missing => Ok(()),
             other => other.map_err(|source| Error::store("delete", &key, source)),

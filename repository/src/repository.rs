@@ -106,7 +106,7 @@ impl Repository {
 
     fn assemble(store: Store, location: &Location, info: RepositoryInfo, pause: Duration) -> Self {
         let location = location.clone();
-        let (info, uploads) = (Arc::new(info), Uploads::Untold);
+        let (info, uploads) = (Arc::new(info), Uploads::Unlisted);
         Self { store, uploads, location, info, public_key: None, pause }
     }
 

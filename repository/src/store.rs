@@ -21,7 +21,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
 
 use crate::error::{Error, Result};
-use location::{Bucket, Kind, Location, StoreOptions};
+use location::{Bucket, Location, StoreKind, StoreOptions};
 use unfinished::Uploads;
 
 /// A store whose keys are relative to the repository's root.
@@ -38,22 +38,22 @@ const MAX_CA_BUNDLE: u64 = 4 << 20;
 
 /// Opens the store. A local directory must exist.
 pub(crate) fn connect(location: &Location, options: &StoreOptions) -> Result<Opened> {
-    let untold = |store| Opened { store, uploads: Uploads::Untold };
+    let unlisted = |store| Opened { store, uploads: Uploads::Unlisted };
     match location.kind() {
-        Kind::Memory => Ok(untold(Arc::new(InMemory::new()))),
-        Kind::File(path) => {
+        StoreKind::Memory => Ok(unlisted(Arc::new(InMemory::new()))),
+        StoreKind::File(path) => {
             Ok(Opened { store: local(location, path)?, uploads: Uploads::Local(path.clone()) })
         }
-        Kind::S3(at) => s3(at, options),
-        Kind::Gcs(at) => Ok(untold(prefixed(gcs(at, options)?, at))),
-        Kind::Azure(at) => Ok(untold(prefixed(azure(at, options)?, at))),
+        StoreKind::S3(at) => s3(at, options),
+        StoreKind::Gcs(at) => Ok(unlisted(prefixed(gcs(at, options)?, at))),
+        StoreKind::Azure(at) => Ok(unlisted(prefixed(azure(at, options)?, at))),
     }
 }
 
 /// Makes the directory of a local repository, readable by its owner only; other stores have nothing
 /// to make. The parent must exist: a mistyped or unmounted path is not silently created.
 pub(crate) fn create(location: &Location) -> Result<()> {
-    let Kind::File(path) = location.kind() else { return Ok(()) };
+    let StoreKind::File(path) = location.kind() else { return Ok(()) };
     if path.is_dir() {
         return Ok(());
     }

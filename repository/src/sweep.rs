@@ -22,22 +22,22 @@ use futures_util::{StreamExt, stream};
 use object_store::path::Path;
 
 use crate::error::Result;
-use crate::inventory::{Grace, Stock};
+use crate::inventory::{Grace, Inventory};
 use crate::layout;
 use crate::repository::Repository;
 
-use plan::Orphan;
+use plan::SweepItem;
 
 /// Objects that are deleted at once.
 const AT_ONCE: usize = 8;
 
 /// Most objects that are told one by one.
-pub const MAX_TOLD: usize = 1_000;
+pub const MAX_LISTED: usize = 1_000;
 
 /// What was swept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Objects that are gone, or would be, or were to be and are withheld: the first [`MAX_TOLD`].
+    /// Objects that are gone, or would be, or were to be and are withheld: the first [`MAX_LISTED`].
     pub objects: Vec<SweptObject>,
     /// Number and bytes of all that are gone, or would be.
     pub gone: (u64, u64),
@@ -62,7 +62,7 @@ impl Swept {
             Some(PruneOutcome::Withheld) => self.withheld = self.withheld.saturating_add(1),
             Some(PruneOutcome::Gone | PruneOutcome::Held) => return,
         }
-        if self.objects.len() < MAX_TOLD {
+        if self.objects.len() < MAX_LISTED {
             self.objects.push(object);
         }
     }
@@ -95,15 +95,15 @@ impl Repository {
     pub async fn sweep(
         &self,
         cluster: &ClusterName,
-        stock: &Stock,
+        inventory: &Inventory,
         options: SweepOptions,
     ) -> Result<Swept> {
         let fresh = match options.dry_run {
-            true => stock.clone(),
-            false => stock.read_again(self, cluster).await?,
+            true => inventory.clone(),
+            false => inventory.read_again(self, cluster).await?,
         };
         let mut swept = Swept {
-            unusable: fresh.unusable.iter().skip(stock.unusable.len()).cloned().collect(),
+            unusable: fresh.unusable.iter().skip(inventory.unusable.len()).cloned().collect(),
             ..Swept::default()
         };
         let (grace, deletions) = (options.grace(), self.deletions(cluster, &fresh).await?);
@@ -113,16 +113,16 @@ impl Repository {
         let kept: BTreeSet<&str> = kept.iter().map(Path::as_ref).collect();
         let rest = plan::tombstones(cluster, &fresh, &deletions, &kept, grace);
         self.erase_all(cluster, first.signatures, options, &mut swept).await?;
-        let noted: BTreeSet<Path> = rest.iter().map(|orphan| orphan.key.clone()).collect();
+        let noted: BTreeSet<Path> = rest.iter().map(|item| item.key.clone()).collect();
         let kept = self.erase_all(cluster, rest, options, &mut swept).await?;
         let undone = |id: &SnapshotId| {
             let key = layout::tombstone(cluster, id);
             !noted.contains(&key) || kept.contains(&key)
         };
-        let claims = self.old_claims(cluster, &fresh.survey, grace).await?;
+        let claims = self.old_claims(cluster, &fresh.objects, grace).await?;
         self.erase_all(cluster, claims, options, &mut swept).await?;
         self.sweep_ledger(cluster, &fresh, undone, options, &mut swept).await?;
-        self.sweep_uploads(cluster, &fresh.survey, options, &mut swept).await?;
+        self.sweep_uploads(cluster, &fresh.objects, options, &mut swept).await?;
         Ok(swept)
     }
 
@@ -130,40 +130,40 @@ impl Repository {
     async fn erase_all(
         &self,
         cluster: &ClusterName,
-        orphans: Vec<Orphan>,
+        items: Vec<SweepItem>,
         options: SweepOptions,
         swept: &mut Swept,
     ) -> Result<Vec<Path>> {
         let mut kept = Vec::new();
-        let mut erased = stream::iter(orphans)
-            .map(|orphan| async move {
+        let mut erased = stream::iter(items)
+            .map(|item| async move {
                 let outcome = match options.dry_run {
                     true => None,
-                    false => Some(self.erase_orphan(cluster, &orphan).await?),
+                    false => Some(self.erase_item(cluster, &item).await?),
                 };
-                Ok::<_, crate::Error>((orphan, outcome))
+                Ok::<_, crate::Error>((item, outcome))
             })
             .buffer_unordered(AT_ONCE);
         while let Some(result) = erased.next().await {
-            let (orphan, outcome) = result?;
-            let (key, kind, size) = (orphan.key.to_string(), orphan.kind, orphan.size);
+            let (item, outcome) = result?;
+            let (key, kind, size) = (item.key.to_string(), item.kind, item.size);
             swept.count(SweptObject { key, kind, size, outcome });
             if matches!(outcome, Some(PruneOutcome::Withheld | PruneOutcome::Held)) {
-                kept.push(orphan.key);
+                kept.push(item.key);
             }
         }
         Ok(kept)
     }
 
     /// Deletes one. An image whose manifest has come since the listing stays.
-    async fn erase_orphan(&self, cluster: &ClusterName, orphan: &Orphan) -> Result<PruneOutcome> {
-        let of = match orphan.kind {
-            SweptKind::Image => layout::image_of(orphan.key.as_ref()),
+    async fn erase_item(&self, cluster: &ClusterName, item: &SweepItem) -> Result<PruneOutcome> {
+        let of = match item.kind {
+            SweptKind::Image => layout::image_of(item.key.as_ref()),
             _ => None,
         };
         match of {
             Some(id) if self.has_manifest(cluster, &id).await? => Ok(PruneOutcome::Held),
-            _ => self.erase(&orphan.key).await,
+            _ => self.erase(&item.key).await,
         }
     }
 }

@@ -340,8 +340,8 @@ async fn uploads_whose_process_was_killed_are_ended_by_the_sweep_and_no_other() 
             // What is old is told by the store's clock.
             let now = id(1).time() + chrono::Duration::days(36_500);
             let grace = SweepOptions { now, age, dry_run };
-            let stock = repository.stock(&cluster).await.unwrap();
-            repository.sweep(&cluster, &stock, grace).await.unwrap()
+            let inventory = repository.inventory(&cluster).await.unwrap();
+            repository.sweep(&cluster, &inventory, grace).await.unwrap()
         };
         // All are younger than the grace, by the store's clock.
         assert_eq!(sweep(chrono::Duration::hours(1), false).await.gone, (0, 0));

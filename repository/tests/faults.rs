@@ -366,7 +366,7 @@ async fn damaged_manifests_are_reported_and_keep_no_others_away() {
     bench.put("default/manifests/notes.json", b"x".to_vec()).await;
     let listing = bench.repository.list(&cluster).await.unwrap();
     assert_eq!(listing.ids.len(), 4);
-    assert_eq!(listing.strangers, ["default/manifests/notes.json"]);
+    assert_eq!(listing.unknown_keys, ["default/manifests/notes.json"]);
     let (usable, unusable) = bench.repository.manifests(&cluster, &listing.ids).await;
     assert_eq!((usable.len(), unusable.len()), (1, 3));
     assert!(unusable.iter().any(|one| one.reason.contains("format 2")), "{unusable:?}");

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::SweepOptions;
-use etcdr_repository::inventory::Known;
-use etcdr_repository::{Chain, Location, Recorded, Repository, Stock, StoreOptions, layout};
+use etcdr_repository::inventory::ManifestEntry;
+use etcdr_repository::{Chain, Inventory, Location, Recorded, Repository, StoreOptions, layout};
 use etcdr_schemas::ledger::{LedgerEntry, LedgerPage, MAX_PAGE_BYTES};
 use etcdr_schemas::report::{PruneOutcome, SweptKind};
 use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
@@ -64,9 +64,13 @@ impl Bench {
     }
 
     /// A second later each time, as runs are.
-    async fn record(&self, stock: &Stock, doomed: Vec<(SnapshotId, String)>) -> Recorded {
+    async fn record(
+        &self,
+        inventory: &Inventory,
+        deletions: Vec<(SnapshotId, String)>,
+    ) -> Recorded {
         let now = far() + Duration::seconds(self.runs.fetch_add(1, Ordering::Relaxed));
-        self.repository.record_pruned(&cluster(), stock, doomed, None, now).await.unwrap()
+        self.repository.record_pruned(&cluster(), inventory, deletions, None, now).await.unwrap()
     }
 
     async fn delete(&self, hour: u32, recorded: &Recorded) -> PruneOutcome {
@@ -76,9 +80,9 @@ impl Bench {
 
     /// One run of a prune, without its sweep.
     async fn prune(&self, hours: &[u32]) {
-        let stock = self.repository.stock(&cluster()).await.unwrap();
-        let doomed = hours.iter().map(|hour| (id(*hour), "unneeded".to_owned())).collect();
-        let recorded = self.record(&stock, doomed).await;
+        let inventory = self.repository.inventory(&cluster()).await.unwrap();
+        let deletions = hours.iter().map(|hour| (id(*hour), "unneeded".to_owned())).collect();
+        let recorded = self.record(&inventory, deletions).await;
         for hour in hours {
             assert_eq!(self.delete(*hour, &recorded).await, PruneOutcome::Deleted);
         }
@@ -98,9 +102,9 @@ impl Bench {
     }
 
     async fn sweep(&self, age: Duration) -> usize {
-        let stock = self.repository.stock(&cluster()).await.unwrap();
+        let inventory = self.repository.inventory(&cluster()).await.unwrap();
         let grace = SweepOptions { now: far(), age, dry_run: false };
-        let swept = self.repository.sweep(&cluster(), &stock, grace).await.unwrap();
+        let swept = self.repository.sweep(&cluster(), &inventory, grace).await.unwrap();
         swept.objects.iter().filter(|object| object.kind == SweptKind::Ledger).count()
     }
 
@@ -272,8 +276,8 @@ async fn a_page_is_swept_when_no_manifest_leads_to_it() {
 #[tokio::test]
 async fn many_are_noted_in_bounded_pages_and_only_once() {
     let bench = Bench::new(0..1).await;
-    let known = (0..2_500u32).map(|hour| {
-        let known = Known {
+    let entries = (0..2_500u32).map(|hour| {
+        let entry = ManifestEntry {
             image: "x".into(),
             stored_size: 1,
             suspect: false,
@@ -281,12 +285,13 @@ async fn many_are_noted_in_bounded_pages_and_only_once() {
             previous: None,
             believed: true,
         };
-        (id(hour), known)
+        (id(hour), entry)
     });
-    let stock = Stock { known: known.collect::<BTreeMap<_, _>>(), ..Stock::default() };
+    let inventory =
+        Inventory { entries: entries.collect::<BTreeMap<_, _>>(), ..Inventory::default() };
     for times in 0..2 {
-        let doomed = stock.known.keys().map(|id| (*id, "x".repeat(1_000))).collect();
-        bench.record(&stock, doomed).await;
+        let deletions = inventory.entries.keys().map(|id| (*id, "x".repeat(1_000))).collect();
+        bench.record(&inventory, deletions).await;
         assert_eq!(bench.pages().len(), 3, "after {times} more");
     }
 }
@@ -327,8 +332,8 @@ async fn nothing_is_deleted_that_is_not_noted() {
     let bench = Bench::new(0..3).await;
     assert_eq!(bench.delete(1, &Recorded::default()).await, PruneOutcome::Withheld);
     // Nor one that was exchanged since.
-    let stock = bench.repository.stock(&cluster()).await.unwrap();
-    let recorded = bench.record(&stock, vec![(id(1), String::new())]).await;
+    let inventory = bench.repository.inventory(&cluster()).await.unwrap();
+    let recorded = bench.record(&inventory, vec![(id(1), String::new())]).await;
     let key = layout::manifest(&cluster(), &id(1));
     let manifest = bench.get(&key);
     bench.put(&key, &[manifest.as_slice(), b"\n"].concat());

@@ -154,9 +154,10 @@ async fn delete(
     now: DateTime<Utc>,
     held_too: bool,
 ) -> etcdr_repository::Result<PruneOutcome> {
-    let stock = repository.stock(&cluster()).await?;
-    let doomed = vec![(id, "unneeded".to_owned())];
-    let recorded = repository.record_pruned(&cluster(), &stock, doomed, Some("a1"), now).await?;
+    let inventory = repository.inventory(&cluster()).await?;
+    let deletions = vec![(id, "unneeded".to_owned())];
+    let recorded =
+        repository.record_pruned(&cluster(), &inventory, deletions, Some("a1"), now).await?;
     repository.delete_snapshot(&cluster(), &id, &recorded, now, held_too).await
 }
 
@@ -204,13 +205,14 @@ async fn a_deleted_snapshot_can_be_brought_back_until_the_grace_has_passed() {
         assert_eq!(again, PruneOutcome::Gone);
         assert_eq!(repository.list(&cluster()).await.unwrap().ids, [id(3), id(2)]);
         // An hour has not passed, whatever our clock says: the newest object is younger.
-        let stock = repository.stock(&cluster()).await.unwrap();
-        let swept = repository.sweep(&cluster(), &stock, grace(Duration::hours(1))).await.unwrap();
+        let inventory = repository.inventory(&cluster()).await.unwrap();
+        let swept =
+            repository.sweep(&cluster(), &inventory, grace(Duration::hours(1))).await.unwrap();
         assert_eq!((swept.gone, swept.waiting.0), ((0, 0), 2));
         // A clock that is far behind makes nothing old either.
         let behind =
             SweepOptions { now: time(0) - Duration::days(9999), ..grace(Duration::hours(1)) };
-        let swept = repository.sweep(&cluster(), &stock, behind).await.unwrap();
+        let swept = repository.sweep(&cluster(), &inventory, behind).await.unwrap();
         assert_eq!((swept.gone, swept.waiting.0), ((0, 0), 2));
         // Bringing one back is copying two objects.
         for name in [format!("{}.json", id(1)), format!("{}.json.minisig", id(1))] {
@@ -222,12 +224,12 @@ async fn a_deleted_snapshot_can_be_brought_back_until_the_grace_has_passed() {
         let back = strict.manifest(&cluster(), &id(1)).await.unwrap().manifest;
         strict.verify_object(&back.image, &Hidden).await.unwrap();
         // With no grace, what is deleted goes; what was brought back stays, and what was noted of both is gone.
-        let stock = repository.stock(&cluster()).await.unwrap();
+        let inventory = repository.inventory(&cluster()).await.unwrap();
         let dry = SweepOptions { dry_run: true, ..grace(NONE) };
-        let planned = repository.sweep(&cluster(), &stock, dry).await.unwrap();
+        let planned = repository.sweep(&cluster(), &inventory, dry).await.unwrap();
         // What the ledger says of the one that was brought back goes, too.
         assert_eq!(planned.gone.0, 6, "{planned:?}");
-        let swept = repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
+        let swept = repository.sweep(&cluster(), &inventory, grace(NONE)).await.unwrap();
         assert_eq!(swept.gone, planned.gone);
         let gone = of(&id(0), true);
         let left: Vec<_> = whole.into_iter().filter(|key| !gone.contains(key)).collect();
@@ -268,23 +270,24 @@ async fn what_crashes_left_is_swept_and_nothing_else() {
             ground.put(key, b"x").await;
         }
         let before = ground.keys().await;
-        let stock = repository.stock(&cluster()).await.unwrap();
-        let swept = repository.sweep(&cluster(), &stock, grace(Duration::hours(1))).await.unwrap();
+        let inventory = repository.inventory(&cluster()).await.unwrap();
+        let swept =
+            repository.sweep(&cluster(), &inventory, grace(Duration::hours(1))).await.unwrap();
         assert_eq!((swept.gone.0, swept.waiting.0), (0, 2));
         if let Ground::Directory(_) = ground {
             for key in rubbish.iter().chain(&kept) {
                 ground.age(key);
             }
-            let stock = repository.stock(&cluster()).await.unwrap();
+            let inventory = repository.inventory(&cluster()).await.unwrap();
             let old = SweepOptions { dry_run: true, ..grace(Duration::days(2)) };
-            assert_eq!(repository.sweep(&cluster(), &stock, old).await.unwrap().gone, (6, 6));
+            assert_eq!(repository.sweep(&cluster(), &inventory, old).await.unwrap().gone, (6, 6));
             let young = SweepOptions { dry_run: true, ..grace(Duration::days(4)) };
-            assert_eq!(repository.sweep(&cluster(), &stock, young).await.unwrap().gone, (0, 0));
+            assert_eq!(repository.sweep(&cluster(), &inventory, young).await.unwrap().gone, (0, 0));
         }
         let dry = SweepOptions { dry_run: true, ..grace(NONE) };
-        assert_eq!(repository.sweep(&cluster(), &stock, dry).await.unwrap().gone, (6, 6));
+        assert_eq!(repository.sweep(&cluster(), &inventory, dry).await.unwrap().gone, (6, 6));
         assert_eq!(ground.keys().await, before, "a dry run changes nothing");
-        let swept = repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
+        let swept = repository.sweep(&cluster(), &inventory, grace(NONE)).await.unwrap();
         assert_eq!((swept.gone, swept.withheld), ((6, 6), 0));
         let left: Vec<_> = before.into_iter().filter(|key| !rubbish.contains(key)).collect();
         assert_eq!(ground.keys().await, left);
@@ -314,15 +317,15 @@ async fn a_manifest_that_cannot_be_read_may_name_anything() {
         let good = ground.get(&key).await;
         let bad = if torn { b"{".to_vec() } else { later(&good) };
         ground.put(&key, &bad).await;
-        let stock = repository.stock(&cluster()).await.unwrap();
-        assert!(stock.blind && stock.unusable.len() == 1, "{:?}", stock.unusable);
-        assert_eq!(stock.candidates(&BTreeMap::new()).len(), 2);
-        let swept = repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
+        let inventory = repository.inventory(&cluster()).await.unwrap();
+        assert!(inventory.incomplete && inventory.unusable.len() == 1, "{:?}", inventory.unusable);
+        assert_eq!(inventory.candidates(&BTreeMap::new()).len(), 2);
+        let swept = repository.sweep(&cluster(), &inventory, grace(NONE)).await.unwrap();
         // Its own image, which its name tells, and the orphan.
         assert_eq!((swept.unsure.0, swept.gone.0), (2, 1), "{swept:?}");
         ground.put(&key, &good).await;
-        let stock = repository.stock(&cluster()).await.unwrap();
-        let swept = repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
+        let inventory = repository.inventory(&cluster()).await.unwrap();
+        let swept = repository.sweep(&cluster(), &inventory, grace(NONE)).await.unwrap();
         assert_eq!((swept.unsure.0, swept.gone), (0, (1, 2)));
         repository
             .verify_object(
@@ -346,12 +349,12 @@ async fn a_manifest_written_meanwhile_protects_its_image() {
     let (staged, ()) = upload.finish().await.unwrap();
     let stored = repository.publish_image(staged, &id(5)).await.unwrap();
     let proven = repository.read_back(&stored).await.unwrap();
-    let stock = repository.stock(&cluster()).await.unwrap();
+    let inventory = repository.inventory(&cluster()).await.unwrap();
     let dry = SweepOptions { dry_run: true, ..grace(NONE) };
-    assert_eq!(repository.sweep(&cluster(), &stock, dry).await.unwrap().gone.0, 1);
+    assert_eq!(repository.sweep(&cluster(), &inventory, dry).await.unwrap().gone.0, 1);
     let image = proven.describe(Sha256Digest::of(&data));
     let committed = repository.commit(manifest(&id(5), &data, image), None).await.unwrap();
-    let swept = repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
+    let swept = repository.sweep(&cluster(), &inventory, grace(NONE)).await.unwrap();
     assert_eq!(swept.gone.0, 0);
     repository.verify_object(&committed.image, &Hidden).await.unwrap();
     assert_eq!(
@@ -360,9 +363,9 @@ async fn a_manifest_written_meanwhile_protects_its_image() {
     );
     // And one of a manifest that cannot be read stays as well.
     ground.put(&format!("default/images/{}.db.zst.age", id(9)), b"x").await;
-    let stock = repository.stock(&cluster()).await.unwrap();
+    let inventory = repository.inventory(&cluster()).await.unwrap();
     ground.put(layout::manifest(&cluster(), &id(9)).as_ref(), b"{").await;
-    let swept = repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
+    let swept = repository.sweep(&cluster(), &inventory, grace(NONE)).await.unwrap();
     assert_eq!((swept.gone.0, swept.unsure.0, swept.unusable.len()), (0, 1, 1));
 }
 
@@ -376,12 +379,12 @@ async fn an_image_that_kept_its_first_key_waits_for_the_grace_too() {
     let all = some(&repository, &keys, 0..2).await;
     assert!(all[0].image.key.ends_with(".part"), "{}", all[0].image.key);
     delete(&repository, id(0), time(9), false).await.unwrap();
-    let stock = repository.stock(&cluster()).await.unwrap();
-    let swept = repository.sweep(&cluster(), &stock, grace(Duration::hours(1))).await.unwrap();
+    let inventory = repository.inventory(&cluster()).await.unwrap();
+    let swept = repository.sweep(&cluster(), &inventory, grace(Duration::hours(1))).await.unwrap();
     assert_eq!((swept.gone.0, swept.waiting.0), (0, 1));
     // Also when our clock is behind what was written.
     let swept = SweepOptions { now: time(0) - Duration::days(9999), ..grace(NONE) };
-    let swept = repository.sweep(&cluster(), &stock, swept).await.unwrap();
+    let swept = repository.sweep(&cluster(), &inventory, swept).await.unwrap();
     assert_eq!(swept.gone.0, 2, "{swept:?}");
     let manifest = layout::manifest(&cluster(), &id(1));
     let left = [all[1].image.key.as_str(), manifest.as_ref()];
@@ -401,8 +404,8 @@ async fn a_store_that_lets_nothing_go_keeps_whole_snapshots_and_takes_new_ones()
     let outcome = delete(&repository, id(0), time(9), false).await.unwrap();
     assert_eq!(outcome, PruneOutcome::Withheld);
     let all = some(&repository, &keys, 2..3).await;
-    let stock = repository.stock(&cluster()).await.unwrap();
-    let swept = repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
+    let inventory = repository.inventory(&cluster()).await.unwrap();
+    let swept = repository.sweep(&cluster(), &inventory, grace(NONE)).await.unwrap();
     assert_eq!(swept.gone, (0, 0));
     // The orphan, the staging copy of the new one, and what was noted twice of the deletion that was not.
     assert_eq!(swept.withheld, 4, "{swept:?}");
@@ -413,8 +416,8 @@ async fn a_store_that_lets_nothing_go_keeps_whole_snapshots_and_takes_new_ones()
     }
     assert!(!all[0].image.key.ends_with(".part"));
     // A store that refuses only the manifest keeps its image, too.
-    let stock = repository.stock(&cluster()).await.unwrap();
-    repository.sweep(&cluster(), &stock, grace(NONE)).await.unwrap();
+    let inventory = repository.inventory(&cluster()).await.unwrap();
+    repository.sweep(&cluster(), &inventory, grace(NONE)).await.unwrap();
     let snapshots = [of(&id(0), false), of(&id(1), false), of(&id(2), false)];
     assert_eq!(ground.keys().await, with(&snapshots, &[]));
     refusals.refuse("PutObject", "AccessDenied", usize::MAX);
@@ -476,21 +479,22 @@ async fn a_snapshot_whose_image_is_gone_counts_as_damaged() {
     let Ground::Memory(store) = &ground else { unreachable!() };
     store.delete(&Path::from(all[2].image.key.as_str())).await.unwrap();
     ground.put(&all[1].image.key, b"cut").await;
-    let stock = repository.stock(&cluster()).await.unwrap();
+    let inventory = repository.inventory(&cluster()).await.unwrap();
     let audited = BTreeMap::from([(id(0), Proof::Audited), (id(1), Proof::Audited)]);
-    let proofs: Vec<_> = stock.candidates(&audited).iter().map(|c| c.proof).collect();
+    let proofs: Vec<_> = inventory.candidates(&audited).iter().map(|c| c.proof).collect();
     assert_eq!(proofs, [Proof::Damaged, Proof::Damaged, Proof::Audited]);
 }
 
 /// Deletes two of four snapshots and sweeps, over rubbish of every kind.
 async fn prune(repository: &Repository) -> etcdr_repository::Result<()> {
-    let stock = repository.stock(&cluster()).await?;
-    let doomed = [0, 2].map(|hour| (id(hour), "unneeded".to_owned())).to_vec();
-    let recorded = repository.record_pruned(&cluster(), &stock, doomed, None, time(9)).await?;
+    let inventory = repository.inventory(&cluster()).await?;
+    let deletions = [0, 2].map(|hour| (id(hour), "unneeded".to_owned())).to_vec();
+    let recorded =
+        repository.record_pruned(&cluster(), &inventory, deletions, None, time(9)).await?;
     for hour in [0, 2] {
         repository.delete_snapshot(&cluster(), &id(hour), &recorded, time(9), false).await?;
     }
-    repository.sweep(&cluster(), &stock, grace(NONE)).await.map(drop)
+    repository.sweep(&cluster(), &inventory, grace(NONE)).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

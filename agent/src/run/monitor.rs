@@ -163,17 +163,17 @@ async fn list(shared: &Shared) -> bool {
     let cluster = &settings.config.cluster;
     let listed = async {
         let repository = settings.open().await?;
-        let survey = repository.survey(cluster).await?;
-        let newest: Vec<_> = survey.ids.iter().take(NEWEST).copied().collect();
+        let objects = repository.list_objects(cluster).await?;
+        let newest: Vec<_> = objects.ids.iter().take(NEWEST).copied().collect();
         let (manifests, _) = repository.manifests(cluster, &newest).await;
-        let bytes = survey.images.values().fold(0u64, |sum, image| sum.saturating_add(image.size));
+        let bytes = objects.images.values().fold(0u64, |sum, image| sum.saturating_add(image.size));
         let newest = manifests.into_iter().map(|loaded| SnapshotSeen {
             id: loaded.manifest.id,
             stored_size: loaded.manifest.image.stored_size,
             suspect: !loaded.manifest.suspect.is_empty(),
             schedule: loaded.manifest.trigger.and_then(|trigger| trigger.schedule),
         });
-        let snapshots = survey.ids.len() as u64;
+        let snapshots = objects.ids.len() as u64;
         Ok::<_, Error>(CatalogSeen { snapshots, bytes, newest: newest.collect() })
     };
     match listed.await {

@@ -136,9 +136,9 @@ impl Args {
         budget: &mut Budget,
         tools: Tools,
     ) -> anyhow::Result<ExitCode> {
-        let strangers = repository.strangers().await?;
+        let unknown_keys = repository.unknown_root_keys().await?;
         let unknown = |key: String| kinds::OBJECT_UNKNOWN.at(key, "no part of a repository");
-        let mut findings: Vec<_> = strangers.into_iter().map(unknown).collect();
+        let mut findings: Vec<_> = unknown_keys.into_iter().map(unknown).collect();
         let mut audits = Vec::new();
         for cluster in repository.clusters().await? {
             let request = self.request(global, cluster.clone())?;

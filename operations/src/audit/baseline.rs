@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use etcdr_repository::{Grace, Repository, Stock, Survey, layout};
+use etcdr_repository::{ClusterObjects, Grace, Inventory, Repository, layout};
 use etcdr_schemas::report::{
     AuditInventory, AuditOutcome, AuditReport, AuditSettings, AuditState, AuditTotals,
     AuditVerdict, Level, Severity,
@@ -18,7 +18,7 @@ use super::walk::{self, Steps};
 use super::{AuditRequest, Error, Limits, choose, compare, kinds, timeline};
 use crate::verify;
 
-/// Manifests that are read, or objects that are looked at again, at once.
+/// Objects that are looked at again at once.
 const AT_ONCE: usize = 16;
 
 /// Everything that is known before the first image is read.
@@ -46,11 +46,11 @@ pub(super) async fn prepare(
     now: DateTime<Utc>,
 ) -> Result<Prepared, Error> {
     let cluster = &request.cluster;
-    let (survey, facts, mut findings) = surface(repository, request, now).await?;
+    let (objects, facts, mut findings) = surface(repository, request, now).await?;
     let ids = facts.ids();
     let wanted = request.resume.then_some(&request.wanted);
     let search = history::Search { ids: &ids, wanted, now };
-    let names = survey.reports.iter().rev().copied();
+    let names = objects.reports.iter().rev().copied();
     let History { verified, unfinished, findings: doubts, .. } =
         history::read(repository, cluster, names, search).await?;
     findings.extend(doubts);
@@ -75,8 +75,8 @@ pub(super) async fn prepare(
     let base = AuditReport {
         inventory: AuditInventory {
             snapshots: ids.len() as u64,
-            objects: survey.objects,
-            bytes: survey.bytes,
+            objects: objects.count,
+            bytes: objects.bytes,
             pruned: facts.pruned,
             ..AuditInventory::default()
         },
@@ -120,18 +120,18 @@ async fn surface(
     repository: &Repository,
     request: &AuditRequest,
     now: DateTime<Utc>,
-) -> Result<(Survey, Facts, Findings), Error> {
+) -> Result<(ClusterObjects, Facts, Findings), Error> {
     let cluster = &request.cluster;
     let (mut facts, mut findings) = (Facts::default(), Findings::default());
-    let stock = Stock::read(repository, cluster, |id, examined| {
+    let inventory = Inventory::read(repository, cluster, |id, examined| {
         let (fact, found) = facts::weigh(cluster, *id, examined, repository.info());
         facts.list.push(fact);
         findings.extend(found);
     });
-    let stock = stock.await?;
-    confirm_images(repository, cluster, &stock.survey, &mut facts, &mut findings).await?;
+    let inventory = inventory.await?;
+    confirm_images(repository, cluster, &inventory.objects, &mut facts, &mut findings).await?;
     let grace = Grace { now, age: request.limits.grace };
-    let mut orphans = stream::iter(compare::orphans(&stock, grace))
+    let mut orphans = stream::iter(compare::orphans(&inventory, grace))
         .map(|orphan| async move {
             let named = match &orphan.snapshot {
                 Some(id) => repository.has_manifest(cluster, id).await?,
@@ -146,8 +146,8 @@ async fn surface(
         findings.extend(finding?);
     }
     let signature = |id: &SnapshotId| layout::signature(cluster, id).to_string();
-    findings.extend(compare::leftovers(&stock, &signature, grace));
-    findings.count_more(kinds::OBJECT_UNKNOWN.code, compare::more_strangers(&stock.survey));
+    findings.extend(compare::leftovers(&inventory, &signature, grace));
+    findings.count_more(kinds::OBJECT_UNKNOWN.code, compare::more_unknown_keys(&inventory.objects));
     // Read after the manifests: what was deleted since the listing is in it.
     let ledger = match repository.ledger(cluster).await {
         Ok(ledger) => Some(ledger),
@@ -162,18 +162,18 @@ async fn surface(
         facts.pruned = timeline::lines(&facts.list, &ledger).count();
         findings.extend(ledger.doubts.into_iter().map(verify::unreadable));
     }
-    Ok((stock.survey, facts, findings))
+    Ok((inventory.objects, facts, findings))
 }
 
 /// Looks again at images that the listing does not have as it should.
 async fn confirm_images(
     repository: &Repository,
     cluster: &ClusterName,
-    survey: &Survey,
+    objects: &ClusterObjects,
     facts: &mut Facts,
     findings: &mut Findings,
 ) -> Result<(), Error> {
-    let mut looked = stream::iter(compare::suspects(survey, facts))
+    let mut looked = stream::iter(compare::suspects(objects, facts))
         .map(|suspect| async move {
             let object = repository.stored_image(cluster, &suspect.image).await?;
             let manifest = repository.has_manifest(cluster, &suspect.id).await?;

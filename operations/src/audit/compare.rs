@@ -1,8 +1,8 @@
 //! A listing against what the manifests say. Pure: what looks wrong is looked at again before it is
 //! told, because saves and prunes go on meanwhile.
 
-use etcdr_repository::inventory::{Certainty, MAX_STRANGERS, OrphanImage};
-use etcdr_repository::{Grace, Stock, Stored, Survey};
+use etcdr_repository::inventory::{Certainty, MAX_UNKNOWN_KEYS, OrphanImage};
+use etcdr_repository::{ClusterObjects, Grace, Inventory, StoredObject};
 use etcdr_schemas::SnapshotId;
 use etcdr_schemas::report::Finding;
 
@@ -18,11 +18,11 @@ pub(super) struct Suspect {
 }
 
 /// Images that are not in the listing, or have another size in it.
-pub(super) fn suspects(survey: &Survey, facts: &Facts) -> Vec<Suspect> {
+pub(super) fn suspects(objects: &ClusterObjects, facts: &Facts) -> Vec<Suspect> {
     let usable = facts.list.iter().filter_map(|fact| Some((fact.id, fact.details()?)));
     usable
         .filter(|(_, details)| {
-            survey.images.get(&details.image).map(|image| image.size) != Some(details.stored_size)
+            objects.images.get(&details.image).map(|image| image.size) != Some(details.stored_size)
         })
         .map(|(id, details)| Suspect {
             id,
@@ -36,7 +36,7 @@ pub(super) fn suspects(survey: &Survey, facts: &Facts) -> Vec<Suspect> {
 /// one.
 pub(super) fn judge(
     suspect: &Suspect,
-    now: Option<Stored>,
+    now: Option<StoredObject>,
     manifest_there: bool,
 ) -> Option<Finding> {
     let (place, expected) = (suspect.image.to_string(), suspect.expected);
@@ -55,8 +55,8 @@ pub(super) fn judge(
 
 /// Images that no manifest names and that are old enough. The image of a manifest that cannot be used is
 /// not an orphan: nobody knows.
-pub(super) fn orphans(stock: &Stock, grace: Grace) -> Vec<OrphanImage> {
-    let images = stock.orphans(grace).images.into_iter();
+pub(super) fn orphans(inventory: &Inventory, grace: Grace) -> Vec<OrphanImage> {
+    let images = inventory.orphans(grace).images.into_iter();
     images.filter(|image| image.old && image.certainty != Certainty::Unknown).collect()
 }
 
@@ -74,24 +74,24 @@ pub(super) fn orphan_finding(orphan: &OrphanImage) -> Finding {
 
 /// Signatures without manifest, and keys that belong to nothing.
 pub(super) fn leftovers(
-    stock: &Stock,
+    inventory: &Inventory,
     signature_key: &dyn Fn(&SnapshotId) -> String,
     grace: Grace,
 ) -> Vec<Finding> {
-    let lonely = stock.orphans(grace).signatures.into_iter();
+    let lonely = inventory.orphans(grace).signatures.into_iter();
     let mut found: Vec<Finding> = lonely
         .map(|(id, _)| kinds::SIGNATURE_ORPHAN.at(signature_key(&id), "it has no manifest"))
         .collect();
-    for (key, stored) in &stock.survey.strangers {
+    for (key, stored) in &inventory.objects.unknown_keys {
         let message = format!("no part of a repository: {} bytes", stored.size);
         found.push(kinds::OBJECT_UNKNOWN.at(key, message));
     }
     found
 }
 
-/// Strangers beyond those that are told.
-pub(super) const fn more_strangers(survey: &Survey) -> u64 {
-    survey.strangers_count.saturating_sub(MAX_STRANGERS as u64)
+/// Unknown keys beyond those that are told.
+pub(super) const fn more_unknown_keys(objects: &ClusterObjects) -> u64 {
+    objects.unknown_keys_count.saturating_sub(MAX_UNKNOWN_KEYS as u64)
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use chrono::{DateTime, Duration, Utc};
-    use etcdr_repository::inventory::Known;
+    use etcdr_repository::inventory::ManifestEntry;
     use etcdr_repository::layout;
     use etcdr_schemas::{ClusterName, Revision, Sha256Digest};
     use proptest::prelude::*;
@@ -137,10 +137,11 @@ mod tests {
     }
 
     /// What the listing has, all of it written at minute 0, and what the manifests say.
-    fn stock(said: &BTreeMap<u32, u64>, found: &BTreeMap<u32, u64>) -> Stock {
-        let image = |(n, size): (&u32, &u64)| (key(*n), Stored { size: *size, modified: at(0) });
-        let known = |(n, size): (&u32, &u64)| {
-            let known = Known {
+    fn inventory(said: &BTreeMap<u32, u64>, found: &BTreeMap<u32, u64>) -> Inventory {
+        let image =
+            |(n, size): (&u32, &u64)| (key(*n), StoredObject { size: *size, modified: at(0) });
+        let entry = |(n, size): (&u32, &u64)| {
+            let entry = ManifestEntry {
                 image: key(*n),
                 stored_size: *size,
                 suspect: false,
@@ -148,14 +149,14 @@ mod tests {
                 previous: None,
                 believed: true,
             };
-            (id(*n), known)
+            (id(*n), entry)
         };
-        let survey = Survey {
+        let objects = ClusterObjects {
             ids: said.keys().rev().map(|n| id(*n)).collect(),
             images: found.iter().map(image).collect(),
-            ..Survey::default()
+            ..ClusterObjects::default()
         };
-        Stock { survey, known: said.iter().map(known).collect(), ..Stock::default() }
+        Inventory { objects, entries: said.iter().map(entry).collect(), ..Inventory::default() }
     }
 
     /// Half an hour, looked at when so many minutes have passed.
@@ -171,60 +172,60 @@ mod tests {
             said in prop::collection::btree_map(0u32..40, 1u64..3, 0..40),
             found in prop::collection::btree_map(0u32..40, 1u64..3, 0..40),
         ) {
-            let (stock, facts) = (stock(&said, &found), facts(&said));
+            let (inventory, facts) = (inventory(&said, &found), facts(&said));
             let suspected: BTreeSet<SnapshotId> =
-                suspects(&stock.survey, &facts).iter().map(|suspect| suspect.id).collect();
+                suspects(&inventory.objects, &facts).iter().map(|suspect| suspect.id).collect();
             let differing = said.iter().filter(|(n, size)| found.get(n) != Some(size));
             prop_assert_eq!(suspected, differing.map(|(n, _)| id(*n)).collect::<BTreeSet<_>>());
             let lonely: BTreeSet<_> =
-                orphans(&stock, grace(60)).into_iter().map(|orphan| orphan.snapshot).collect();
+                orphans(&inventory, grace(60)).into_iter().map(|orphan| orphan.snapshot).collect();
             let extra = found.keys().filter(|n| !said.contains_key(n));
             prop_assert_eq!(lonely, extra.map(|n| Some(id(*n))).collect::<BTreeSet<_>>());
-            prop_assert!(orphans(&stock, grace(20)).is_empty());
+            prop_assert!(orphans(&inventory, grace(20)).is_empty());
         }
     }
 
     #[test]
     fn the_image_of_a_manifest_that_cannot_be_used_is_no_orphan() {
         let sizes = BTreeMap::from([(1, 1), (2, 1), (3, 1)]);
-        let mut stock = stock(&sizes, &sizes);
-        stock.known.remove(&id(2));
-        stock.blind = true;
-        assert_eq!(orphans(&stock, grace(60)), []);
+        let mut inventory = inventory(&sizes, &sizes);
+        inventory.entries.remove(&id(2));
+        inventory.incomplete = true;
+        assert_eq!(orphans(&inventory, grace(60)), []);
         // What belongs to another snapshot, which has no manifest at all, is one all the same.
-        stock.known.remove(&id(1));
-        stock.survey.ids.retain(|there| *there != id(1));
-        assert_eq!(orphans(&stock, grace(60)).len(), 1);
+        inventory.entries.remove(&id(1));
+        inventory.objects.ids.retain(|there| *there != id(1));
+        assert_eq!(orphans(&inventory, grace(60)).len(), 1);
         // Unless a manifest is unread: it may be the one that names it.
-        stock.unread = true;
-        assert_eq!(orphans(&stock, grace(60)), []);
+        inventory.unread = true;
+        assert_eq!(orphans(&inventory, grace(60)), []);
     }
 
     #[test]
     fn a_clock_that_jumped_ahead_makes_nothing_old() {
         let found = BTreeMap::from([(1, 1)]);
-        let mut stock = stock(&BTreeMap::new(), &found);
-        let signature = Stored { size: 1, modified: at(0) };
-        stock.survey.signatures.insert(id(2), signature);
-        let told = |stock: &Stock, minutes| {
+        let mut inventory = inventory(&BTreeMap::new(), &found);
+        let signature = StoredObject { size: 1, modified: at(0) };
+        inventory.objects.signatures.insert(id(2), signature);
+        let told = |inventory: &Inventory, minutes| {
             let signature = |id: &SnapshotId| id.to_string();
-            let lonely = leftovers(stock, &signature, grace(minutes)).len();
-            (orphans(stock, grace(minutes)).len(), lonely)
+            let lonely = leftovers(inventory, &signature, grace(minutes)).len();
+            (orphans(inventory, grace(minutes)).len(), lonely)
         };
         // By our clock it is a year later; the store has seen ten minutes.
-        stock.survey.newest = Some(at(10));
-        assert_eq!(told(&stock, 365 * 24 * 60), (0, 0));
+        inventory.objects.newest = Some(at(10));
+        assert_eq!(told(&inventory, 365 * 24 * 60), (0, 0));
         // The store's clock has gone on as well.
-        stock.survey.newest = Some(at(31));
-        assert_eq!(told(&stock, 365 * 24 * 60), (1, 1));
+        inventory.objects.newest = Some(at(31));
+        assert_eq!(told(&inventory, 365 * 24 * 60), (1, 1));
         // Ours is behind.
-        assert_eq!(told(&stock, 10), (0, 0));
+        assert_eq!(told(&inventory, 10), (0, 0));
     }
 
     #[test]
     fn a_second_look_decides() {
         let suspect = Suspect { id: id(1), image: key(1), expected: 5 };
-        let stored = |size| Some(Stored { size, modified: at(0) });
+        let stored = |size| Some(StoredObject { size, modified: at(0) });
         let code = |now, there| judge(&suspect, now, there).map(|finding| finding.code);
         assert_eq!(code(None, true).as_deref(), Some("image.missing"));
         assert_eq!(code(stored(4), true).as_deref(), Some("image.size"));

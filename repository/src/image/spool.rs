@@ -243,15 +243,15 @@ impl Drop for SpoolReader {
     }
 }
 
-/// The way of sealed bytes to their upload.
-pub(crate) enum Way {
+/// How sealed bytes get to their upload.
+pub(crate) enum UploadRoute {
     /// Straight.
     Straight(PartWriter),
     /// Through a spool.
     Spooled(SpoolWriter),
 }
 
-impl Write for Way {
+impl Write for UploadRoute {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         match self {
             Self::Straight(parts) => parts.write(data),
@@ -264,7 +264,7 @@ impl Write for Way {
     }
 }
 
-impl Sink for Way {
+impl Sink for UploadRoute {
     fn close(self) -> Result<()> {
         match self {
             Self::Straight(parts) => parts.close(),

@@ -7,7 +7,7 @@ use etcdr_schemas::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use etcdr_schemas::{ClusterName, SnapshotId};
 use futures_util::{StreamExt, stream};
 
-use super::Stock;
+use super::Inventory;
 use crate::error::{Error, Result, StoreFault};
 use crate::layout;
 use crate::repository::Repository;
@@ -21,16 +21,16 @@ const AT_ONCE: usize = 8;
 /// clock.
 pub(crate) type Deletions = BTreeMap<Box<str>, (SnapshotId, DateTime<Utc>)>;
 
-impl Stock {
+impl Inventory {
     /// The deletions that the names of the images tell. Most images are named after their snapshot; one
     /// that kept its first key is not.
     pub(crate) fn deletions_by_name(&self) -> Deletions {
         let deletion = |key: &Box<str>| {
             let id = layout::image_of(key)?;
-            let stored = self.survey.tombstones.get(&id)?;
+            let stored = self.objects.tombstones.get(&id)?;
             Some((key.clone(), (id, stored.modified)))
         };
-        self.survey.images.keys().filter_map(deletion).collect()
+        self.objects.images.keys().filter_map(deletion).collect()
     }
 }
 
@@ -39,10 +39,10 @@ impl Repository {
     pub(crate) async fn deletions(
         &self,
         cluster: &ClusterName,
-        stock: &Stock,
+        inventory: &Inventory,
     ) -> Result<Deletions> {
-        let (images, tombstones) = (&stock.survey.images, &stock.survey.tombstones);
-        let mut deletions = stock.deletions_by_name();
+        let (images, tombstones) = (&inventory.objects.images, &inventory.objects.tombstones);
+        let mut deletions = inventory.deletions_by_name();
         if !images.keys().any(|key| layout::is_staging(key)) {
             return Ok(deletions);
         }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::Survey;
+use super::ClusterObjects;
 
 /// An age, and the time from which ages are counted.
 #[derive(Debug, Clone, Copy)]
@@ -18,8 +18,8 @@ impl Grace {
     /// newest object in the listing, whichever is earlier: a clock of ours that jumped ahead makes
     /// nothing old.
     #[must_use]
-    pub fn passed(self, survey: &Survey, modified: DateTime<Utc>) -> bool {
-        let newest = survey.newest.unwrap_or(self.now).min(self.now);
+    pub fn passed(self, objects: &ClusterObjects, modified: DateTime<Utc>) -> bool {
+        let newest = objects.newest.unwrap_or(self.now).min(self.now);
         // What was written after we looked at our clock is of now.
         newest.signed_duration_since(modified).max(Duration::zero()) >= self.age
     }

@@ -13,16 +13,16 @@ use crate::layout::{self, Place, ReportName};
 use crate::repository::{MAX_SNAPSHOTS, Repository};
 use crate::store::retry::retried;
 
-/// Most objects of a kind that a survey holds: manifests, signatures, images and reports each. With some
-/// 300 bytes for an object, a survey stays below 100 MiB for 100,000 snapshots.
+/// Most objects of a kind that are held: manifests, signatures, images and reports each. With some
+/// 300 bytes for an object, 100,000 snapshots take less than 100 MiB.
 pub const MAX_OBJECTS: usize = MAX_SNAPSHOTS;
 
 /// Most keys that belong to nothing which are told one by one.
-pub const MAX_STRANGERS: usize = 1_000;
+pub const MAX_UNKNOWN_KEYS: usize = 1_000;
 
 /// An object as a listing tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredObject {
     /// Bytes.
     pub size: u64,
     /// When it was written.
@@ -31,25 +31,25 @@ pub struct Stored {
 
 /// What lies under a cluster's prefix.
 #[derive(Debug, Clone, Default)]
-pub struct Survey {
+pub struct ClusterObjects {
     /// Snapshots with a manifest, newest first.
     pub ids: Vec<SnapshotId>,
     /// Signatures of manifests.
-    pub signatures: BTreeMap<SnapshotId, Stored>,
+    pub signatures: BTreeMap<SnapshotId, StoredObject>,
     /// Images by key, staged ones included.
-    pub images: BTreeMap<Box<str>, Stored>,
+    pub images: BTreeMap<Box<str>, StoredObject>,
     /// What is noted of snapshots that were deleted, until their images are gone too.
-    pub tombstones: BTreeMap<SnapshotId, Stored>,
+    pub tombstones: BTreeMap<SnapshotId, StoredObject>,
     /// Signatures of manifests that were deleted.
-    pub tombstone_signatures: BTreeMap<SnapshotId, Stored>,
+    pub tombstone_signatures: BTreeMap<SnapshotId, StoredObject>,
     /// Reports of audits.
     pub reports: BTreeSet<ReportName>,
-    /// Keys that belong to nothing: at most [`MAX_STRANGERS`] of them.
-    pub strangers: Vec<(String, Stored)>,
+    /// Keys that belong to nothing: at most [`MAX_UNKNOWN_KEYS`] of them.
+    pub unknown_keys: Vec<(String, StoredObject)>,
     /// How many keys belong to nothing.
-    pub strangers_count: u64,
+    pub unknown_keys_count: u64,
     /// Objects of any kind.
-    pub objects: u64,
+    pub count: u64,
     /// Bytes of all objects.
     pub bytes: u64,
     /// When the newest object was written, by the store's clock.
@@ -61,23 +61,23 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::TooManySnapshots`] and [`Error::Store`].
-    pub async fn survey(&self, cluster: &ClusterName) -> Result<Survey> {
-        retried(self.pause, || survey(self.store.as_ref(), cluster)).await
+    pub async fn list_objects(&self, cluster: &ClusterName) -> Result<ClusterObjects> {
+        retried(self.pause, || objects(self.store.as_ref(), cluster)).await
     }
 
     /// Objects at the repository's root, and folders there that cannot be a cluster's: at most
-    /// [`MAX_STRANGERS`].
+    /// [`MAX_UNKNOWN_KEYS`].
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn strangers(&self) -> Result<Vec<String>> {
+    pub async fn unknown_root_keys(&self) -> Result<Vec<String>> {
         let listed = self.store.list_with_delimiter(None).await;
         let listed = listed.map_err(|source| Error::store("list", &self.location, source))?;
         let objects = listed.objects.into_iter().map(|object| object.location.to_string());
         let folders = listed.common_prefixes.into_iter().map(|prefix| prefix.to_string());
         let objects = objects.filter(|key| key != layout::REPOSITORY);
         let folders = folders.filter(|name| name.parse::<ClusterName>().is_err());
-        Ok(objects.chain(folders).take(MAX_STRANGERS).collect())
+        Ok(objects.chain(folders).take(MAX_UNKNOWN_KEYS).collect())
     }
 
     /// Whether a snapshot's manifest is there now.
@@ -92,12 +92,16 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::Damaged`] for another key, and [`Error::Store`].
-    pub async fn stored_image(&self, cluster: &ClusterName, key: &str) -> Result<Option<Stored>> {
+    pub async fn stored_image(
+        &self,
+        cluster: &ClusterName,
+        key: &str,
+    ) -> Result<Option<StoredObject>> {
         let outside = || Error::damaged(key, "not a key of this cluster's images");
         self.stored(&layout::parse_image(cluster, key).ok_or_else(outside)?).await
     }
 
-    async fn stored(&self, key: &Path) -> Result<Option<Stored>> {
+    async fn stored(&self, key: &Path) -> Result<Option<StoredObject>> {
         let head = retried(self.pause, || async {
             self.store.head(key).await.map_err(|source| Error::store("look at", key, source))
         });
@@ -108,45 +112,45 @@ impl Repository {
     }
 }
 
-const fn stored(meta: &ObjectMeta) -> Stored {
-    Stored { size: meta.size, modified: meta.last_modified }
+const fn stored(meta: &ObjectMeta) -> StoredObject {
+    StoredObject { size: meta.size, modified: meta.last_modified }
 }
 
-async fn survey(store: &dyn ObjectStore, cluster: &ClusterName) -> Result<Survey> {
+async fn objects(store: &dyn ObjectStore, cluster: &ClusterName) -> Result<ClusterObjects> {
     let prefix = layout::cluster(cluster);
     let mut entries = store.list(Some(&prefix));
-    let mut survey = Survey::default();
+    let mut objects = ClusterObjects::default();
     while let Some(entry) = entries.next().await {
         let entry = entry.map_err(|source| Error::store("list", &prefix, source))?;
-        note(&mut survey, cluster, &entry);
+        note(&mut objects, cluster, &entry);
         let most = [
-            survey.ids.len(),
-            survey.signatures.len(),
-            survey.images.len(),
-            survey.tombstones.len(),
-            survey.tombstone_signatures.len(),
+            objects.ids.len(),
+            objects.signatures.len(),
+            objects.images.len(),
+            objects.tombstones.len(),
+            objects.tombstone_signatures.len(),
         ];
-        if most.iter().any(|&count| count > MAX_OBJECTS) || survey.reports.len() > MAX_OBJECTS {
+        if most.iter().any(|&count| count > MAX_OBJECTS) || objects.reports.len() > MAX_OBJECTS {
             let cluster = cluster.clone();
             return Err(Error::TooManySnapshots { cluster, limit: MAX_OBJECTS });
         }
     }
-    survey.ids.sort_unstable_by(|a, b| b.cmp(a));
-    Ok(survey)
+    objects.ids.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(objects)
 }
 
-fn note(survey: &mut Survey, cluster: &ClusterName, entry: &ObjectMeta) {
+fn note(objects: &mut ClusterObjects, cluster: &ClusterName, entry: &ObjectMeta) {
     let object = stored(entry);
-    survey.objects = survey.objects.saturating_add(1);
-    survey.bytes = survey.bytes.saturating_add(object.size);
-    survey.newest = survey.newest.max(Some(object.modified));
+    objects.count = objects.count.saturating_add(1);
+    objects.bytes = objects.bytes.saturating_add(object.size);
+    objects.newest = objects.newest.max(Some(object.modified));
     match layout::place(cluster, &entry.location) {
-        Place::Manifest(id) => survey.ids.push(id),
-        Place::Signature(id) => drop(survey.signatures.insert(id, object)),
-        Place::Image => drop(survey.images.insert(entry.location.as_ref().into(), object)),
-        Place::AuditReport(name) => drop(survey.reports.insert(name)),
-        Place::Tombstone(id) => drop(survey.tombstones.insert(id, object)),
-        Place::TombstoneSignature(id) => drop(survey.tombstone_signatures.insert(id, object)),
+        Place::Manifest(id) => objects.ids.push(id),
+        Place::Signature(id) => drop(objects.signatures.insert(id, object)),
+        Place::Image => drop(objects.images.insert(entry.location.as_ref().into(), object)),
+        Place::AuditReport(name) => drop(objects.reports.insert(name)),
+        Place::Tombstone(id) => drop(objects.tombstones.insert(id, object)),
+        Place::TombstoneSignature(id) => drop(objects.tombstone_signatures.insert(id, object)),
         // Whoever reads the ledger lists it, after the manifests: what is gone by then is in it.
         Place::LedgerPage
         | Place::AuditSignature(_)
@@ -154,9 +158,9 @@ fn note(survey: &mut Survey, cluster: &ClusterName, entry: &ObjectMeta) {
         | Place::Claim
         | Place::Reserved => {}
         Place::Unknown => {
-            survey.strangers_count = survey.strangers_count.saturating_add(1);
-            if survey.strangers.len() < MAX_STRANGERS {
-                survey.strangers.push((entry.location.to_string(), object));
+            objects.unknown_keys_count = objects.unknown_keys_count.saturating_add(1);
+            if objects.unknown_keys.len() < MAX_UNKNOWN_KEYS {
+                objects.unknown_keys.push((entry.location.to_string(), object));
             }
         }
     }

@@ -22,7 +22,7 @@ pub struct Examined {
 
 /// What a manifest says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
+pub struct ManifestEntry {
     /// Key of its image.
     pub image: Box<str>,
     /// Bytes of its image as stored.
@@ -42,11 +42,11 @@ pub struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Weighed {
     /// What it says, where that can be told.
-    pub(super) known: Option<Known>,
+    pub(super) entry: Option<ManifestEntry>,
     /// Why it cannot be used.
     pub(super) unusable: Option<Unusable>,
     /// Whether nobody knows which image it names.
-    pub(super) blind: bool,
+    pub(super) incomplete: bool,
     /// Whether that is because the store did not give it.
     pub(super) unread: bool,
 }
@@ -59,8 +59,11 @@ pub(super) fn weigh(
 ) -> Weighed {
     let unusable =
         |reason: String| Some(Unusable { key: layout::manifest(cluster, id).to_string(), reason });
-    let lost =
-        |reason: String| Weighed { unusable: unusable(reason), blind: true, ..Weighed::default() };
+    let lost = |reason: String| Weighed {
+        unusable: unusable(reason),
+        incomplete: true,
+        ..Weighed::default()
+    };
     let examined = match examined {
         Ok(examined) => examined,
         Err(error) => {
@@ -80,7 +83,7 @@ pub(super) fn weigh(
     if layout::parse_image(cluster, &manifest.image.key).is_none() {
         return lost("its image lies outside the cluster's images".to_owned());
     }
-    let known = Known {
+    let entry = ManifestEntry {
         image: manifest.image.key.as_str().into(),
         stored_size: manifest.image.stored_size,
         suspect: !manifest.suspect.is_empty(),
@@ -89,7 +92,7 @@ pub(super) fn weigh(
         believed: examined.signature.is_ok(),
     };
     let unusable = examined.signature.as_ref().err().and_then(|error| unusable(error.to_string()));
-    Weighed { known: Some(known), unusable, ..Weighed::default() }
+    Weighed { entry: Some(entry), unusable, ..Weighed::default() }
 }
 
 impl Repository {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use etcdr_schemas::SnapshotId;
 
 use super::deletions::Deletions;
-use super::{Grace, Stock, Stored};
+use super::{Grace, Inventory, StoredObject};
 use crate::layout;
 
 /// What no manifest names.
@@ -14,7 +14,7 @@ pub struct Orphans {
     /// Every image that no manifest names, old or not.
     pub images: Vec<OrphanImage>,
     /// Signatures without their manifest, that are old enough.
-    pub signatures: Vec<(SnapshotId, Stored)>,
+    pub signatures: Vec<(SnapshotId, StoredObject)>,
 }
 
 /// An image that no manifest names.
@@ -44,7 +44,7 @@ pub enum Certainty {
     Unknown,
 }
 
-impl Stock {
+impl Inventory {
     /// What no manifest names. When a snapshot was deleted, its image's name tells.
     #[must_use]
     pub fn orphans(&self, grace: Grace) -> Orphans {
@@ -53,25 +53,26 @@ impl Stock {
 
     /// What no manifest names, given when snapshots were deleted.
     pub(crate) fn orphans_given(&self, deletions: &Deletions, grace: Grace) -> Orphans {
-        let there: BTreeSet<&SnapshotId> = self.survey.ids.iter().collect();
-        let named: BTreeSet<&str> = self.known.values().map(|known| known.image.as_ref()).collect();
-        let image = |(key, stored): (&Box<str>, &Stored)| {
+        let there: BTreeSet<&SnapshotId> = self.objects.ids.iter().collect();
+        let named: BTreeSet<&str> =
+            self.entries.values().map(|entry| entry.image.as_ref()).collect();
+        let image = |(key, stored): (&Box<str>, &StoredObject)| {
             let deletion = deletions.get(key);
             let since = deletion.map_or(stored.modified, |(_, at)| stored.modified.max(*at));
             let snapshot = deletion.map(|(id, _)| *id).or_else(|| layout::image_of(key));
             let own =
-                snapshot.is_some_and(|id| there.contains(&id) && !self.known.contains_key(&id));
+                snapshot.is_some_and(|id| there.contains(&id) && !self.entries.contains_key(&id));
             let certainty = match () {
                 () if own || self.unread => Certainty::Unknown,
-                () if self.blind => Certainty::Likely,
+                () if self.incomplete => Certainty::Likely,
                 () => Certainty::Certain,
             };
-            let old = grace.passed(&self.survey, since);
+            let old = grace.passed(&self.objects, since);
             OrphanImage { key: key.clone(), size: stored.size, snapshot, old, certainty }
         };
-        let unnamed = self.survey.images.iter().filter(|(key, _)| !named.contains(key.as_ref()));
-        let alone = self.survey.signatures.iter().filter(|(id, stored)| {
-            !there.contains(id) && grace.passed(&self.survey, stored.modified)
+        let unnamed = self.objects.images.iter().filter(|(key, _)| !named.contains(key.as_ref()));
+        let alone = self.objects.signatures.iter().filter(|(id, stored)| {
+            !there.contains(id) && grace.passed(&self.objects, stored.modified)
         });
         Orphans {
             images: unnamed.map(image).collect(),

@@ -12,10 +12,10 @@ use crate::error::{Error, Result};
 
 /// Location of a repository. Printing it never prints credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Location(Kind);
+pub struct Location(StoreKind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum StoreKind {
     /// A directory.
     File(PathBuf),
     /// Memory of this process; gone when the store is dropped.
@@ -39,24 +39,24 @@ impl Location {
     /// A local directory.
     #[must_use]
     pub fn directory(path: impl Into<PathBuf>) -> Self {
-        Self(Kind::File(path.into()))
+        Self(StoreKind::File(path.into()))
     }
 
     /// Memory of this process.
     #[must_use]
     pub const fn memory() -> Self {
-        Self(Kind::Memory)
+        Self(StoreKind::Memory)
     }
 
-    pub(crate) const fn kind(&self) -> &Kind {
+    pub(crate) const fn kind(&self) -> &StoreKind {
         &self.0
     }
 
     /// Whether it lies on this machine: requests take no time, and what is asked for ahead only memory.
     pub(crate) const fn is_near(&self) -> bool {
         match self.0 {
-            Kind::File(_) | Kind::Memory => true,
-            Kind::S3(_) | Kind::Gcs(_) | Kind::Azure(_) => false,
+            StoreKind::File(_) | StoreKind::Memory => true,
+            StoreKind::S3(_) | StoreKind::Gcs(_) | StoreKind::Azure(_) => false,
         }
     }
 }
@@ -68,11 +68,11 @@ impl fmt::Display for Location {
             write!(f, "{scheme}://{}{slash}{}", bucket.name, bucket.prefix)
         };
         match &self.0 {
-            Kind::S3(at) => bucket("s3", at),
-            Kind::Gcs(at) => bucket("gs", at),
-            Kind::Azure(at) => bucket("az", at),
-            Kind::Memory => f.write_str("memory:"),
-            Kind::File(path) => match Url::from_file_path(path) {
+            StoreKind::S3(at) => bucket("s3", at),
+            StoreKind::Gcs(at) => bucket("gs", at),
+            StoreKind::Azure(at) => bucket("az", at),
+            StoreKind::Memory => f.write_str("memory:"),
+            StoreKind::File(path) => match Url::from_file_path(path) {
                 Ok(url) => f.write_str(url.as_str()),
                 Err(()) => write!(f, "file:{}", path.display()),
             },
@@ -92,9 +92,9 @@ impl FromStr for Location {
         match text.split_once(':') {
             Some(("file", rest)) => file(text, rest),
             Some(("memory", "" | "/" | "///")) => Ok(Self::memory()),
-            Some(("s3" | "s3a", _)) => Ok(Self(Kind::S3(bucket(text)?))),
-            Some(("gs", _)) => Ok(Self(Kind::Gcs(bucket(text)?))),
-            Some(("az" | "azure", _)) => Ok(Self(Kind::Azure(bucket(text)?))),
+            Some(("s3" | "s3a", _)) => Ok(Self(StoreKind::S3(bucket(text)?))),
+            Some(("gs", _)) => Ok(Self(StoreKind::Gcs(bucket(text)?))),
+            Some(("az" | "azure", _)) => Ok(Self(StoreKind::Azure(bucket(text)?))),
             Some((scheme, _)) => Err(bad(text, format!("scheme {scheme:?} is not known"))),
             None => Err(bad(text, "it has no scheme")),
         }

@@ -22,13 +22,13 @@ use crate::error::Result;
 use crate::layout::{self, Place};
 
 /// Most that one listing gives; the others are for the next one.
-const MOST: usize = 100_000;
+const MAX_LISTED: usize = 100_000;
 
 /// Where uploads that did not end are looked for.
 #[derive(Clone)]
 pub(crate) enum Uploads {
     /// The store does not tell of them, or needs nobody to clear them away.
-    Untold,
+    Unlisted,
     /// The directory of a local repository.
     Local(PathBuf),
     /// A bucket that speaks S3.
@@ -63,7 +63,7 @@ impl Uploads {
     /// [`crate::Error::Store`], with [`crate::StoreFault::Unsupported`] and [`crate::StoreFault::Denied`] where the store does not tell.
     pub(crate) async fn list(&self, cluster: &ClusterName) -> Result<Vec<Upload>> {
         let mut found = match self {
-            Self::Untold => Vec::new(),
+            Self::Unlisted => Vec::new(),
             Self::Local(root) => {
                 let (root, folder) = (root.clone(), root.join(cluster.as_str()));
                 blocking(&Handle::current(), move || local::list(&root, &folder)).join().await?
@@ -83,7 +83,7 @@ impl Uploads {
     pub(crate) async fn abort(&self, upload: &Upload) -> Result<()> {
         match self {
             // It has told of none.
-            Self::Untold => Ok(()),
+            Self::Unlisted => Ok(()),
             Self::Local(root) => local::remove(root, upload),
             Self::S3(bucket) => bucket.abort(upload).await,
         }

@@ -8,9 +8,9 @@ use etcdr_schemas::report::SweptKind;
 use futures_util::StreamExt;
 use object_store::ObjectStore as _;
 
-use super::plan::Orphan;
+use super::plan::SweepItem;
 use crate::error::{Error, Result};
-use crate::inventory::{Grace, Survey};
+use crate::inventory::{ClusterObjects, Grace};
 use crate::layout;
 use crate::repository::Repository;
 use crate::store::retry::retried;
@@ -27,25 +27,25 @@ impl Repository {
     pub(super) async fn old_claims(
         &self,
         cluster: &ClusterName,
-        survey: &Survey,
+        objects: &ClusterObjects,
         grace: Grace,
-    ) -> Result<Vec<Orphan>> {
+    ) -> Result<Vec<SweepItem>> {
         let (old, newest) =
-            retried(self.pause, || self.list_claims(cluster, survey, grace)).await?;
-        let of_the_newest = |orphan: &Orphan| {
-            layout::parse_claim(cluster, &orphan.key).is_none_or(|(schedule, tick)| {
+            retried(self.pause, || self.list_claims(cluster, objects, grace)).await?;
+        let of_the_newest = |item: &SweepItem| {
+            layout::parse_claim(cluster, &item.key).is_none_or(|(schedule, tick)| {
                 newest.get(schedule).is_none_or(|last| tick >= *last)
             })
         };
-        Ok(old.into_iter().filter(|orphan| !of_the_newest(orphan)).collect())
+        Ok(old.into_iter().filter(|item| !of_the_newest(item)).collect())
     }
 
     async fn list_claims(
         &self,
         cluster: &ClusterName,
-        survey: &Survey,
+        objects: &ClusterObjects,
         grace: Grace,
-    ) -> Result<(Vec<Orphan>, BTreeMap<String, DateTime<Utc>>)> {
+    ) -> Result<(Vec<SweepItem>, BTreeMap<String, DateTime<Utc>>)> {
         let prefix = layout::all_claims(cluster);
         let mut entries = self.store.list(Some(&prefix));
         let (mut old, mut newest) = (Vec::new(), BTreeMap::new());
@@ -60,9 +60,9 @@ impl Repository {
             } else if room {
                 newest.insert(schedule.to_owned(), tick);
             }
-            if grace.passed(survey, entry.last_modified) && old.len() < MAX_CLAIMS {
+            if grace.passed(objects, entry.last_modified) && old.len() < MAX_CLAIMS {
                 let (key, size) = (entry.location, entry.size);
-                old.push(Orphan { key, kind: SweptKind::Claim, size });
+                old.push(SweepItem { key, kind: SweptKind::Claim, size });
             }
         }
         Ok((old, newest))

@@ -43,7 +43,7 @@ impl Repository {
             }
             other => other?,
         };
-        if !recorded.has(id, &bytes) || !self.bury(cluster, id, bytes).await? {
+        if !recorded.has(id, &bytes) || !self.note_deletion(cluster, id, bytes).await? {
             return Ok(PruneOutcome::Withheld);
         }
         if self.erase(&layout::manifest(cluster, id)).await? == PruneOutcome::Withheld {
@@ -60,7 +60,12 @@ impl Repository {
     }
 
     /// Notes manifest and signature; `false` where that is not allowed.
-    async fn bury(&self, cluster: &ClusterName, id: &SnapshotId, manifest: Bytes) -> Result<bool> {
+    async fn note_deletion(
+        &self,
+        cluster: &ClusterName,
+        id: &SnapshotId,
+        manifest: Bytes,
+    ) -> Result<bool> {
         let key = layout::signature(cluster, id);
         let read = retried(self.pause, || read_small(self.store.as_ref(), &key, MAX_TEXT)).await;
         let signature = match read {
@@ -70,7 +75,7 @@ impl Repository {
             Err(Error::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
-        // The manifest last: its time is that of the burial, and a signature alone is rubbish.
+        // The manifest last: its time is that of the deletion, and a signature alone is rubbish.
         if let Some(signature) = signature
             && !self.overwrite(&layout::tombstone_signature(cluster, id), signature).await?
         {

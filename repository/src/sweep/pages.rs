@@ -6,10 +6,10 @@ use etcdr_schemas::ledger::{LedgerEntry, MAX_ENTRIES};
 use etcdr_schemas::report::SweptKind;
 use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
 
-use super::plan::Orphan;
+use super::plan::SweepItem;
 use super::{SweepOptions, Swept};
 use crate::error::Result;
-use crate::inventory::Stock;
+use crate::inventory::Inventory;
 use crate::ledger::Page;
 use crate::repository::Repository;
 
@@ -28,21 +28,21 @@ impl Repository {
     pub(super) async fn sweep_ledger(
         &self,
         cluster: &ClusterName,
-        stock: &Stock,
+        inventory: &Inventory,
         undone: impl Fn(&SnapshotId) -> bool,
         options: SweepOptions,
         swept: &mut Swept,
     ) -> Result<()> {
         // A manifest that cannot be read may follow any of them.
-        if stock.blind {
+        if inventory.incomplete {
             return Ok(());
         }
-        let (survey, grace) = (&stock.survey, options.grace());
-        let all = survey.ids.iter().chain(survey.tombstones.keys().filter(|id| undone(id)));
+        let (objects, grace) = (&inventory.objects, options.grace());
+        let all = objects.ids.iter().chain(objects.tombstones.keys().filter(|id| undone(id)));
         let oldest = all.map(SnapshotId::time).min();
         let ledger = self.ledger(cluster).await?;
-        let needed = ledger.needed(stock, oldest);
-        let old = ledger.pages.iter().filter(|page| grace.passed(survey, page.stored.modified));
+        let needed = ledger.needed(inventory, oldest);
+        let old = ledger.pages.iter().filter(|page| grace.passed(objects, page.stored.modified));
         let (useful, useless): (Vec<&Page>, Vec<&Page>) =
             old.partition(|page| page.has_any(&needed));
         self.erase_all(cluster, to_delete(&useless), options, swept).await?;
@@ -87,11 +87,11 @@ impl Repository {
     }
 }
 
-fn to_delete(pages: &[&Page]) -> Vec<Orphan> {
-    let orphan = |page: &&Page| Orphan {
+fn to_delete(pages: &[&Page]) -> Vec<SweepItem> {
+    let item = |page: &&Page| SweepItem {
         key: page.key.clone(),
         kind: SweptKind::Ledger,
         size: page.stored.size,
     };
-    pages.iter().map(orphan).collect()
+    pages.iter().map(item).collect()
 }

@@ -8,12 +8,12 @@ use etcdr_schemas::{ClusterName, SnapshotId};
 use object_store::path::Path;
 
 use crate::inventory::deletions::Deletions;
-use crate::inventory::{Certainty, Grace, OrphanImage, Stock, Stored};
+use crate::inventory::{Certainty, Grace, Inventory, OrphanImage, StoredObject};
 use crate::layout;
 
 /// An object to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Orphan {
+pub(super) struct SweepItem {
     pub(super) key: Path,
     pub(super) kind: SweptKind,
     pub(super) size: u64,
@@ -22,8 +22,8 @@ pub(super) struct Orphan {
 /// What goes first.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct First {
-    pub(super) images: Vec<Orphan>,
-    pub(super) signatures: Vec<Orphan>,
+    pub(super) images: Vec<SweepItem>,
+    pub(super) signatures: Vec<SweepItem>,
     pub(super) waiting: (u64, u64),
     pub(super) unsure: (u64, u64),
 }
@@ -31,11 +31,11 @@ pub(super) struct First {
 /// Images and signatures that no manifest names, given when snapshots were deleted.
 pub(super) fn first(
     cluster: &ClusterName,
-    stock: &Stock,
+    inventory: &Inventory,
     deletions: &Deletions,
     grace: Grace,
 ) -> First {
-    let orphans = stock.orphans_given(deletions, grace);
+    let orphans = inventory.orphans_given(deletions, grace);
     let mut first = First::default();
     let count = |counted: &mut (u64, u64), size: u64| {
         *counted = (counted.0.saturating_add(1), counted.1.saturating_add(size));
@@ -48,11 +48,11 @@ pub(super) fn first(
             (Certainty::Certain, true) => {
                 let part = snapshot.is_none() && layout::is_staging(&key);
                 let kind = if part { SweptKind::Part } else { SweptKind::Image };
-                first.images.push(Orphan { key: path, kind, size });
+                first.images.push(SweepItem { key: path, kind, size });
             }
         }
     }
-    let signature = |(id, stored): (SnapshotId, Stored)| Orphan {
+    let signature = |(id, stored): (SnapshotId, StoredObject)| SweepItem {
         key: layout::signature(cluster, &id),
         kind: SweptKind::Signature,
         size: stored.size,
@@ -65,37 +65,39 @@ pub(super) fn first(
 /// deleted after all.
 pub(super) fn tombstones(
     cluster: &ClusterName,
-    stock: &Stock,
+    inventory: &Inventory,
     deletions: &Deletions,
     kept: &BTreeSet<&str>,
     grace: Grace,
-) -> Vec<Orphan> {
+) -> Vec<SweepItem> {
     // Images that were due are gone, unless they are kept.
     let waits = |key: &str, since: DateTime<Utc>| {
-        stock.blind || kept.contains(key) || !grace.passed(&stock.survey, since)
+        inventory.incomplete || kept.contains(key) || !grace.passed(&inventory.objects, since)
     };
     let waiting: BTreeSet<SnapshotId> = deletions
         .iter()
         .filter(|(key, (_, since))| waits(key, *since))
         .map(|(_, (id, _))| *id)
         .collect();
-    let survey = &stock.survey;
-    let due = |id: &SnapshotId, stored: &Stored| {
-        grace.passed(survey, stored.modified) && !waiting.contains(id)
+    let objects = &inventory.objects;
+    let due = |id: &SnapshotId, stored: &StoredObject| {
+        grace.passed(objects, stored.modified) && !waiting.contains(id)
     };
-    let orphan =
-        |key, stored: &Stored| Orphan { key, kind: SweptKind::Tombstone, size: stored.size };
+    let item = |key, stored: &StoredObject| SweepItem {
+        key,
+        kind: SweptKind::Tombstone,
+        size: stored.size,
+    };
     let mut found = Vec::new();
-    for (id, stored) in survey.tombstones.iter().filter(|(id, stored)| due(id, stored)) {
-        if let Some(signature) = survey.tombstone_signatures.get(id) {
-            found.push(orphan(layout::tombstone_signature(cluster, id), signature));
+    for (id, stored) in objects.tombstones.iter().filter(|(id, stored)| due(id, stored)) {
+        if let Some(signature) = objects.tombstone_signatures.get(id) {
+            found.push(item(layout::tombstone_signature(cluster, id), signature));
         }
-        found.push(orphan(layout::tombstone(cluster, id), stored));
+        found.push(item(layout::tombstone(cluster, id), stored));
     }
-    let alone = survey.tombstone_signatures.iter().filter(|(id, stored)| {
-        !survey.tombstones.contains_key(id) && grace.passed(survey, stored.modified)
+    let alone = objects.tombstone_signatures.iter().filter(|(id, stored)| {
+        !objects.tombstones.contains_key(id) && grace.passed(objects, stored.modified)
     });
-    found
-        .extend(alone.map(|(id, stored)| orphan(layout::tombstone_signature(cluster, id), stored)));
+    found.extend(alone.map(|(id, stored)| item(layout::tombstone_signature(cluster, id), stored)));
     found
 }

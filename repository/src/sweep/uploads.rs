@@ -6,7 +6,7 @@ use etcdr_schemas::report::{PruneOutcome, SweptKind, SweptObject};
 use super::objects::outcome;
 use super::{SweepOptions, Swept};
 use crate::error::{Result, StoreFault};
-use crate::inventory::Survey;
+use crate::inventory::ClusterObjects;
 use crate::repository::Repository;
 use crate::store::retry::retried;
 use crate::store::unfinished::Upload;
@@ -17,20 +17,20 @@ impl Repository {
     pub(super) async fn sweep_uploads(
         &self,
         cluster: &ClusterName,
-        survey: &Survey,
+        objects: &ClusterObjects,
         options: SweepOptions,
         swept: &mut Swept,
     ) -> Result<()> {
         let grace = options.grace();
         let listed = retried(self.pause, || self.uploads.list(cluster)).await;
         let uploads = match listed {
-            Err(error) if untold(&error) => {
+            Err(error) if unlisted(&error) => {
                 tracing::warn!(%error, "uploads that never ended cannot be listed; a lifecycle rule can end them");
                 return Ok(());
             }
             uploads => uploads?,
         };
-        for upload in uploads.into_iter().filter(|upload| grace.passed(survey, upload.at)) {
+        for upload in uploads.into_iter().filter(|upload| grace.passed(objects, upload.at)) {
             let outcome = match options.dry_run {
                 true => None,
                 false => Some(self.end(&upload).await?),
@@ -46,7 +46,7 @@ impl Repository {
     }
 }
 
-fn untold(error: &crate::Error) -> bool {
+fn unlisted(error: &crate::Error) -> bool {
     let fault = error.store_fault();
     matches!(fault, Some(StoreFault::Denied | StoreFault::Unsupported | StoreFault::Missing))
 }

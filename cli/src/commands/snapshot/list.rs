@@ -21,7 +21,7 @@ impl Args {
         let listing = repository.list(&global.cluster).await?;
         let (loaded, mut unusable) = repository.manifests(&global.cluster, &listing.ids).await;
         unusable.extend(
-            listing.strangers.into_iter().map(|key| Unusable {
+            listing.unknown_keys.into_iter().map(|key| Unusable {
                 key,
                 reason: "its name is not that of a manifest".to_owned(),
             }),

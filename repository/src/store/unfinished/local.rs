@@ -8,7 +8,7 @@ use std::path::Path as File;
 use chrono::{DateTime, Utc};
 use object_store::path::Path;
 
-use super::{MOST, Upload};
+use super::{MAX_LISTED, Upload};
 use crate::error::{Error, Result};
 
 /// Deepest folder of the format under a cluster's: `claims/<schedule>/<tick>/`.
@@ -48,7 +48,7 @@ fn walk(root: &File, folder: &File, depth: usize, found: &mut Vec<Upload>) -> io
     };
     for entry in entries {
         let entry = entry?;
-        if found.len() == MOST {
+        if found.len() == MAX_LISTED {
             return Ok(());
         }
         if depth > 0 && entry.file_type()?.is_dir() {

@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::signer::{SignedUrlOptions, Signer};
 use serde::Deserialize;
 
-use super::{Bucket, MOST, Upload};
+use super::{Bucket, MAX_LISTED, Upload};
 use crate::error::{Error, Result};
 
 /// For how long an address is good.
@@ -58,7 +58,7 @@ impl Bucket {
         let prefix = self.full(prefix);
         let mut found = Vec::new();
         let mut marker = Marker::default();
-        while found.len() < MOST {
+        while found.len() < MAX_LISTED {
             let fail = |source| Error::store("list uploads of", &prefix, source);
             let page = self.page(&prefix, &marker).await.map_err(fail)?;
             found.extend(page.uploads.into_iter().filter_map(|entry| self.upload(entry)));
