@@ -6,6 +6,40 @@
 //! renders that; the agent and whatever else runs for long call the same entries. Order matters
 //! here more than anywhere: nothing is named a snapshot before its bytes were scanned, stored, and
 //! read back.
+//!
+//! A restore from a file, as far as its plan:
+//!
+//! ```
+//! use etcdr_operations::restore::{self, Raise, Wanted};
+//! use etcdr_restore_engine::membership::InitialCluster;
+//! use etcdr_restore_engine::plan::{Selection, Target};
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let file = "../restore-engine/tests/data/history-3.5.30.db";
+//! let opened = restore::open_file(file.into()).await?;
+//! let planned = opened.plan(Wanted {
+//!     initial_cluster: InitialCluster::parse("a=http://localhost:2380")?,
+//!     token: "a-new-cluster".to_owned(),
+//!     targets: vec![Target {
+//!         name: "a".to_owned(),
+//!         data_dir: "/no/such/directory/a".into(),
+//!         wal_dir: None,
+//!         advertise: None,
+//!     }],
+//!     target_version: None,
+//!     raise: Raise::Auto,
+//!     mark_compacted: false,
+//!     replace: false,
+//!     skip_hash_check: false,
+//!     keep_alarms: false,
+//!     selection: Selection::default(),
+//!     now: chrono::DateTime::UNIX_EPOCH,
+//! })?;
+//! assert_eq!(planned.report().members.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use chrono::{DateTime, Utc};
 
