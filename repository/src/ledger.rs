@@ -1,9 +1,10 @@
-//! The ledger of deleted snapshots: written before manifests are deleted, read where a manifest is missed.
+//! The ledger of deleted snapshots: written before manifests are deleted, read where a manifest is
+//! missed.
 //!
-//! Manifests are chained by digest, and a retention tears that chain on purpose. Each run that deletes notes first what
-//! it is about to delete, in pages that are written once. A gap whose digest the ledger has, and behind which the chain
-//! goes on, is no loss. An entry whose manifest is there says nothing: either it was not deleted after all, or it was
-//! brought back.
+//! Manifests are chained by digest, and a retention tears that chain on purpose. Each run that
+//! deletes notes first what it is about to delete, in pages that are written once. A gap whose
+//! digest the ledger has, and behind which the chain goes on, is no loss. An entry whose manifest
+//! is there says nothing: either it was not deleted after all, or it was brought back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +39,8 @@ const MAX_PAGES: usize = 20_000;
 /// Most entries that are kept of all pages: some 150 bytes each.
 const MAX_KEPT: usize = MAX_SNAPSHOTS;
 
-/// Manifests whose deletion is written down: only these are deleted, and only while they have this digest.
+/// Manifests whose deletion is written down: only these are deleted, and only while they have this
+/// digest.
 #[derive(Debug, Clone, Default)]
 pub struct Recorded(BTreeMap<SnapshotId, Sha256Digest>);
 
@@ -101,8 +103,9 @@ impl Lines {
         self.0.get(missed)
     }
 
-    /// Whether a missing manifest was deleted on purpose, and so was everything between it and one that is there (`known`)
-    /// or one that is no younger than the `oldest`: what was before that, pruning has taken.
+    /// Whether a missing manifest was deleted on purpose, and so was everything between it and one
+    /// that is there (`known`) or one that is no younger than the `oldest`: what was before that,
+    /// pruning has taken.
     #[must_use]
     pub fn explain(
         &self,
@@ -130,8 +133,8 @@ impl Ledger {
         self.entries.get(digest).map(|deleted| deleted.id)
     }
 
-    /// Follows every deleted snapshot back as far as the ledger goes. Those that are `there` are none. Takes one step for
-    /// each entry, whatever circles somebody wrote.
+    /// Follows every deleted snapshot back as far as the ledger goes. Those that are `there` are
+    /// none. Takes one step for each entry, whatever circles somebody wrote.
     #[must_use]
     pub fn lines(&self, there: &dyn Fn(&SnapshotId) -> bool) -> Lines {
         let mut lines: BTreeMap<Sha256Digest, Line> = BTreeMap::new();
@@ -160,7 +163,8 @@ impl Ledger {
         Lines(lines)
     }
 
-    /// Deleted snapshots that a manifest leads to which is there. `oldest` as for [`Lines::explain`].
+    /// Deleted snapshots that a manifest leads to which is there. `oldest` as for
+    /// [`Lines::explain`].
     pub(crate) fn needed(
         &self,
         inventory: &Inventory,
@@ -177,8 +181,8 @@ impl Ledger {
                 && let Some(deleted) = self.entries.get(&digest)
                 && needed.insert(digest)
             {
-                // Where the line leads to one that is there, all of it is needed; else up to one before the oldest, since
-                // that one is asked what it follows, too.
+                // Where the line leads to one that is there, all of it is needed; else up to one
+                // before the oldest, since that one is asked what it follows, too.
                 let whole = line.behind.is_some_and(|digest| digests.contains(&digest));
                 let old = oldest.is_some_and(|oldest| deleted.id.time() < oldest);
                 at = if old && !whole { None } else { deleted.previous };
@@ -299,12 +303,13 @@ impl Repository {
         Ok(pages.into_iter().rev().collect())
     }
 
-    /// Writes down that these snapshots are about to be deleted, each for a reason, and `by` which agent; what the ledger
-    /// has already is not written again. Where that is not allowed, what comes back does not have them, and they are not
-    /// deleted.
+    /// Writes down that these snapshots are about to be deleted, each for a reason, and `by` which
+    /// agent; what the ledger has already is not written again. Where that is not allowed, what
+    /// comes back does not have them, and they are not deleted.
     ///
     /// # Errors
-    /// [`Error::Store`] when the store fails, and [`Error::Damaged`] for a manifest that is too large to be read.
+    /// [`Error::Store`] when the store fails, and [`Error::Damaged`] for a manifest that is too
+    /// large to be read.
     pub async fn record_pruned(
         &self,
         cluster: &ClusterName,
@@ -368,8 +373,8 @@ impl Repository {
         }
     }
 
-    /// Writes a page where there is none, and tells its key; `None` where that is not allowed. Its digest tells it from
-    /// others of the same second: one that says the same is the same page.
+    /// Writes a page where there is none, and tells its key; `None` where that is not allowed. Its
+    /// digest tells it from others of the same second: one that says the same is the same page.
     pub(crate) async fn write_page(
         &self,
         cluster: &ClusterName,

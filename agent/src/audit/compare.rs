@@ -1,5 +1,5 @@
-//! A listing against what the manifests say. Pure: what looks wrong is looked at again before it is told,
-//! because saves and prunes go on meanwhile.
+//! A listing against what the manifests say. Pure: what looks wrong is looked at again before it is
+//! told, because saves and prunes go on meanwhile.
 
 use etcdr_repository::inventory::{Certainty, MAX_UNKNOWN_KEYS, OrphanImage};
 use etcdr_repository::{ClusterObjects, Grace, Inventory, StoredObject};
@@ -32,7 +32,8 @@ pub(super) fn suspects(objects: &ClusterObjects, facts: &Facts) -> Vec<Suspect> 
         .collect()
 }
 
-/// What a second look at a suspect says. `now` is the object, `manifest_there` whether it still has one.
+/// What a second look at a suspect says. `now` is the object, `manifest_there` whether it still has
+/// one.
 pub(super) fn judge(
     suspect: &Suspect,
     now: Option<StoredObject>,
@@ -52,8 +53,8 @@ pub(super) fn judge(
     }
 }
 
-/// Images that no manifest names and that are old enough. The image of a manifest that cannot be used is
-/// not an orphan: nobody knows.
+/// Images that no manifest names and that are old enough. The image of a manifest that cannot be
+/// used is not an orphan: nobody knows.
 pub(super) fn orphans(inventory: &Inventory, grace: Grace) -> Vec<OrphanImage> {
     let images = inventory.orphans(grace).images.into_iter();
     images.filter(|image| image.old && image.certainty != Certainty::Unknown).collect()
@@ -164,7 +165,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against two plain maps: what differs is suspected, what only the listing has is an orphan.
+        /// Against two plain maps: what differs is suspected, what only the listing has is an
+        /// orphan.
         #[test]
         fn listing_and_manifests_are_compared_one_by_one(
             said in prop::collection::btree_map(0u32..40, 1u64..3, 0..40),

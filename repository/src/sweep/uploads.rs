@@ -12,8 +12,8 @@ use crate::store::retry::retried;
 use crate::store::unfinished::Upload;
 
 impl Repository {
-    /// Takes away uploads that are older than the grace. A store that does not tell of them is no error: they are
-    /// told in the log, and left to a lifecycle rule of the bucket.
+    /// Takes away uploads that are older than the grace. A store that does not tell of them is no
+    /// error: they are told in the log, and left to a lifecycle rule of the bucket.
     pub(super) async fn sweep_uploads(
         &self,
         cluster: &ClusterName,
