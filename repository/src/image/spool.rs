@@ -185,7 +185,10 @@ impl Write for SpoolWriter {
             match self.to_file(data).map_err(Error::into_io)? {
                 Ok(count) => return Ok(count),
                 Err(error) => {
-                    tracing::warn!(%error, "the spool takes no more: etcd has to wait for the store");
+                    tracing::warn!(
+                        %error,
+                        "the spool takes no more: etcd has to wait for the store"
+                    );
                     self.0.change(|state| state.file_given_up = true);
                 }
             }

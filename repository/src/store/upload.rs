@@ -157,7 +157,10 @@ pub(crate) async fn run(store: Store, key: Path, mut incoming: PartReader) -> Re
         // It goes on when nobody waits for it any more.
         let ended = tokio::spawn(clean_up(upload, flying, store, key));
         if tokio::time::timeout(ABORT_PATIENCE, ended).await.is_err() {
-            tracing::warn!(key = %shown, "the upload is not aborted yet; its parts may remain in the store");
+            tracing::warn!(
+                key = %shown,
+                "the upload is not aborted yet; its parts may remain in the store"
+            );
         }
     }
     outcome
@@ -240,7 +243,11 @@ async fn clean_up(
             Err(_) => "no answer".to_owned(),
         };
         if began.elapsed() > ABORT_TRIES_FOR {
-            tracing::warn!(%key, error = why, "cannot abort the upload; its parts remain in the store");
+            tracing::warn!(
+                %key,
+                error = why,
+                "cannot abort the upload; its parts remain in the store"
+            );
             break;
         }
         tracing::debug!(%key, error = why, "cannot abort the upload yet");

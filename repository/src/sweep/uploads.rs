@@ -25,7 +25,10 @@ impl Repository {
         let listed = retried(self.pause, || self.uploads.list(cluster)).await;
         let uploads = match listed {
             Err(error) if unlisted(&error) => {
-                tracing::warn!(%error, "uploads that never ended cannot be listed; a lifecycle rule can end them");
+                tracing::warn!(
+                    %error,
+                    "uploads that never ended cannot be listed; a lifecycle rule can end them"
+                );
                 return Ok(());
             }
             uploads => uploads?,
