@@ -13,6 +13,7 @@ pub mod claim;
 pub mod config;
 pub mod hold;
 pub mod ledger;
+pub mod level;
 pub mod manifest;
 pub mod report;
 pub mod repository;

@@ -16,13 +16,15 @@ mod snapshot;
 mod status;
 mod verify;
 
+pub use crate::level::Level;
 pub use audit::{
     AuditInventory, AuditOrder, AuditOutcome, AuditReport, AuditResult, AuditSample, AuditSet,
     AuditSettings, AuditState, AuditTotals, AuditVerdict,
 };
 pub use config_check::{Checked, ConfigCheck, ConfigCheckReport};
 pub use contents::{
-    AuthSummary, Breakdown, Contents, Counted, DanglingLease, EncryptionKey, LeaseSummary, Tally,
+    AuthSummary, Breakdown, Contents, Counted, DanglingLease, EncryptionKey, LeaseSummary,
+    OfflineHash, Tally,
 };
 pub use demo::{DemoReport, DemoStage};
 pub use finding::{Finding, Kind, Severity};
@@ -33,7 +35,7 @@ pub use prune::{
 };
 pub use restore::{
     CheckStep, DanglingLeases, DropReason, DroppedKeys, History, KubernetesFacts, MovedAside,
-    OfflineHash, PlannedBump, PlannedExpiry, PlannedMember, PlannedRebuild, Rebuilt, RestorePlan,
+    PlannedBump, PlannedExpiry, PlannedMember, PlannedRebuild, Rebuilt, RestorePlan,
     RestoreReceipt,
 };
 pub use snapshot::{
@@ -44,7 +46,7 @@ pub use status::{
     ScheduleStatus, StatusReport, StatusWarning, StoredStatus, TimelineEntry, TimelineOutcome,
     VerifyStatus,
 };
-pub use verify::{Level, VerifyReport};
+pub use verify::VerifyReport;
 
 /// A report with its schema's name in front.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -86,7 +86,7 @@ pub struct WatchConfig {
     /// The URL itself, where it is no secret.
     pub heartbeat_url: Option<String>,
     /// Level at which the newest snapshot is verified after it was taken; `object` needs no key.
-    pub verify: crate::report::Level,
+    pub verify: crate::level::Level,
 }
 
 impl Default for WatchConfig {
@@ -95,7 +95,7 @@ impl Default for WatchConfig {
             target_age: Span::hours(2),
             heartbeat_url_file: None,
             heartbeat_url: None,
-            verify: crate::report::Level::Object,
+            verify: crate::level::Level::Object,
         }
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::OfflineHash;
+use crate::revision::Revision;
 
 /// What a database holds: level `semantic`. Lists name the largest first and are bounded; what they do not name is in
 /// their `other`.
@@ -114,4 +114,15 @@ pub struct AuthSummary {
     pub users: u64,
     /// Number of roles.
     pub roles: u64,
+}
+
+/// HashKV that was computed from a database file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OfflineHash {
+    /// Revision of the hash.
+    pub revision: Revision,
+    /// Compact revision of the hash; -1 when never compacted.
+    pub compact_revision: i64,
+    /// The value.
+    pub hash: u32,
 }

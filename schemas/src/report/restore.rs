@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::EncryptionKey;
+use super::{EncryptionKey, OfflineHash};
 use crate::digest::Sha256Digest;
 use crate::ids::{ClusterId, MemberId};
 use crate::revision::Revision;
@@ -229,17 +229,6 @@ pub struct KubernetesFacts {
     pub objects: std::collections::BTreeMap<String, u64>,
     /// Keys that encrypt values at rest: without them these values cannot be read.
     pub encryption_keys: Vec<EncryptionKey>,
-}
-
-/// HashKV that was computed from a database file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct OfflineHash {
-    /// Revision of the hash.
-    pub revision: Revision,
-    /// Compact revision of the hash; -1 when never compacted.
-    pub compact_revision: i64,
-    /// The value.
-    pub hash: u32,
 }
 
 /// A directory that was moved aside.
