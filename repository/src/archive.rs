@@ -1,9 +1,10 @@
 //! Snapshots in local files: plain, compressed, or inside an archive.
 //!
-//! What a file is, is told by its first bytes and never by its name. Layers are unwrapped one by one (a
-//! few at most) until something comes that is no layer: that is handed out as it is, and whether it is a
-//! snapshot is for the restore engine to say. Names inside archives choose an entry and are never used
-//! as paths. Nothing is unpacked to disk; memory is bounded, and the caller bounds the size.
+//! What a file is, is told by its first bytes and never by its name. Layers are unwrapped one by
+//! one (a few at most) until something comes that is no layer: that is handed out as it is, and
+//! whether it is a snapshot is for the restore engine to say. Names inside archives choose an entry
+//! and are never used as paths. Nothing is unpacked to disk; memory is bounded, and the caller
+//! bounds the size.
 
 mod entries;
 
@@ -35,12 +36,12 @@ const ZSTD_WINDOW: u32 = 27;
 
 type Stream = Box<dyn Read + Send>;
 
-/// Opens a file for reading: a snapshot or raw database, or one inside `.gz`, `.zst`, `.zip`, `.tar` or
-/// `.tar.gz`.
+/// Opens a file for reading: a snapshot or raw database, or one inside `.gz`, `.zst`, `.zip`,
+/// `.tar` or `.tar.gz`.
 ///
 /// # Errors
-/// [`Error::File`] when it cannot be read, [`Error::Archive`] when the snapshot in it cannot be told,
-/// [`Error::NoIdentity`] when it is an age file.
+/// [`Error::File`] when it cannot be read, [`Error::Archive`] when the snapshot in it cannot be
+/// told, [`Error::NoIdentity`] when it is an age file.
 pub fn open(path: &Path) -> Result<PlainChunks> {
     open_with(path, &Identities::none())
 }
@@ -176,8 +177,8 @@ enum Layer {
     None,
 }
 
-/// Tells a layer by its first bytes (RFC 1952, RFC 8878 with skippable frames, age-encryption.org/v1,
-/// APPNOTE 4.3.7, POSIX ustar).
+/// Tells a layer by its first bytes (RFC 1952, RFC 8878 with skippable frames,
+/// age-encryption.org/v1, APPNOTE 4.3.7, POSIX ustar).
 fn kind(head: &[u8]) -> Layer {
     let skippable = head.get(1..4) == Some(&[0x2a, 0x4d, 0x18])
         && head.first().is_some_and(|first| first & 0xf0 == 0x50);

@@ -1,9 +1,9 @@
 //! The only place where asynchronous and blocking code meet.
 //!
-//! zstd, age, SHA-256 and the restore engine block; object stores are asynchronous. Blocking work runs
-//! on threads of the runtime that are made for it and never on the ones that drive requests; every
-//! channel between the two is bounded, and a side that ends takes its neighbours with it by dropping
-//! its end.
+//! zstd, age, SHA-256 and the restore engine block; object stores are asynchronous. Blocking work
+//! runs on threads of the runtime that are made for it and never on the ones that drive requests;
+//! every channel between the two is bounded, and a side that ends takes its neighbours with it by
+//! dropping its end.
 
 use std::future::Future;
 use std::sync::mpsc::sync_channel;
@@ -39,8 +39,8 @@ pub(crate) fn joined<T>(outcome: Result<Result<T>, tokio::task::JoinError>) -> R
     outcome.unwrap_or_else(|error| Err(Error::Worker(error.to_string())))
 }
 
-/// Waits, from a blocking thread, for asynchronous work. A runtime that shuts down drops the work, and
-/// the wait ends with [`Error::Stopped`]; it never panics.
+/// Waits, from a blocking thread, for asynchronous work. A runtime that shuts down drops the work,
+/// and the wait ends with [`Error::Stopped`]; it never panics.
 pub(crate) fn wait<T: Send + 'static>(
     handle: &Handle,
     work: impl Future<Output = Result<T>> + Send + 'static,

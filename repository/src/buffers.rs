@@ -1,8 +1,8 @@
 //! Large buffers, used again.
 //!
-//! Frames and parts are megabytes each and wander between threads. Given back to the allocator, they
-//! linger in the arena of whichever thread made them, and memory follows the scheduler; kept here, it
-//! is what is in flight and no more.
+//! Frames and parts are megabytes each and wander between threads. Given back to the allocator,
+//! they linger in the arena of whichever thread made them, and memory follows the scheduler; kept
+//! here, it is what is in flight and no more.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

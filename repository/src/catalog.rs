@@ -1,5 +1,5 @@
-//! Which snapshots there are. A listing is enough for ids, times and revisions; manifests are read when
-//! more is asked.
+//! Which snapshots there are. A listing is enough for ids, times and revisions; manifests are read
+//! when more is asked.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +32,8 @@ pub struct Listing {
     pub unknown_keys: Vec<String>,
 }
 
-/// A manifest that was read, checked against its key, and verified where a public key is configured.
+/// A manifest that was read, checked against its key, and verified where a public key is
+/// configured.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// The manifest.
@@ -72,8 +73,8 @@ impl Repository {
         names::resolve(cluster, &self.list(cluster).await?.ids, name)
     }
 
-    /// Reads one manifest. Where a public key is configured, the signature is verified before anything
-    /// in the manifest is looked at.
+    /// Reads one manifest. Where a public key is configured, the signature is verified before
+    /// anything in the manifest is looked at.
     ///
     /// # Errors
     /// [`Error::UnknownSnapshot`] when there is none; [`Error::Unsigned`], [`Error::BadSignature`],
@@ -91,8 +92,8 @@ impl Repository {
         Ok(Loaded { manifest, signature, sha256: Sha256Digest::of(&bytes) })
     }
 
-    /// Reads the manifests of many snapshots, a few at once, in the order of `ids`. One that cannot be
-    /// used is reported and does not keep the others away.
+    /// Reads the manifests of many snapshots, a few at once, in the order of `ids`. One that cannot
+    /// be used is reported and does not keep the others away.
     pub async fn manifests(
         &self,
         cluster: &ClusterName,

@@ -68,7 +68,8 @@ impl Repository {
         id: &SnapshotId,
         expected: Sha256Digest,
     ) -> Result<Option<SnapshotId>> {
-        // A saver that began earlier may have been committed later, so neighbours on both sides count.
+        // A saver that began earlier may have been committed later, so neighbours on both sides
+        // count.
         let at = ids.partition_point(|other| other > id);
         let near = ids.iter().skip(at.saturating_sub(CHAIN_REACH)).take(2 * CHAIN_REACH);
         for other in near.filter(|other| *other != id) {

@@ -75,7 +75,8 @@ impl Repository {
         }
     }
 
-    /// The schedules of a cluster of which a tick was ever claimed and not yet swept; duties of agents begin with `_`.
+    /// The schedules of a cluster of which a tick was ever claimed and not yet swept; duties of
+    /// agents begin with `_`.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -86,8 +87,8 @@ impl Repository {
         Ok(names.take(MAX_SCHEDULES).collect())
     }
 
-    /// Claims of one schedule whose holders are at work as far as they say, of its newest ticks, so many of them. What
-    /// is no claim holds nothing.
+    /// Claims of one schedule whose holders are at work as far as they say, of its newest ticks, so
+    /// many of them. What is no claim holds nothing.
     ///
     /// # Errors
     /// [`Error::Store`].

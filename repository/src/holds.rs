@@ -62,7 +62,8 @@ fn seconds(time: DateTime<Utc>) -> String {
 }
 
 impl Repository {
-    /// Holds a snapshot, in the place of an earlier hold of it. Whether the snapshot exists is not looked at.
+    /// Holds a snapshot, in the place of an earlier hold of it. Whether the snapshot exists is not
+    /// looked at.
     ///
     /// # Errors
     /// [`Error::Store`], and [`Error::Damaged`] for a hold that is too large to be read again.
@@ -102,7 +103,8 @@ impl Repository {
     /// What the hold of one snapshot comes to; `None` when there is none.
     ///
     /// # Errors
-    /// [`Error::Store`] when the store does not answer. What cannot be read for another reason holds.
+    /// [`Error::Store`] when the store does not answer. What cannot be read for another reason
+    /// holds.
     pub async fn hold_of(
         &self,
         cluster: &ClusterName,

@@ -1,7 +1,7 @@
 //! The life of an image before it counts: in flight, staged, stored, proven.
 //!
-//! Each state is a type. A [`manifest::Image`], without which no manifest can be made, comes out of a
-//! [`ProvenImage`] only, and that comes out of a read-back that matched.
+//! Each state is a type. A [`manifest::Image`], without which no manifest can be made, comes out of
+//! a [`ProvenImage`] only, and that comes out of a read-back that matched.
 
 pub(crate) mod chunks;
 pub(crate) mod layers;
@@ -193,7 +193,8 @@ async fn stop<T>(stages: Option<Stages<T>>) -> Result<()> {
     }
 }
 
-/// Waits for all stages. One failure ends the others with [`Error::Stopped`]; the cause is reported.
+/// Waits for all stages. One failure ends the others with [`Error::Stopped`]; the cause is
+/// reported.
 async fn join<T>(stages: Stages<T>) -> Result<(T, u64, Sealed)> {
     let Stages { pipeline: Pipeline { input, framing, sealing }, spooling, upload } = stages;
     drop(input);
@@ -267,8 +268,8 @@ impl StoredImage {
 }
 
 impl ProvenImage {
-    /// The image as a manifest describes it. `plain_sha256` is the digest of all bytes that went in, as
-    /// the caller's tap computed it: hashing twice would cost a save a third of its speed.
+    /// The image as a manifest describes it. `plain_sha256` is the digest of all bytes that went
+    /// in, as the caller's tap computed it: hashing twice would cost a save a third of its speed.
     #[must_use]
     pub fn describe(&self, plain_sha256: Sha256Digest) -> manifest::Image {
         manifest::Image {

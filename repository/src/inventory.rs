@@ -1,8 +1,9 @@
-//! Everything that lies under a cluster's prefix, and what its manifests say: the ground of audits, retentions
-//! and sweeps.
+//! Everything that lies under a cluster's prefix, and what its manifests say: the ground of audits,
+//! retentions and sweeps.
 //!
-//! Unlike [`crate::catalog`], which finds snapshots to use, nothing is left out here and nothing is refused:
-//! what cannot be used is what an audit wants to hear of, and what a sweep has to leave alone.
+//! Unlike [`crate::catalog`], which finds snapshots to use, nothing is left out here and nothing is
+//! refused: what cannot be used is what an audit wants to hear of, and what a sweep has to leave
+//! alone.
 
 pub(crate) mod deletions;
 mod grace;
@@ -44,12 +45,13 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Lists everything of a cluster and reads all its manifests. `each` sees every manifest as it is, newest
-    /// first, or why it cannot be read; one that is gone by the time that it is read is none.
+    /// Lists everything of a cluster and reads all its manifests. `each` sees every manifest as it
+    /// is, newest first, or why it cannot be read; one that is gone by the time that it is read is
+    /// none.
     ///
     /// # Errors
-    /// [`crate::Error::Store`] and [`crate::Error::TooManySnapshots`] of the listing. A manifest that cannot be
-    /// used is no error.
+    /// [`crate::Error::Store`] and [`crate::Error::TooManySnapshots`] of the listing. A manifest
+    /// that cannot be used is no error.
     pub async fn read(
         repository: &Repository,
         cluster: &ClusterName,
@@ -62,8 +64,8 @@ impl Inventory {
         Ok(inventory)
     }
 
-    /// The same, as of now. What is known of manifests that are still there is not read again: they never
-    /// change.
+    /// The same, as of now. What is known of manifests that are still there is not read again: they
+    /// never change.
     ///
     /// # Errors
     /// As [`Inventory::read`].

@@ -1,7 +1,7 @@
 //! age keys: who can open an image.
 //!
-//! The agent needs recipients, which are public; identities are needed to restore. Recipients travel
-//! as text, so that the manifest can say who is able to open an image.
+//! The agent needs recipients, which are public; identities are needed to restore. Recipients
+//! travel as text, so that the manifest can say who is able to open an image.
 
 mod ssh;
 
@@ -201,7 +201,8 @@ impl Identities {
         self.0.is_empty()
     }
 
-    /// Whether an image that is encrypted to these recipients now could be opened. Runs plugins, so it may block.
+    /// Whether an image that is encrypted to these recipients now could be opened. Runs plugins, so
+    /// it may block.
     ///
     /// # Errors
     /// [`Error::NoIdentity`], [`Error::WrongIdentity`], and what keeps the probe from being made.

@@ -1,7 +1,7 @@
 //! Every key of a repository is built and parsed here, and nowhere else.
 //!
-//! Keys are relative to the repository's root. A cluster's name is one harmless path segment and an id
-//! is fixed text, so that no key can leave the root.
+//! Keys are relative to the repository's root. A cluster's name is one harmless path segment and an
+//! id is fixed text, so that no key can leave the root.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use etcdr_schemas::manifest::Codec;
@@ -65,8 +65,8 @@ pub fn parse_signature(cluster: &ClusterName, key: &Path) -> Option<SnapshotId> 
     rest.strip_prefix("/manifests/")?.strip_suffix(".json.minisig")?.parse().ok()
 }
 
-/// The key that a manifest names, refused unless it is one of this cluster's images: a manifest must
-/// not make a reader or a deleter touch anything else.
+/// The key that a manifest names, refused unless it is one of this cluster's images: a manifest
+/// must not make a reader or a deleter touch anything else.
 #[must_use]
 pub fn parse_image(cluster: &ClusterName, key: &str) -> Option<Path> {
     let rest = key.strip_prefix(cluster.as_str())?.strip_prefix("/images/")?;
@@ -111,7 +111,8 @@ pub fn hold(cluster: &ClusterName, id: &SnapshotId) -> Path {
     Path::from(format!("{cluster}/holds/{id}.json"))
 }
 
-/// Key of what is noted of a snapshot when it is deleted: its manifest, until its image is gone too.
+/// Key of what is noted of a snapshot when it is deleted: its manifest, until its image is gone
+/// too.
 #[must_use]
 pub fn tombstone(cluster: &ClusterName, id: &SnapshotId) -> Path {
     Path::from(format!("{cluster}/deleted/{id}.json"))

@@ -1,18 +1,17 @@
-//! The ledger of deleted snapshots: written before manifests are deleted, read where a manifest is missed.
+//! The ledger of deleted snapshots: written before manifests are deleted, read where a manifest is
+//! missed.
 //!
-//! Manifests are chained by digest, and a retention tears that chain on purpose. Each run that deletes notes first what
-//! it is about to delete, in pages that are written once. A gap whose digest the ledger has, and behind which the chain
-//! goes on, is no loss. An entry whose manifest is there says nothing: either it was not deleted after all, or it was
-//! brought back.
+//! Manifests are chained by digest, and a retention tears that chain on purpose. Each run that
+//! deletes notes first what it is about to delete, in pages that are written once. A gap whose
+//! digest the ledger has, and behind which the chain goes on, is no loss. An entry whose manifest
+//! is there says nothing: either it was not deleted after all, or it was brought back.
+
+mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use etcdr_schemas::ledger::{
-    FORMAT, LedgerEntry, LedgerPage, MAX_ENTRIES, MAX_PAGE_BYTES, MAX_REASON,
-};
-use etcdr_schemas::manifest::Manifest;
+use etcdr_schemas::ledger::{LedgerEntry, LedgerPage, MAX_PAGE_BYTES};
 use etcdr_schemas::report::Unusable;
 use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
 use futures_util::{StreamExt, stream};
@@ -23,8 +22,10 @@ use crate::error::{Error, Result, StoreFault};
 use crate::inventory::{Inventory, StoredObject};
 use crate::layout;
 use crate::repository::{MAX_SNAPSHOTS, Repository};
-use crate::store::objects::{create, read_small};
+use crate::store::objects::read_small;
 use crate::store::retry::retried;
+
+pub use record::Recorded;
 
 /// Pages that are read at once.
 const AT_ONCE: usize = 8;
@@ -37,17 +38,6 @@ const MAX_PAGES: usize = 20_000;
 
 /// Most entries that are kept of all pages: some 150 bytes each.
 const MAX_KEPT: usize = MAX_SNAPSHOTS;
-
-/// Manifests whose deletion is written down: only these are deleted, and only while they have this digest.
-#[derive(Debug, Clone, Default)]
-pub struct Recorded(BTreeMap<SnapshotId, Sha256Digest>);
-
-impl Recorded {
-    /// Whether the deletion of exactly this manifest is written down.
-    pub(crate) fn has(&self, id: &SnapshotId, manifest: &[u8]) -> bool {
-        self.0.get(id) == Some(&Sha256Digest::of(manifest))
-    }
-}
 
 /// What the ledger of a cluster says.
 #[derive(Debug, Clone, Default)]
@@ -101,8 +91,9 @@ impl Lines {
         self.0.get(missed)
     }
 
-    /// Whether a missing manifest was deleted on purpose, and so was everything between it and one that is there (`known`)
-    /// or one that is no younger than the `oldest`: what was before that, pruning has taken.
+    /// Whether a missing manifest was deleted on purpose, and so was everything between it and one
+    /// that is there (`known`) or one that is no younger than the `oldest`: what was before that,
+    /// pruning has taken.
     #[must_use]
     pub fn explain(
         &self,
@@ -130,8 +121,8 @@ impl Ledger {
         self.entries.get(digest).map(|deleted| deleted.id)
     }
 
-    /// Follows every deleted snapshot back as far as the ledger goes. Those that are `there` are none. Takes one step for
-    /// each entry, whatever circles somebody wrote.
+    /// Follows every deleted snapshot back as far as the ledger goes. Those that are `there` are
+    /// none. Takes one step for each entry, whatever circles somebody wrote.
     #[must_use]
     pub fn lines(&self, there: &dyn Fn(&SnapshotId) -> bool) -> Lines {
         let mut lines: BTreeMap<Sha256Digest, Line> = BTreeMap::new();
@@ -160,7 +151,8 @@ impl Ledger {
         Lines(lines)
     }
 
-    /// Deleted snapshots that a manifest leads to which is there. `oldest` as for [`Lines::explain`].
+    /// Deleted snapshots that a manifest leads to which is there. `oldest` as for
+    /// [`Lines::explain`].
     pub(crate) fn needed(
         &self,
         inventory: &Inventory,
@@ -177,8 +169,8 @@ impl Ledger {
                 && let Some(deleted) = self.entries.get(&digest)
                 && needed.insert(digest)
             {
-                // Where the line leads to one that is there, all of it is needed; else up to one before the oldest, since
-                // that one is asked what it follows, too.
+                // Where the line leads to one that is there, all of it is needed; else up to one
+                // before the oldest, since that one is asked what it follows, too.
                 let whole = line.behind.is_some_and(|digest| digests.contains(&digest));
                 let old = oldest.is_some_and(|oldest| deleted.id.time() < oldest);
                 at = if old && !whole { None } else { deleted.previous };
@@ -297,102 +289,5 @@ impl Repository {
             }
         }
         Ok(pages.into_iter().rev().collect())
-    }
-
-    /// Writes down that these snapshots are about to be deleted, each for a reason, and `by` which agent; what the ledger
-    /// has already is not written again. Where that is not allowed, what comes back does not have them, and they are not
-    /// deleted.
-    ///
-    /// # Errors
-    /// [`Error::Store`] when the store fails, and [`Error::Damaged`] for a manifest that is too large to be read.
-    pub async fn record_pruned(
-        &self,
-        cluster: &ClusterName,
-        inventory: &Inventory,
-        deletions: Vec<(SnapshotId, String)>,
-        by: Option<&str>,
-        now: DateTime<Utc>,
-    ) -> Result<Recorded> {
-        let mut recorded = Recorded::default();
-        if deletions.is_empty() {
-            return Ok(recorded);
-        }
-        let ledger = self.ledger(cluster).await?;
-        let mut new = Vec::new();
-        for (id, reason) in deletions {
-            let Some((manifest_sha256, previous)) = self.digests(cluster, inventory, id).await?
-            else {
-                continue;
-            };
-            if ledger.entries.get(&manifest_sha256) == Some(&Deleted { id, previous }) {
-                recorded.0.insert(id, manifest_sha256);
-                continue;
-            }
-            new.push(LedgerEntry {
-                id,
-                manifest_sha256,
-                previous_manifest_sha256: previous,
-                noted_at: now,
-                by: by.map(str::to_owned),
-                reason: reason.chars().take(MAX_REASON).collect(),
-                extra: serde_json::Map::new(),
-            });
-        }
-        for entries in new.chunks(MAX_ENTRIES) {
-            if self.write_page(cluster, entries, now).await?.is_some() {
-                recorded.0.extend(entries.iter().map(|entry| (entry.id, entry.manifest_sha256)));
-            }
-        }
-        Ok(recorded)
-    }
-
-    /// Digest of a manifest, and of the one that it follows; `None` when it is not there any more.
-    async fn digests(
-        &self,
-        cluster: &ClusterName,
-        inventory: &Inventory,
-        id: SnapshotId,
-    ) -> Result<Option<(Sha256Digest, Option<Sha256Digest>)>> {
-        if let Some(entry) = inventory.entries.get(&id) {
-            return Ok(Some((entry.sha256, entry.previous)));
-        }
-        // Somebody insists on deleting one that cannot be used.
-        match self.manifest_bytes(cluster, &id).await {
-            Err(error) if error.store_fault() == Some(StoreFault::Missing) => Ok(None),
-            bytes => {
-                let bytes = bytes?;
-                let said = Manifest::from_json(&bytes).ok();
-                let previous = said.and_then(|said| said.previous_manifest_sha256);
-                Ok(Some((Sha256Digest::of(&bytes), previous)))
-            }
-        }
-    }
-
-    /// Writes a page where there is none, and tells its key; `None` where that is not allowed. Its digest tells it from
-    /// others of the same second: one that says the same is the same page.
-    pub(crate) async fn write_page(
-        &self,
-        cluster: &ClusterName,
-        snapshots: &[LedgerEntry],
-        now: DateTime<Utc>,
-    ) -> Result<Option<Path>> {
-        let page = LedgerPage {
-            format: FORMAT,
-            cluster: cluster.clone(),
-            written_at: now,
-            snapshots: snapshots.to_vec(),
-            extra: serde_json::Map::new(),
-        };
-        let json = page.to_json();
-        let json = json.map_err(|error| Error::Worker(format!("cannot write JSON: {error}")))?;
-        let [a, b, c, d, ..] = *Sha256Digest::of(&json).as_bytes();
-        let key = layout::ledger_page(cluster, now, u32::from_be_bytes([a, b, c, d]));
-        match create(self.store.as_ref(), &key, &Bytes::from(json), self.pause).await {
-            Ok(()) => Ok(Some(key)),
-            // Some stores answer with a conflict where a policy refuses.
-            Err(Error::Claimed { .. }) => Ok(None),
-            Err(error) if error.store_fault() == Some(StoreFault::Denied) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }

@@ -1,21 +1,21 @@
 //! The repository: where snapshots live, and what makes one exist.
 //!
-//! A snapshot is two objects: an image, which is an age file of zstd frames of exactly the file that
-//! `etcdctl snapshot save` writes, and a manifest, which says what the image must be. The manifest is
-//! the commit point. It is written last, where there is none, and only a [`ProvenImage`], whose stored
-//! bytes were read back and matched, can be described in one; so a stream that was cut, a full disk or
-//! a lost part leaves no snapshot behind.
+//! A snapshot is two objects: an image, which is an age file of zstd frames of exactly the file
+//! that `etcdctl snapshot save` writes, and a manifest, which says what the image must be. The
+//! manifest is the commit point. It is written last, where there is none, and only a
+//! [`ProvenImage`], whose stored bytes were read back and matched, can be described in one; so a
+//! stream that was cut, a full disk or a lost part leaves no snapshot behind.
 //!
 //! ```text
 //! begin_image -> ImageUpload -> StagedImage -> publish_image -> StoredImage
 //!             -> read_back -> ProvenImage -> commit
 //! list, resolve, manifest, chain -> open_image -> SealedImage -> chunks | random
 //! ```
-//! Reading trusts nothing: sizes are compared before anything is read, the seek table bounds what an
-//! image may unpack to, and the last chunk comes out only after both digests matched.
+//! Reading trusts nothing: sizes are compared before anything is read, the seek table bounds what
+//! an image may unpack to, and the last chunk comes out only after both digests matched.
 //!
-//! This crate is the only one that names object_store, zstd, age and minisign. It knows keys, manifests
-//! and bytes; what is in an etcd database is the restore engine's business.
+//! This crate is the only one that names object_store, zstd, age and minisign. It knows keys,
+//! manifests and bytes; what is in an etcd database is the restore engine's business.
 
 pub mod layout;
 mod store;

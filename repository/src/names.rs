@@ -79,7 +79,8 @@ fn time_of(text: &str) -> Option<DateTime<Utc>> {
 /// The snapshot that a name means. `ids` are newest first.
 ///
 /// # Errors
-/// [`Error::UnknownSnapshot`] and [`Error::AmbiguousSnapshot`], with at most five ids to choose from.
+/// [`Error::UnknownSnapshot`] and [`Error::AmbiguousSnapshot`], with at most five ids to choose
+/// from.
 pub fn resolve(
     cluster: &ClusterName,
     ids: &[SnapshotId],

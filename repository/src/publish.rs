@@ -44,8 +44,8 @@ impl From<ProvenImage> for Discard {
 }
 
 impl Repository {
-    /// Begins to write an image. `started_at` and the random `nonce` name it while it is in flight; the
-    /// same nonce belongs into its id. `tap` sees the plain bytes.
+    /// Begins to write an image. `started_at` and the random `nonce` name it while it is in flight;
+    /// the same nonce belongs into its id. `tap` sees the plain bytes.
     ///
     /// # Errors
     /// [`Error::Encrypt`] when the recipients cannot be used.
@@ -62,8 +62,9 @@ impl Repository {
         ImageUpload::begin(self.store.clone(), cluster.clone(), key, options, tap, size).await
     }
 
-    /// Gives an image its final key. A store that refuses the copy (S3 does above 5 GiB) keeps it under
-    /// its staging key, which then goes into the manifest; one that refuses the delete keeps both.
+    /// Gives an image its final key. A store that refuses the copy (S3 does above 5 GiB) keeps it
+    /// under its staging key, which then goes into the manifest; one that refuses the delete keeps
+    /// both.
     ///
     /// # Errors
     /// [`Error::Claimed`] when there is an image of that id.
@@ -97,7 +98,8 @@ impl Repository {
     /// Reads all stored bytes of an image back and compares size and SHA-256 with what was written.
     ///
     /// # Errors
-    /// [`Error::ImageMissing`], [`Error::SizeMismatch`], [`Error::DigestMismatch`], [`Error::Store`].
+    /// [`Error::ImageMissing`], [`Error::SizeMismatch`], [`Error::DigestMismatch`],
+    /// [`Error::Store`].
     pub async fn read_back(&self, image: &StoredImage) -> Result<ProvenImage> {
         let described = &image.0;
         let sealed = described.sealed;
@@ -140,12 +142,13 @@ impl Repository {
         Object::open(self.store.clone(), key, size, self.pause, step).await
     }
 
-    /// Opens an image for reading: checks its size, opens its header with the identities, and checks
-    /// its seek table against the manifest.
+    /// Opens an image for reading: checks its size, opens its header with the identities, and
+    /// checks its seek table against the manifest.
     ///
     /// # Errors
-    /// [`Error::NoIdentity`] and [`Error::WrongIdentity`] with the recipients that the manifest lists;
-    /// [`Error::ImageMissing`], [`Error::SizeMismatch`], [`Error::Damaged`], [`Error::Store`].
+    /// [`Error::NoIdentity`] and [`Error::WrongIdentity`] with the recipients that the manifest
+    /// lists; [`Error::ImageMissing`], [`Error::SizeMismatch`], [`Error::Damaged`],
+    /// [`Error::Store`].
     pub async fn open_image(&self, image: &Image, identities: &Identities) -> Result<SealedImage> {
         let (key, size) = (image_path(image)?, image.stored_size);
         let object = self.object(key, size).await?;
@@ -156,8 +159,8 @@ impl Repository {
     /// manifest, each only where there is none. Returns the manifest as it was written.
     ///
     /// # Errors
-    /// [`Error::Claimed`] when another process has written that manifest; [`Error::Store`]. After an
-    /// error there is no snapshot.
+    /// [`Error::Claimed`] when another process has written that manifest; [`Error::Store`]. After
+    /// an error there is no snapshot.
     pub async fn commit(
         &self,
         mut manifest: Manifest,

@@ -32,8 +32,8 @@ impl Repository {
     /// Writes a report where there is none, after its signature.
     ///
     /// # Errors
-    /// [`Error::Claimed`] when another process has written a report of that name; [`Error::Store`], and
-    /// [`Error::Damaged`] for one that is too large to be read again.
+    /// [`Error::Claimed`] when another process has written a report of that name; [`Error::Store`],
+    /// and [`Error::Damaged`] for one that is too large to be read again.
     pub async fn write_report(
         &self,
         cluster: &ClusterName,
@@ -53,7 +53,8 @@ impl Repository {
         create(self.store.as_ref(), &place, &json, self.pause).await
     }
 
-    /// Reads a report; `None` when there is none. Where a public key is configured, its signature is looked at.
+    /// Reads a report; `None` when there is none. Where a public key is configured, its signature
+    /// is looked at.
     ///
     /// # Errors
     /// [`Error::BadReportSignature`]; [`Error::Damaged`] when it is too large; [`Error::Store`].

@@ -18,7 +18,8 @@ use crate::store::retry::retried;
 use crate::store::unfinished::Uploads;
 use crate::store::{self, Opened, Store};
 
-/// Most snapshots of one cluster that are listed, and most objects of each kind that belong to them.
+/// Most snapshots of one cluster that are listed, and most objects of each kind that belong to
+/// them.
 pub const MAX_SNAPSHOTS: usize = 200_000;
 
 /// Upper bound of `etcdr.json`, in bytes.
@@ -40,8 +41,8 @@ impl Repository {
     /// repository is made when its parent exists.
     ///
     /// # Errors
-    /// [`Error::AlreadyRepository`] when there is one; [`Error::NoRecipients`] when `info` neither names
-    /// a recipient nor says that images are unencrypted; what the store reports.
+    /// [`Error::AlreadyRepository`] when there is one; [`Error::NoRecipients`] when `info` neither
+    /// names a recipient nor says that images are unencrypted; what the store reports.
     pub async fn init(
         location: &Location,
         options: &StoreOptions,
@@ -83,16 +84,16 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::RepositoryMissing`] when there is none, with the part that is missing;
-    /// [`Error::UnknownFormat`] for a later format; [`Error::Store`] when the store cannot be reached or
-    /// refuses.
+    /// [`Error::UnknownFormat`] for a later format; [`Error::Store`] when the store cannot be
+    /// reached or refuses.
     pub async fn open(location: &Location, options: &StoreOptions) -> Result<Self> {
         let Opened { store, uploads } = store::connect(location, options)?;
         let opened = Self::open_on(store, location, options.retry_pause).await?;
         Ok(Self { uploads, ..opened })
     }
 
-    /// The same on a store that the caller has opened; keys are relative to it. Uploads that never ended are not
-    /// looked for there.
+    /// The same on a store that the caller has opened; keys are relative to it. Uploads that never
+    /// ended are not looked for there.
     ///
     /// # Errors
     /// As [`Repository::open`].
@@ -135,11 +136,12 @@ impl Repository {
         &self.location
     }
 
-    /// Who images are encrypted to when a save says nothing; `None` when the repository was made with
-    /// `--no-encryption`.
+    /// Who images are encrypted to when a save says nothing; `None` when the repository was made
+    /// with `--no-encryption`.
     ///
     /// # Errors
-    /// [`Error::BadRecipient`] or [`Error::NoRecipients`] when `etcdr.json` is not as `init` wrote it.
+    /// [`Error::BadRecipient`] or [`Error::NoRecipients`] when `etcdr.json` is not as `init` wrote
+    /// it.
     pub fn default_recipients(&self) -> Result<Option<Recipients>> {
         if self.info.unencrypted && self.info.recipients.is_empty() {
             return Ok(None);
@@ -180,7 +182,8 @@ fn parse(location: &Location, bytes: &[u8]) -> Result<RepositoryInfo> {
     serde_json::from_slice(bytes).map_err(malformed)
 }
 
-/// Tells a missing bucket from a missing repository: stores say it in the text of their answer only.
+/// Tells a missing bucket from a missing repository: stores say it in the text of their answer
+/// only.
 fn missing(location: &Location, error: Error) -> Error {
     if error.store_fault() != Some(StoreFault::Missing) {
         return error;

@@ -1,9 +1,9 @@
 //! Which snapshots stay and which go, and why. Pure: a policy, a time, what there is, what is held.
 //!
-//! Every rule picks from all snapshots, and once more from the sound ones alone, so that suspect and damaged
-//! snapshots take no place from sound ones. What any rule picks stays. Then, if there is a limit of size, the
-//! oldest go until the rest fits. Three things nothing overrules: what is held, the newest sound snapshot, and
-//! the newest one that an audit found good.
+//! Every rule picks from all snapshots, and once more from the sound ones alone, so that suspect
+//! and damaged snapshots take no place from sound ones. What any rule picks stays. Then, if there
+//! is a limit of size, the oldest go until the rest fits. Three things nothing overrules: what is
+//! held, the newest sound snapshot, and the newest one that an audit found good.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -125,7 +125,8 @@ impl Policy {
     }
 }
 
-/// Decides about each snapshot; the answer is newest first. `holds` are those of the repository, as of `now`.
+/// Decides about each snapshot; the answer is newest first. `holds` are those of the repository, as
+/// of `now`.
 #[must_use]
 pub fn decide(
     policy: &Policy,
@@ -187,9 +188,10 @@ fn protect(
     reasons.keys().copied().collect()
 }
 
-/// The snapshots that a restore would be made of: the newest sound one, and the newest that an audit found good.
-/// Where none is sound, the newest that is not known to be damaged, else the newest. One that is dated in the
-/// future counts only when there is no other. `all` are newest first.
+/// The snapshots that a restore would be made of: the newest sound one, and the newest that an
+/// audit found good. Where none is sound, the newest that is not known to be damaged, else the
+/// newest. One that is dated in the future counts only when there is no other. `all` are newest
+/// first.
 #[must_use]
 pub fn cornerstones(now: DateTime<Utc>, all: &[Candidate]) -> Vec<(SnapshotId, &'static str)> {
     let limit = now.checked_add_signed(SKEW).unwrap_or(now);
@@ -222,7 +224,8 @@ fn pick(reasons: &mut Reasons, policy: &Policy, from: &[Candidate]) {
         }
     }
     let (Some(within), Some(newest)) = (policy.within(), from.first()) else { return };
-    // Back from the newest and not from now: when backups have stopped, the last ones do not run out.
+    // Back from the newest and not from now: when backups have stopped, the last ones do not run
+    // out.
     for candidate in from {
         if newest.id.time().signed_duration_since(candidate.id.time()) <= within {
             let span = policy.retention.keep_within.unwrap_or_default();
@@ -231,7 +234,8 @@ fn pick(reasons: &mut Reasons, policy: &Policy, from: &[Candidate]) {
     }
 }
 
-/// The bucket that a time falls into, as two numbers that tell it from its neighbours, and its name.
+/// The bucket that a time falls into, as two numbers that tell it from its neighbours, and its
+/// name.
 fn bucket(rule: PruneRule, zone: Tz, time: DateTime<Utc>, at: usize) -> ((i64, i64), String) {
     let local = zone.from_utc_datetime(&time.naive_utc());
     let day = i64::from(local.num_days_from_ce());

@@ -1,7 +1,7 @@
 //! minisign signatures of manifests: `minisign -V` checks them without etcdr.
 //!
-//! The signature covers the manifest's exact bytes, and through them the digests of the image. Where
-//! a public key is configured, a manifest is verified before any other field of it is used.
+//! The signature covers the manifest's exact bytes, and through them the digests of the image.
+//! Where a public key is configured, a manifest is verified before any other field of it is used.
 
 use std::fmt;
 use std::io::Cursor;

@@ -1,9 +1,9 @@
 //! Carries a decision out: manifests first, and what nobody names any more after a grace age.
 //!
-//! A snapshot is deleted by deleting its manifest; the image stays until the grace has passed, for a restore that
-//! reads it and for somebody who wants it back. Before that, the ledger is told. A copy of the manifest under
-//! `deleted/` says since when, and is what brings the snapshot back. Killed at any moment, this leaves snapshots that
-//! are whole and images that nobody lists.
+//! A snapshot is deleted by deleting its manifest; the image stays until the grace has passed, for
+//! a restore that reads it and for somebody who wants it back. Before that, the ledger is told. A
+//! copy of the manifest under `deleted/` says since when, and is what brings the snapshot back.
+//! Killed at any moment, this leaves snapshots that are whole and images that nobody lists.
 //!
 //! Uploads whose process was killed are ended as well, where the store tells of them.
 
@@ -37,7 +37,8 @@ pub const MAX_LISTED: usize = 1_000;
 /// What was swept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Objects that are gone, or would be, or were to be and are withheld: the first [`MAX_LISTED`].
+    /// Objects that are gone, or would be, or were to be and are withheld: the first
+    /// [`MAX_LISTED`].
     pub objects: Vec<SweptObject>,
     /// Number and bytes of all that are gone, or would be.
     pub gone: (u64, u64),
@@ -86,9 +87,10 @@ impl SweepOptions {
 }
 
 impl Repository {
-    /// Deletes what nobody names any more and is older than the grace: images, signatures, claims, pages of the ledger,
-    /// what was noted of snapshots that are gone, and uploads that never ended. Everything is listed again first, so that what a manifest written meanwhile
-    /// names is safe. An object that the store keeps is counted and skipped.
+    /// Deletes what nobody names any more and is older than the grace: images, signatures, claims,
+    /// pages of the ledger, what was noted of snapshots that are gone, and uploads that never
+    /// ended. Everything is listed again first, so that what a manifest written meanwhile names is
+    /// safe. An object that the store keeps is counted and skipped.
     ///
     /// # Errors
     /// [`crate::Error::Store`] when the store fails; what was deleted until then was not needed.
@@ -126,7 +128,8 @@ impl Repository {
         Ok(swept)
     }
 
-    /// Deletes these and tells what became of them; keys of images that are still there are given back.
+    /// Deletes these and tells what became of them; keys of images that are still there are given
+    /// back.
     async fn erase_all(
         &self,
         cluster: &ClusterName,

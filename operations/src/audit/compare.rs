@@ -53,8 +53,8 @@ pub(super) fn judge(
     }
 }
 
-/// Images that no manifest names and that are old enough. The image of a manifest that cannot be used is
-/// not an orphan: nobody knows.
+/// Images that no manifest names and that are old enough. The image of a manifest that cannot be
+/// used is not an orphan: nobody knows.
 pub(super) fn orphans(inventory: &Inventory, grace: Grace) -> Vec<OrphanImage> {
     let images = inventory.orphans(grace).images.into_iter();
     images.filter(|image| image.old && image.certainty != Certainty::Unknown).collect()

@@ -66,8 +66,8 @@ pub(super) fn zip(file: &File) -> Result<Vec<Choice>, String> {
     Ok(files)
 }
 
-/// The entry that is the snapshot: `member/snap/db` of a data directory, else `db`, else the only one
-/// that is named like a snapshot, else the only file there is.
+/// The entry that is the snapshot: `member/snap/db` of a data directory, else `db`, else the only
+/// one that is named like a snapshot, else the only file there is.
 pub(super) fn choose(files: Vec<Choice>) -> Result<Choice, String> {
     let rules: [fn(&str) -> bool; 4] = [
         |name| name == "member/snap/db" || name.ends_with("/member/snap/db"),

@@ -152,7 +152,8 @@ fn cut_files_are_errors_wherever_they_are_cut() {
             let cut = file.len() * part / 40;
             match dir.read(&file[..cut]) {
                 Err(_) => {}
-                // Too short to be known for what it is: handed out as it is, for the engine to refuse.
+                // Too short to be known for what it is: handed out as it is, for the engine to
+                // refuse.
                 Ok(found) => assert!(found == file[..cut], "{cut}"),
             }
         }

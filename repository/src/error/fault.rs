@@ -64,7 +64,8 @@ impl StoreFault {
         Self::of_text(&error.to_string())
     }
 
-    /// An S3 server that deletes many objects in one request says of each what kept it, in the answer's text only.
+    /// An S3 server that deletes many objects in one request says of each what kept it, in the
+    /// answer's text only.
     fn of_text(text: &str) -> Self {
         let kept = ["(code: AccessDenied)", "(code: ObjectLocked)", "WORM protected"];
         match kept.iter().any(|word| text.contains(word)) {

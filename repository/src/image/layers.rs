@@ -93,8 +93,8 @@ pub(crate) struct ObjectReader {
 }
 
 impl ObjectReader {
-    /// `ahead` is how many bytes a read that misses the window asks for; it can be changed while the
-    /// reader is deep inside other layers.
+    /// `ahead` is how many bytes a read that misses the window asks for; it can be changed while
+    /// the reader is deep inside other layers.
     pub(crate) fn new(object: Object, handle: Handle, ahead: Arc<AtomicU64>) -> Self {
         Self { object, handle, position: 0, window: Bytes::new(), window_at: 0, ahead }
     }

@@ -1,8 +1,8 @@
 //! A small pool of threads that keeps order: results come out as the work went in.
 //!
-//! Compression and decompression of an image run through it. What is in flight is bounded: an item waits with its
-//! giver until a worker is free, and as many results wait as there are workers, so that memory does not depend on the length
-//! of the stream.
+//! Compression and decompression of an image run through it. What is in flight is bounded: an item
+//! waits with its giver until a worker is free, and as many results wait as there are workers, so
+//! that memory does not depend on the length of the stream.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,7 +40,8 @@ pub(crate) fn start<I: Send + 'static, O: Send + 'static>(
     workers: usize,
     make: &MakeWork<I, O>,
 ) -> (Submit<I, O>, Collect<O>) {
-    // Handed over, not queued: a frame that waits is four megabytes, and saves were no slower without it.
+    // Handed over, not queued: a frame that waits is four megabytes, and saves were no slower
+    // without it.
     let (jobs, queue) = sync_channel::<Job<I, O>>(0);
     let (order, results) = sync_channel(workers);
     let queue = Arc::new(Mutex::new(queue));

@@ -1,6 +1,7 @@
 //! An image read at any offset, without unpacking what is not asked for.
 //!
-//! Several threads may read at once: each unpacks another frame, and what one of them unpacks all can use.
+//! Several threads may read at once: each unpacks another frame, and what one of them unpacks all
+//! can use.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -31,8 +32,8 @@ pub struct RandomImage {
 
 #[derive(Default)]
 struct State {
-    /// Those that nobody reads with: as many as there were threads at once. One that failed is not used again, because
-    /// age's reader keeps half-read chunks.
+    /// Those that nobody reads with: as many as there were threads at once. One that failed is not
+    /// used again, because age's reader keeps half-read chunks.
     sources: Vec<Source>,
     /// Most recently used last.
     frames: VecDeque<(usize, Arc<Vec<u8>>)>,

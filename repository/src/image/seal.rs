@@ -3,9 +3,9 @@
 //! ```text
 //! chunks -> [tap, frames] -> [zstd xN] -> [seek table, age, sha256, parts] -> upload
 //! ```
-//! Each bracket is a thread, so that the caller's digest, compression and encryption overlap. The end of
-//! the stream is a message, never a closed channel: a source that dies cannot look like one that is
-//! done, at any stage.
+//! Each bracket is a thread, so that the caller's digest, compression and encryption overlap. The
+//! end of the stream is a message, never a closed channel: a source that dies cannot look like one
+//! that is done, at any stage.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -139,9 +139,10 @@ pub(crate) fn zstd(level: i32, spare: Spare) -> MakeWork<Vec<u8>, Packed> {
     })
 }
 
-/// Level 3 gets one match table of 128 KiB, which stays in the cache of one core, and matches of at least seven bytes.
-/// On objects of a Kubernetes API server that is half as fast again as its own choice and makes six percent fewer bytes; on
-/// source text and machine code it makes nine percent more.
+/// Level 3 gets one match table of 128 KiB, which stays in the cache of one core, and matches of at
+/// least seven bytes. On objects of a Kubernetes API server that is half as fast again as its own
+/// choice and makes six percent fewer bytes; on source text and machine code it makes nine percent
+/// more.
 fn parameters(level: i32) -> Vec<CParameter> {
     let mut parameters = vec![CParameter::ChecksumFlag(true), CParameter::ContentSizeFlag(true)];
     if level == 3 {

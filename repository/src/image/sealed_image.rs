@@ -32,15 +32,15 @@ impl SealedImage {
         self.opened.image.plain_size
     }
 
-    /// The snapshot file from the first byte to the last, verified on the way. The iterator blocks: use
-    /// it on a thread that may. Errors carry [`crate::Error`] as their inner error.
+    /// The snapshot file from the first byte to the last, verified on the way. The iterator blocks:
+    /// use it on a thread that may. Errors carry [`crate::Error`] as their inner error.
     #[must_use]
     pub fn chunks(&self) -> PlainChunks {
         sequential::read(&self.opened)
     }
 
-    /// The snapshot file at any offset. Frames are authenticated by age (where encrypted) and by their
-    /// zstd checksums; the digest of the whole is not checked.
+    /// The snapshot file at any offset. Frames are authenticated by age (where encrypted) and by
+    /// their zstd checksums; the digest of the whole is not checked.
     #[must_use]
     pub fn random(&self) -> RandomImage {
         RandomImage::new(Arc::clone(&self.opened))

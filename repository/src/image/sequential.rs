@@ -3,9 +3,9 @@
 //! ```text
 //! ranges -> [sha256, age, frames] -> [zstd xN] -> [sha256 of the content, hold back one] -> chunks
 //! ```
-//! The seek table was read and checked against the manifest before: it says how large each frame is,
-//! so that no image unpacks to more than its manifest says. The last chunk is released only when the stored
-//! and the plain digest both matched.
+//! The seek table was read and checked against the manifest before: it says how large each frame
+//! is, so that no image unpacks to more than its manifest says. The last chunk is released only
+//! when the stored and the plain digest both matched.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -1,12 +1,14 @@
 //! Room for sealed bytes on a local disk, for stores that are slower than etcd.
 //!
-//! Without it the store's pace is etcd's: its read transaction stays open until the last part is on its way. With it
-//! the sealing side writes to a file, and another thread feeds the upload from there. The file is a ring of a fixed
-//! size. A full ring waits for the store, as without a spool; a disk that refuses bytes (full, or broken) ends the
-//! use of the file, and pieces go from hand to hand from then on. Neither fails the snapshot.
+//! Without it the store's pace is etcd's: its read transaction stays open until the last part is on
+//! its way. With it the sealing side writes to a file, and another thread feeds the upload from
+//! there. The file is a ring of a fixed size. A full ring waits for the store, as without a spool;
+//! a disk that refuses bytes (full, or broken) ends the use of the file, and pieces go from hand to
+//! hand from then on. Neither fails the snapshot.
 //!
-//! Only sealed bytes are in the file, it has no name once it is open, and what the store holds is read back against
-//! the digest that was made before the bytes came here: the spool is trusted with nothing.
+//! Only sealed bytes are in the file, it has no name once it is open, and what the store holds is
+//! read back against the digest that was made before the bytes came here: the spool is trusted with
+//! nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -66,8 +68,8 @@ struct State {
 }
 
 impl Spool {
-    /// Opens a file without a name. `None`, with a warning, where there cannot be one: a snapshot that is slow to
-    /// take is better than none.
+    /// Opens a file without a name. `None`, with a warning, where there cannot be one: a snapshot
+    /// that is slow to take is better than none.
     pub(crate) fn open(&self) -> Option<(SpoolWriter, SpoolReader)> {
         match unnamed(&self.directory) {
             Ok(file) => Some(ends(file, self.max_size)),
@@ -94,7 +96,8 @@ fn ends(file: File, size: u64) -> (SpoolWriter, SpoolReader) {
     (SpoolWriter(Arc::clone(&ring)), SpoolReader(ring))
 }
 
-/// A file of mode 0600 whose name is taken away at once, so that the kernel frees it however this process ends.
+/// A file of mode 0600 whose name is taken away at once, so that the kernel frees it however this
+/// process ends.
 fn unnamed(directory: &Path) -> io::Result<File> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..TRIES {
@@ -182,7 +185,10 @@ impl Write for SpoolWriter {
             match self.to_file(data).map_err(Error::into_io)? {
                 Ok(count) => return Ok(count),
                 Err(error) => {
-                    tracing::warn!(%error, "the spool takes no more: etcd has to wait for the store");
+                    tracing::warn!(
+                        %error,
+                        "the spool takes no more: etcd has to wait for the store"
+                    );
                     self.0.change(|state| state.file_given_up = true);
                 }
             }
@@ -291,8 +297,8 @@ mod tests {
         (0..length).map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect()
     }
 
-    /// Sends `TOTAL` bytes through a spool of that size to a store that takes so long for each part. Gives the time
-    /// that the writer took and what arrived.
+    /// Sends `TOTAL` bytes through a spool of that size to a store that takes so long for each
+    /// part. Gives the time that the writer took and what arrived.
     fn send(file: File, size: u64, slow: Duration) -> (Duration, Vec<u8>) {
         send_with(file, size, slow, u64::MAX)
     }

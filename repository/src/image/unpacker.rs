@@ -10,8 +10,8 @@ impl Unpacker {
         zstd::bulk::Decompressor::new().map(Self).map_err(Error::Compress)
     }
 
-    /// Replaces the content of `out`. zstd writes no byte beyond the capacity, which is bounded: it is
-    /// that of some frame of a checked seek table.
+    /// Replaces the content of `out`. zstd writes no byte beyond the capacity, which is bounded: it
+    /// is that of some frame of a checked seek table.
     pub(crate) fn unpack(
         &mut self,
         key: &str,

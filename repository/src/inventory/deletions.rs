@@ -17,13 +17,13 @@ use crate::store::retry::retried;
 /// Tombstones that are read at once.
 const AT_ONCE: usize = 8;
 
-/// Of an image, by its key: the snapshot that it belonged to, and when that was deleted by the store's
-/// clock.
+/// Of an image, by its key: the snapshot that it belonged to, and when that was deleted by the
+/// store's clock.
 pub(crate) type Deletions = BTreeMap<Box<str>, (SnapshotId, DateTime<Utc>)>;
 
 impl Inventory {
-    /// The deletions that the names of the images tell. Most images are named after their snapshot; one
-    /// that kept its first key is not.
+    /// The deletions that the names of the images tell. Most images are named after their snapshot;
+    /// one that kept its first key is not.
     pub(crate) fn deletions_by_name(&self) -> Deletions {
         let deletion = |key: &Box<str>| {
             let id = layout::image_of(key)?;
@@ -35,7 +35,8 @@ impl Inventory {
 }
 
 impl Repository {
-    /// All deletions: where an image kept its first key, what is noted of deleted snapshots is read.
+    /// All deletions: where an image kept its first key, what is noted of deleted snapshots is
+    /// read.
     pub(crate) async fn deletions(
         &self,
         cluster: &ClusterName,

@@ -14,9 +14,9 @@ pub struct Grace {
 }
 
 impl Grace {
-    /// Whether an object that was written then is old. Ages are counted up to our time or that of the
-    /// newest object in the listing, whichever is earlier: a clock of ours that jumped ahead makes
-    /// nothing old.
+    /// Whether an object that was written then is old. Ages are counted up to our time or that of
+    /// the newest object in the listing, whichever is earlier: a clock of ours that jumped ahead
+    /// makes nothing old.
     #[must_use]
     pub fn passed(self, objects: &ClusterObjects, modified: DateTime<Utc>) -> bool {
         let newest = objects.newest.unwrap_or(self.now).min(self.now);

@@ -88,7 +88,8 @@ impl Repository {
         Ok(self.stored(&layout::manifest(cluster, id)).await?.is_some())
     }
 
-    /// An image as it is now; `None` when there is none. The key must be one of the cluster's images.
+    /// An image as it is now; `None` when there is none. The key must be one of the cluster's
+    /// images.
     ///
     /// # Errors
     /// [`Error::Damaged`] for another key, and [`Error::Store`].

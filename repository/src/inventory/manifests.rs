@@ -13,8 +13,8 @@ use crate::repository::Repository;
 pub struct Examined {
     /// SHA-256 of the stored bytes: what the manifest after it refers to.
     pub sha256: Sha256Digest,
-    /// What is known of its signature; [`Error::Unsigned`] and [`Error::BadSignature`] where a public key is
-    /// configured.
+    /// What is known of its signature; [`Error::Unsigned`] and [`Error::BadSignature`] where a
+    /// public key is configured.
     pub signature: Result<SignatureState>,
     /// What it says. Not to be believed where the signature is an error.
     pub manifest: Result<Manifest, ManifestError>,
@@ -33,8 +33,8 @@ pub struct ManifestEntry {
     pub sha256: Sha256Digest,
     /// SHA-256 of the manifest that it follows.
     pub previous: Option<Sha256Digest>,
-    /// Whether it may be believed: with a public key, whether it is signed. One that may not protects its image
-    /// all the same.
+    /// Whether it may be believed: with a public key, whether it is signed. One that may not
+    /// protects its image all the same.
     pub believed: bool,
 }
 
@@ -96,8 +96,8 @@ pub(super) fn weigh(
 }
 
 impl Repository {
-    /// Reads one manifest as it is; `None` when it is not there any more. `signed` says whether the listing
-    /// has a signature of it.
+    /// Reads one manifest as it is; `None` when it is not there any more. `signed` says whether the
+    /// listing has a signature of it.
     ///
     /// # Errors
     /// [`Error::Store`], and [`Error::Damaged`] for an object that is too large for a manifest.

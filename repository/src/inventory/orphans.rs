@@ -1,4 +1,5 @@
-//! Images and signatures that no manifest names: the one judgement of them, for audits and for sweeps. Pure.
+//! Images and signatures that no manifest names: the one judgement of them, for audits and for
+//! sweeps. Pure.
 
 use std::collections::BTreeSet;
 
@@ -24,8 +25,8 @@ pub struct OrphanImage {
     pub key: Box<str>,
     /// Bytes.
     pub size: u64,
-    /// The snapshot that it belonged to: by its name, or by what is noted of a deletion. `None` for one that
-    /// is staged.
+    /// The snapshot that it belonged to: by its name, or by what is noted of a deletion. `None` for
+    /// one that is staged.
     pub snapshot: Option<SnapshotId>,
     /// Whether the grace has passed since it was written, and since its manifest was deleted.
     pub old: bool,

@@ -73,8 +73,8 @@ impl Object {
         .await
     }
 
-    /// All bytes in order. Requests run in tasks of their own, so that they progress while the reader
-    /// works on what it has.
+    /// All bytes in order. Requests run in tasks of their own, so that they progress while the
+    /// reader works on what it has.
     pub(crate) fn stream(
         &self,
         handle: &Handle,

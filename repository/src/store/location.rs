@@ -52,7 +52,8 @@ impl Location {
         &self.0
     }
 
-    /// Whether it lies on this machine: requests take no time, and what is asked for ahead only memory.
+    /// Whether it lies on this machine: requests take no time, and what is asked for ahead only
+    /// memory.
     pub(crate) const fn is_near(&self) -> bool {
         match self.0 {
             StoreKind::File(_) | StoreKind::Memory => true,
@@ -101,7 +102,8 @@ impl FromStr for Location {
     }
 }
 
-/// The part after `file:`. Relative paths stay relative to the process, which `Url` would not allow.
+/// The part after `file:`. Relative paths stay relative to the process, which `Url` would not
+/// allow.
 fn file(text: &str, rest: &str) -> Result<Location> {
     let path = if rest.starts_with("//") {
         let url = Url::parse(text).map_err(|error| bad(text, error.to_string()))?;

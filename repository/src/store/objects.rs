@@ -31,9 +31,9 @@ pub(crate) async fn read_small(store: &dyn ObjectStore, key: &Path, limit: u64) 
 
 /// Writes an object that must not exist yet.
 ///
-/// A request whose answer was lost may have written it; the repetition then finds the object. What is
-/// there is compared, so that only somebody else's object counts as [`Error::Claimed`], and an object
-/// that is there as it should be is never reported as a failure.
+/// A request whose answer was lost may have written it; the repetition then finds the object. What
+/// is there is compared, so that only somebody else's object counts as [`Error::Claimed`], and an
+/// object that is there as it should be is never reported as a failure.
 pub(crate) async fn create(
     store: &dyn ObjectStore,
     key: &Path,

@@ -23,13 +23,13 @@ impl RangeSize {
     }
 }
 
-/// Size of a part, in bytes, while an upload is small. Small parts, so that small and large databases
-/// cost the same memory.
+/// Size of a part, in bytes, while an upload is small. Small parts, so that small and large
+/// databases cost the same memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PartSize(u64);
 
-/// Parts grow with what was uploaded, which keeps 5 TiB, the largest object of S3, within its limit of
-/// 10,000 parts: 1024 parts reach 5 GiB, and each further e-fold takes another 1024.
+/// Parts grow with what was uploaded, which keeps 5 TiB, the largest object of S3, within its limit
+/// of 10,000 parts: 1024 parts reach 5 GiB, and each further e-fold takes another 1024.
 const GROWTH: u64 = 1024;
 
 impl PartSize {

@@ -1,8 +1,9 @@
-//! Uploads that were begun and neither completed nor aborted. Their parts take room, and no listing of objects shows them.
+//! Uploads that were begun and neither completed nor aborted. Their parts take room, and no listing
+//! of objects shows them.
 //!
 //! A process that fails aborts its upload; one that is killed cannot. S3 tells what was begun
-//! (`ListMultipartUploads`), a local directory has the files. Azure drops what was not committed within a week by
-//! itself; Google's needs a lifecycle rule of the bucket.
+//! (`ListMultipartUploads`), a local directory has the files. Azure drops what was not committed
+//! within a week by itself; Google's needs a lifecycle rule of the bucket.
 
 mod local;
 mod s3;
@@ -57,10 +58,12 @@ pub(crate) struct Upload {
 }
 
 impl Uploads {
-    /// All under a cluster's prefix whose keys are of this format; what somebody else uploads there is left alone.
+    /// All under a cluster's prefix whose keys are of this format; what somebody else uploads there
+    /// is left alone.
     ///
     /// # Errors
-    /// [`crate::Error::Store`], with [`crate::StoreFault::Unsupported`] and [`crate::StoreFault::Denied`] where the store does not tell.
+    /// [`crate::Error::Store`], with [`crate::StoreFault::Unsupported`] and
+    /// [`crate::StoreFault::Denied`] where the store does not tell.
     pub(crate) async fn list(&self, cluster: &ClusterName) -> Result<Vec<Upload>> {
         let mut found = match self {
             Self::Unlisted => Vec::new(),

@@ -1,8 +1,8 @@
 //! Bounded multipart upload: a blocking writer on one side, a task that sends parts on the other.
 //!
-//! At most [`PARTS`] parts exist at a time, the one being filled included. The object appears only when
-//! the writer was closed; whatever ends early (the source, a stage, the caller) drops its channel end,
-//! and the task aborts the upload, so that nothing is left behind to pay for.
+//! At most [`PARTS`] parts exist at a time, the one being filled included. The object appears only
+//! when the writer was closed; whatever ends early (the source, a stage, the caller) drops its
+//! channel end, and the task aborts the upload, so that nothing is left behind to pay for.
 
 use std::io::{self, Write};
 use std::sync::mpsc as blocking_mpsc;
@@ -26,14 +26,17 @@ const PARTS: usize = 3;
 /// Time in which one try to abort must be done.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For how long whoever uploaded waits for the abort. A program that ends then leaves the parts to the sweep.
+/// For how long whoever uploaded waits for the abort. A program that ends then leaves the parts to
+/// the sweep.
 const ABORT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// For how long a process that goes on tries to abort, with pauses that double up to [`ABORT_PAUSE_MOST`].
+/// For how long a process that goes on tries to abort, with pauses that double up to
+/// [`ABORT_PAUSE_MOST`].
 const ABORT_TRIES_FOR: Duration = Duration::from_secs(3600);
 const ABORT_PAUSE_MOST: Duration = Duration::from_secs(60);
 
-/// Parts whose requests are given up may be at the store already; so long they may take to come down.
+/// Parts whose requests are given up may be at the store already; so long they may take to come
+/// down.
 const LANDING: Duration = Duration::from_secs(2);
 
 /// A part on its way from the writer to the task.
@@ -154,14 +157,17 @@ pub(crate) async fn run(store: Store, key: Path, mut incoming: PartReader) -> Re
         // It goes on when nobody waits for it any more.
         let ended = tokio::spawn(clean_up(upload, flying, store, key));
         if tokio::time::timeout(ABORT_PATIENCE, ended).await.is_err() {
-            tracing::warn!(key = %shown, "the upload is not aborted yet; its parts may remain in the store");
+            tracing::warn!(
+                key = %shown,
+                "the upload is not aborted yet; its parts may remain in the store"
+            );
         }
     }
     outcome
 }
 
-/// Largest slice of a part that a store is given at once. The local store writes each slice by itself, and small
-/// writes get page-cache memory that is at hand; see the engine's durable writes.
+/// Largest slice of a part that a store is given at once. The local store writes each slice by
+/// itself, and small writes get page-cache memory that is at hand; see the engine's durable writes.
 const SLICE: usize = 128 << 10;
 
 /// A part in slices, none of them copied.
@@ -212,16 +218,18 @@ async fn send_parts(
     }
 }
 
-/// Ends an upload that failed. What made it fail often makes the abort fail too, and parts that nobody aborts are paid for,
-/// so it is tried until the store is back. A `complete` whose answer was lost may have made the object, so the key is
-/// deleted as well; without the right to delete, the sweep does that.
+/// Ends an upload that failed. What made it fail often makes the abort fail too, and parts that
+/// nobody aborts are paid for, so it is tried until the store is back. A `complete` whose answer
+/// was lost may have made the object, so the key is deleted as well; without the right to delete,
+/// the sweep does that.
 async fn clean_up(
     mut upload: Box<dyn MultipartUpload>,
     mut flying: JoinSet<Result<()>>,
     store: Store,
     key: Path,
 ) {
-    // No request of this upload may be on its way when it is aborted: a part that comes later stays.
+    // No request of this upload may be on its way when it is aborted: a part that comes later
+    // stays.
     let landing = async { while flying.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LANDING, landing).await;
     flying.shutdown().await;
@@ -235,7 +243,11 @@ async fn clean_up(
             Err(_) => "no answer".to_owned(),
         };
         if began.elapsed() > ABORT_TRIES_FOR {
-            tracing::warn!(%key, error = why, "cannot abort the upload; its parts remain in the store");
+            tracing::warn!(
+                %key,
+                error = why,
+                "cannot abort the upload; its parts remain in the store"
+            );
             break;
         }
         tracing::debug!(%key, error = why, "cannot abort the upload yet");

@@ -22,8 +22,8 @@ const MAX_CLAIMS: usize = 100_000;
 const MAX_SCHEDULES: usize = 10_000;
 
 impl Repository {
-    /// Claims that are older than the grace. Those of the newest tick of each schedule stay, however old: they say
-    /// that it was taken.
+    /// Claims that are older than the grace. Those of the newest tick of each schedule stay,
+    /// however old: they say that it was taken.
     pub(super) async fn old_claims(
         &self,
         cluster: &ClusterName,

@@ -1,4 +1,5 @@
-//! One snapshot, or one object, deleted: what became of it is a value, also where the store keeps it.
+//! One snapshot, or one object, deleted: what became of it is a value, also where the store keeps
+//! it.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -16,15 +17,17 @@ use crate::store::objects::read_small;
 use crate::store::retry::retried;
 
 impl Repository {
-    /// Makes a snapshot not exist any more: notes its manifest (and signature) under `deleted/`, then deletes the
-    /// manifest, then the signature. Its image stays until [`Repository::sweep`] finds it old enough.
+    /// Makes a snapshot not exist any more: notes its manifest (and signature) under `deleted/`,
+    /// then deletes the manifest, then the signature. Its image stays until [`Repository::sweep`]
+    /// finds it old enough.
     ///
-    /// A snapshot that is held by now stays, unless `held_too`. One whose manifest the store keeps, of which nothing can
-    /// be noted, or whose end is not `recorded` ([`Repository::record_pruned`]), is withheld.
+    /// A snapshot that is held by now stays, unless `held_too`. One whose manifest the store keeps,
+    /// of which nothing can be noted, or whose end is not `recorded`
+    /// ([`Repository::record_pruned`]), is withheld.
     ///
     /// # Errors
-    /// [`Error::Store`] when the store fails: the snapshot is whole, or is not listed any more. [`Error::Damaged`] for
-    /// a manifest that is too large to be noted.
+    /// [`Error::Store`] when the store fails: the snapshot is whole, or is not listed any more.
+    /// [`Error::Damaged`] for a manifest that is too large to be noted.
     pub async fn delete_snapshot(
         &self,
         cluster: &ClusterName,
@@ -84,7 +87,8 @@ impl Repository {
         self.overwrite(&layout::tombstone(cluster, id), manifest).await
     }
 
-    /// Writes an object in the place of an earlier one, so that its time is new; `false` where that is not allowed.
+    /// Writes an object in the place of an earlier one, so that its time is new; `false` where that
+    /// is not allowed.
     async fn overwrite(&self, key: &Path, bytes: Bytes) -> Result<bool> {
         let put = retried(self.pause, || async {
             let put = self.store.put(key, PutPayload::from(bytes.clone())).await;
@@ -122,7 +126,8 @@ pub(super) fn outcome(erased: Result<()>) -> Result<PruneOutcome> {
     }
 }
 
-/// Whether the store does not let an object go: no right, a lock, or a policy (which some answer with a conflict).
+/// Whether the store does not let an object go: no right, a lock, or a policy (which some answer
+/// with a conflict).
 fn kept(error: &Error) -> bool {
     matches!(error.store_fault(), Some(StoreFault::Denied | StoreFault::Exists))
 }

@@ -13,18 +13,20 @@ use crate::inventory::Inventory;
 use crate::ledger::Page;
 use crate::repository::Repository;
 
-/// Small pages from which on they become fewer: an hourly prune would leave thousands in a year, each of which is read
-/// whenever a manifest is missed.
+/// Small pages from which on they become fewer: an hourly prune would leave thousands in a year,
+/// each of which is read whenever a manifest is missed.
 const MANY: usize = 32;
 
 /// Entries from which on a page is no small one.
 const LARGE: usize = MAX_ENTRIES / 2;
 
 impl Repository {
-    /// Deletes pages of the ledger that no manifest leads to, and makes few large ones of many small ones. Only pages that
-    /// are older than the grace are looked at, so that a prune which goes on now finds its own.
+    /// Deletes pages of the ledger that no manifest leads to, and makes few large ones of many
+    /// small ones. Only pages that are older than the grace are looked at, so that a prune which
+    /// goes on now finds its own.
     ///
-    /// A deleted snapshot that can be `undone` may be the oldest again: from it on, the chain is to hold.
+    /// A deleted snapshot that can be `undone` may be the oldest again: from it on, the chain is to
+    /// hold.
     pub(super) async fn sweep_ledger(
         &self,
         cluster: &ClusterName,

@@ -61,8 +61,8 @@ pub(super) fn first(
     first
 }
 
-/// What is noted of snapshots whose image is gone by now (it is not among `kept`), or whose manifest was not
-/// deleted after all.
+/// What is noted of snapshots whose image is gone by now (it is not among `kept`), or whose
+/// manifest was not deleted after all.
 pub(super) fn tombstones(
     cluster: &ClusterName,
     inventory: &Inventory,

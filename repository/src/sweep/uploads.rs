@@ -12,8 +12,8 @@ use crate::store::retry::retried;
 use crate::store::unfinished::Upload;
 
 impl Repository {
-    /// Takes away uploads that are older than the grace. A store that does not tell of them is no error: they are
-    /// told in the log, and left to a lifecycle rule of the bucket.
+    /// Takes away uploads that are older than the grace. A store that does not tell of them is no
+    /// error: they are told in the log, and left to a lifecycle rule of the bucket.
     pub(super) async fn sweep_uploads(
         &self,
         cluster: &ClusterName,
@@ -25,7 +25,10 @@ impl Repository {
         let listed = retried(self.pause, || self.uploads.list(cluster)).await;
         let uploads = match listed {
             Err(error) if unlisted(&error) => {
-                tracing::warn!(%error, "uploads that never ended cannot be listed; a lifecycle rule can end them");
+                tracing::warn!(
+                    %error,
+                    "uploads that never ended cannot be listed; a lifecycle rule can end them"
+                );
                 return Ok(());
             }
             uploads => uploads?,

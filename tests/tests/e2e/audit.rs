@@ -1,5 +1,5 @@
-//! One planted defect for each code that an audit can tell: the levels that must tell it, and those that must not
-//! claim to. The repository is made by real saves; each row works on a copy of it.
+//! One planted defect for each code that an audit can tell: the levels that must tell it, and those
+//! that must not claim to. The repository is made by real saves; each row works on a copy of it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -155,7 +155,8 @@ struct Row(
     fn(&mut Spoilt<'_>),
 );
 
-/// Of an age that everything has: ages count up to the newest object, and that may be the planted one.
+/// Of an age that everything has: ages count up to the newest object, and that may be the planted
+/// one.
 const NO_GRACE: &[&str] = &["--grace", "0"];
 
 fn rows() -> Vec<Row> {
@@ -308,7 +309,8 @@ fn saved_before_the_repository_encrypted(at: &mut Spoilt<'_>) {
     std::fs::write(info, serde_json::to_vec(&value).unwrap()).unwrap();
 }
 
-/// Codes that need another place than a directory, or another way to be planted; each has a test below.
+/// Codes that need another place than a directory, or another way to be planted; each has a test
+/// below.
 const ELSEWHERE: [&str; 3] = ["snapshot.unchecked", "report.unwritten", "cluster.unchecked"];
 
 #[test]

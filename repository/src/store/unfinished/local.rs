@@ -1,5 +1,5 @@
-//! A local directory: the store writes beside an object, into a file whose name ends with `#` and a number, and renames
-//! last. Listings leave such files out.
+//! A local directory: the store writes beside an object, into a file whose name ends with `#` and a
+//! number, and renames last. Listings leave such files out.
 
 use std::fs::{self, DirEntry};
 use std::io;
@@ -28,7 +28,8 @@ pub(super) fn remove(root: &File, upload: &Upload) -> Result<()> {
     fs::remove_file(path).map_err(|source| failed("delete", &upload.key, source))
 }
 
-/// The store's own words for an error of the system, so that it is sorted as those of the store are.
+/// The store's own words for an error of the system, so that it is sorted as those of the store
+/// are.
 fn failed(operation: &'static str, key: impl std::fmt::Display, source: io::Error) -> Error {
     let key = key.to_string();
     let source = match source.kind() {

@@ -1,6 +1,8 @@
-//! A bucket that speaks S3: `ListMultipartUploads`, page by page, by signed addresses, and `AbortMultipartUpload`.
+//! A bucket that speaks S3: `ListMultipartUploads`, page by page, by signed addresses, and
+//! `AbortMultipartUpload`.
 //!
-//! Facts of the protocol: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>.
+//! Facts of the protocol:
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>.
 
 use std::time::Duration;
 
@@ -21,7 +23,8 @@ const GOOD_FOR: Duration = Duration::from_secs(60);
 /// Upper bound of a page, in bytes: 1,000 uploads with keys of 1,024 bytes and room for the markup.
 const MAX_PAGE: usize = 4 << 20;
 
-/// What the answer's outermost element is called. A server that does not know the request may answer another one.
+/// What the answer's outermost element is called. A server that does not know the request may
+/// answer another one.
 const ROOT: &str = "<ListMultipartUploadsResult";
 
 #[derive(Deserialize)]
