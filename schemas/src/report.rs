@@ -16,7 +16,6 @@ mod snapshot;
 mod status;
 mod verify;
 
-pub use crate::level::Level;
 pub use audit::{
     AuditInventory, AuditOrder, AuditOutcome, AuditReport, AuditResult, AuditSample, AuditSet,
     AuditSettings, AuditState, AuditTotals, AuditVerdict,

@@ -126,14 +126,3 @@ pub struct AuthSummary {
     /// Number of roles.
     pub roles: u64,
 }
-
-/// HashKV that was computed from a database file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct OfflineHash {
-    /// Revision of the hash.
-    pub revision: Revision,
-    /// Compact revision of the hash; -1 when never compacted.
-    pub compact_revision: i64,
-    /// The value.
-    pub hash: u32,
-}
