@@ -1,4 +1,4 @@
-# Thin on purpose: what is more than one line lives in scripts/ or in a test.
+# Thin on purpose: a recipe of more than a few lines lives in scripts/ or in a test.
 export ETCD_BIN_DIR
 
 help:
@@ -15,8 +15,8 @@ test: setup binary
 	cargo test --workspace --no-run
 	ETCDR_BIN="$$(scripts/built-binary)" cargo test --workspace
 
-# `--workspace` and the feature make cargo choose what the tests choose, so that demo and test share
-# one build of the dependencies.
+# `--workspace` and the feature select the same crate features as the tests do, so that demo and
+# test share one build of the dependencies.
 binary:
 	cargo build --workspace --bin etcdr --features etcdr-tests/shared-build
 
@@ -27,7 +27,8 @@ bench:
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy --workspace --no-default-features --features etcdr-tests/shared-build --locked -- -D warnings
+	cargo clippy --workspace --no-default-features --features etcdr-tests/shared-build --locked \
+		-- -D warnings
 	scripts/check-advisories
 
 setup:

@@ -1,8 +1,9 @@
-//! The bounded run of the fuzz bodies on stable Rust: seeded mutations of the committed corpus, in a child process
-//! whose memory and time are limited.
+//! The bounded run of the fuzz bodies on stable Rust: seeded mutations of the committed corpus, in
+//! a child process whose memory and time are limited.
 //!
-//! Included by the tests of each crate. `ETCDR_TEST_ROUNDS=100` runs a hundred times as many inputs. A body that
-//! panics, hangs, or takes memory beyond the bound fails the test, which says how to run that one input again.
+//! Included by the tests of each crate. `ETCDR_TEST_ROUNDS=100` runs a hundred times as many
+//! inputs. A body that panics, hangs, or takes memory beyond the bound fails the test, which says
+//! how to run that one input again.
 #![allow(dead_code, unused_macros, reason = "each test binary uses its own part of this")]
 #![allow(
     clippy::print_stderr,
@@ -34,7 +35,9 @@ macro_rules! targets {
         #[test]
         fn $name() {
             let name = stringify!($name);
-            $crate::bounded::bounded($crate::bounded::Target { name, run: $name::run, fix: $fix, inputs: $inputs });
+            let target =
+                $crate::bounded::Target { name, run: $name::run, fix: $fix, inputs: $inputs };
+            $crate::bounded::bounded(target);
         }
     )* };
 }
@@ -141,7 +144,7 @@ fn hang_guard(name: &'static str, current: std::sync::Arc<std::sync::atomic::Ato
     });
 }
 
-/// The most memory that this process has used (Linux; 0 where that cannot be told).
+/// The most memory that this process has used (Linux; 0 where that is not known).
 fn peak_memory_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -252,7 +255,7 @@ fn flip(input: &mut [u8], at: usize, rng: &mut Rng) {
     }
 }
 
-/// Overwrites a field with a number from an edge, or near what is there.
+/// Overwrites a field with a number from an edge, or near the present value.
 fn number(input: &mut [u8], at: usize, rng: &mut Rng) {
     let width = [1, 2, 4, 8][rng.below(4)];
     let at = if rng.below(2) == 0 { at - at % width } else { at };

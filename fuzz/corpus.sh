@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes the parts of the corpus that are not made by tests: texts, and pieces of what a real etcd writes.
-# Usage: corpus.sh LABEL ETCD ETCDCTL   (for example: corpus.sh 3.5.30 /usr/bin/etcd /usr/bin/etcdctl)
+# Makes the parts of the corpus that no test makes: texts, and pieces of files of a real etcd.
+# Usage: corpus.sh LABEL ETCD ETCDCTL
+# For example: corpus.sh 3.5.30 /usr/bin/etcd /usr/bin/etcdctl
 set -eu
 label=$1 etcd=$2 etcdctl=$3
 corpus=$(cd "$(dirname "$0")" && pwd)/corpus
@@ -41,7 +42,9 @@ gzip -9nc "$work/snapshot.db" > "$corpus/archive/text.gz"
 zstd -q9c --no-progress "$work/snapshot.db" > "$corpus/archive/text.zst"
 tar -C "$work" --owner=0 --group=0 --mtime=@0 -cf "$corpus/archive/text.tar" snapshot.db
 gzip -9nc "$corpus/archive/text.tar" > "$corpus/archive/text.tar.gz"
-if command -v zip >/dev/null; then (cd "$work" && rm -f x.zip && zip -qX x.zip snapshot.db && cp x.zip "$corpus/archive/text.zip"); fi
+if command -v zip >/dev/null; then
+    (cd "$work" && rm -f x.zip && zip -qX x.zip snapshot.db && cp x.zip "$corpus/archive/text.zip")
+fi
 cp "$work/snapshot.db" "$corpus/archive/text"
 
 # A member's log and raft snapshot.
@@ -62,6 +65,7 @@ sleep 1
 kill "$pid"
 wait "$pid" || true
 mkdir -p "$corpus/wal" "$corpus/snap"
-head -c 8192 "$work/data/member/wal/0000000000000000-0000000000000000.wal" > "$corpus/wal/real-$label"
+head -c 8192 "$work/data/member/wal/0000000000000000-0000000000000000.wal" \
+    > "$corpus/wal/real-$label"
 cp "$(ls "$work"/data/member/snap/*.snap | tail -n 1)" "$corpus/snap/real-$label"
 chmod 644 "$corpus"/*/*

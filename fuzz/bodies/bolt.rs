@@ -42,7 +42,7 @@ pub(crate) fn run(data: &[u8]) {
     });
     assert!(damaged || scanned.is_ok(), "sound, and yet {scanned:?}");
     let counted: u64 = report.buckets.iter().map(|bucket| bucket.rows).sum();
-    assert!(damaged || counted == rows, "{counted} rows are told, {rows} are there");
+    assert!(damaged || counted == rows, "{counted} rows are reported, {rows} are found");
     let _ = facts(&db);
     let _ = key_space(&db, None);
     let _ = status(&db);

@@ -1,7 +1,7 @@
 //! Bytes as a stored image: age, seek table, frames.
 //!
-//! The first bytes say what the manifest would: whether it is encrypted (1), the plain size (8), the frame size (4),
-//! the plain SHA-256 (32). The rest is the object.
+//! The first bytes say what the manifest would: whether it is encrypted (1), the plain size (8),
+//! the frame size (4), the plain SHA-256 (32). The rest is the object.
 
 use std::sync::Arc;
 

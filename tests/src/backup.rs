@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use crate::etcd::Cluster;
 use crate::process::{self, Running, Said, finish};
 
-/// Path of the binary under test: `ETCDR_BIN`, or built now, in the target directory and profile that the
-/// tests themselves were built in.
+/// Path of the binary under test: `ETCDR_BIN`, or built now, in the target directory and profile
+/// that the tests themselves were built in.
 ///
 /// # Panics
 /// When it cannot be built.
@@ -37,7 +37,8 @@ fn build() -> PathBuf {
         name == "HOME" || name.starts_with("CARGO_HOME") || name.starts_with("RUSTUP")
     }));
     build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    // `--workspace` chooses features as `cargo test --workspace` did, so that little is built twice.
+    // `--workspace` chooses features as `cargo test --workspace` did, so that little is built
+    // again.
     build.args(["build", "--quiet", "--workspace", "--bin", "etcdr", "--target-dir"]).arg(target);
     if profile.ends_with("release") {
         build.arg("--release");
@@ -163,7 +164,8 @@ impl Backup {
         finish(&mut self.command(args), &[])
     }
 
-    /// Runs it with JSON output, successfully, and checks what it prints against the committed schema.
+    /// Runs it with JSON output, successfully, and checks what it prints against the committed
+    /// schema.
     ///
     /// # Panics
     /// When it fails or prints something else.

@@ -118,7 +118,7 @@ impl Cluster {
         Self::new_with(version, count, dir, Extra::default())
     }
 
-    /// The same with more settings.
+    /// Starts a cluster with more settings.
     ///
     /// # Panics
     /// When it does not become ready.
@@ -130,7 +130,7 @@ impl Cluster {
         Self::boot(version, members, extra)
     }
 
-    /// Starts members on the data directories that they name, and waits until they elect and answer.
+    /// Starts members on the data directories that they name, and waits for a leader and answers.
     ///
     /// # Panics
     /// When they do not.
@@ -243,7 +243,7 @@ impl Cluster {
         self.ctl_with(args, &[])
     }
 
-    /// The same, feeding it `input`.
+    /// Runs etcdctl with `input` on standard input.
     ///
     /// # Panics
     /// When it fails.

@@ -32,7 +32,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent beside `endpoint` with the repository of the place and one schedule `often`; not yet started.
+    /// An agent beside `endpoint` with the repository of the place and one schedule `often`; not
+    /// yet started.
     ///
     /// # Panics
     /// When its file cannot be written.
@@ -83,7 +84,7 @@ impl Agent {
         self.start_by(place, &[]);
     }
 
-    /// The same, started by a program that becomes the agent: its words come before the agent's.
+    /// Starts the agent through a program that becomes the agent: `words` stand before its command.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -91,7 +92,7 @@ impl Agent {
         self.stop_and_keep_log();
         let file = self.file.display().to_string();
         let mut command = place.command(&["agent", "--config", &file]);
-        // What the commands of the place are told by is not the agent's.
+        // Settings of the other commands of this place are not for the agent.
         for name in ["ETCDR_REPOSITORY", "ETCDR_IDENTITY", "ETCDCTL_ENDPOINTS"] {
             command.env_remove(name);
         }
@@ -168,12 +169,12 @@ impl Agent {
 /// Waits until something is so.
 ///
 /// # Panics
-/// When it does not become so in time; `told` says how it is.
+/// When it does not become so in time; the message ends with what `state` returns.
 #[track_caller]
-pub fn until(what: &str, mut so: impl FnMut() -> bool, told: impl Fn() -> String) {
+pub fn until(what: &str, mut so: impl FnMut() -> bool, state: impl Fn() -> String) {
     let began = Instant::now();
     while !so() {
-        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}\n{}", told());
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}\n{}", state());
         std::thread::sleep(Duration::from_millis(100));
     }
 }

@@ -1,8 +1,10 @@
-//! The harness of the end-to-end tests: every etcd version that can be had, a workload that looks like
-//! Kubernetes', an oracle that asks a cluster for everything it holds, and servers that fail on purpose.
+//! The harness of the end-to-end tests: every etcd version that can be had, a workload that looks
+//! like Kubernetes', an oracle that asks a cluster for everything it holds, and servers that fail
+//! on purpose.
 //!
-//! The tests drive the `etcdr` binary as a user does and ask etcd through its own `etcdctl`, so that what they
-//! believe does not come from the code under test. They fail, and never skip, when etcd is missing.
+//! The tests drive the `etcdr` binary as a user does and ask etcd through its own `etcdctl`, so
+//! that what they believe does not come from the code under test. They fail, and never skip, when
+//! etcd is missing.
 
 pub mod backup;
 pub mod certs;

@@ -1,4 +1,4 @@
-//! Everything that a cluster holds, as its own tools tell it: what must be the same after a restore.
+//! Everything that a cluster holds, as etcd's own tools print it: a restore must not change it.
 
 use std::collections::BTreeMap;
 

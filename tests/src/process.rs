@@ -31,7 +31,7 @@ impl Said {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// The same, but only if the program succeeded.
+    /// Gives it back after checking that the program succeeded.
     ///
     /// # Panics
     /// When it did not.
@@ -40,7 +40,7 @@ impl Said {
         self.ends_with(0)
     }
 
-    /// The same, but only if the program ended with this code.
+    /// Gives it back after checking that the program ended with this exit code.
     ///
     /// # Panics
     /// When it did not.
@@ -58,7 +58,7 @@ impl Said {
         self
     }
 
-    /// The same, but only if standard error holds this, in any case of letters.
+    /// Gives it back after checking that standard error contains this text, in upper or lower case.
     ///
     /// # Panics
     /// When it does not.
@@ -99,7 +99,8 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The same program with the same arguments, environment and directory, started by another: `words` come before it.
+/// A command whose program, arguments, environment and directory stay, but which another program
+/// starts: `words` come before it.
 #[must_use]
 pub fn wrapped(inner: &Command, words: &[&str]) -> Command {
     let (first, rest) = words.split_first().expect("a program that starts it");
@@ -190,7 +191,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it; what it says goes to the file `log`.
+    /// Starts it; both its outputs are written to the file `log`.
     ///
     /// # Panics
     /// When it cannot be started.

@@ -1,5 +1,5 @@
-//! A TCP proxy that fails on purpose: cuts, stalls or slows what flows back after a number of bytes, and is a network that is
-//! cut and healed.
+//! A TCP proxy that fails on purpose: cuts, stalls or slows what flows back after a number of
+//! bytes, and is a network that is cut and healed.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -13,7 +13,8 @@ use std::time::Duration;
 pub enum Fault {
     /// Nothing.
     None,
-    /// Closes the connection that crosses the limit; both ways counted together over all connections.
+    /// Closes the connection that crosses the limit; both ways counted together over all
+    /// connections.
     CutAfter(u64),
     /// Stops moving bytes and keeps connections open.
     StallAfter(u64),
@@ -39,7 +40,8 @@ struct Network {
 }
 
 impl Network {
-    /// Keeps what is needed to cut a connection; `false` when it is cut already, and nothing of it is kept.
+    /// Keeps what is needed to cut a connection; `false` when it is cut already, and nothing of it
+    /// is kept.
     fn joins(&self, sockets: [&TcpStream; 2]) -> bool {
         let mut known = self.sockets.lock().expect("no thread panics with it");
         if self.cut.load(Ordering::Relaxed) {

@@ -1,4 +1,5 @@
-//! An S3 server in this process, over a temporary directory, plain or with TLS, that fails on purpose.
+//! An S3 server in this process, over a temporary directory, plain or with TLS, that fails on
+//! purpose.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -40,7 +41,7 @@ pub struct S3 {
     running: Option<Running>,
 }
 
-/// The thread that serves, until it is told to end.
+/// The thread that serves, until it is asked to end.
 struct Running {
     stop: oneshot::Sender<()>,
     thread: thread::JoinHandle<()>,
@@ -136,8 +137,8 @@ impl S3 {
         self.root.path().join(BUCKET)
     }
 
-    /// What the server keeps of multipart uploads that were neither completed nor aborted. They are beside the bucket, not
-    /// in it.
+    /// What the server keeps of multipart uploads that were neither completed nor aborted. They are
+    /// beside the bucket, not in it.
     #[must_use]
     pub fn unfinished(&self) -> Vec<String> {
         let mut files = crate::backup::files_under(self.root.path());
@@ -205,8 +206,8 @@ async fn serve(listener: TcpListener, service: S3Service, rule: Rule, tls: Optio
     }
 }
 
-/// Requests that write only where there is nothing come one by one: the store beneath looks first and writes then, and
-/// two of them at once would both be told that they were the first.
+/// Conditional writes (create only if absent) run one after the other: the store below checks first
+/// and writes then, so that two at once would both get the answer that they were the first.
 async fn connection<S>(socket: S, service: S3Service, rule: Rule, conditional: Arc<Mutex<()>>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -49,8 +49,8 @@ impl Source {
 }
 
 fn make(version: &EtcdVersion) -> Source {
-    // Shared by a whole process and so never dropped: kept under the target directory, one a binary, and
-    // made anew by the next run.
+    // Shared by a whole process and so never dropped: kept under the target directory, one a
+    // binary, and made anew by the next run.
     let test = std::env::current_exe().expect("the path of this test");
     let name = test.file_name().and_then(|name| name.to_str()).unwrap_or("test");
     // Without cargo's hash: a rebuilt test takes the place of the one before.

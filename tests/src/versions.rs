@@ -34,7 +34,8 @@ impl EtcdVersion {
         self.dir.join(name)
     }
 
-    /// The official tool that restores a snapshot file: `etcdutl`, or `etcdctl` where that is older.
+    /// The official tool that restores a snapshot file: `etcdutl`, or `etcdctl` where that is
+    /// older.
     #[must_use]
     pub fn restorer(&self) -> PathBuf {
         let utl = self.tool("etcdutl");
@@ -42,12 +43,12 @@ impl EtcdVersion {
     }
 }
 
-/// All of them, oldest first: those in `.cache/etcd`, those of `ETCDR_TEST_ETCD` (directories separated by
-/// colons), and, when there are none, the one of `ETCD_BIN_DIR` or `PATH`.
+/// All of them, oldest first: those in `.cache/etcd`, those of `ETCDR_TEST_ETCD` (directories
+/// separated by colons), and, when there are none, the one of `ETCD_BIN_DIR` or `PATH`.
 ///
 /// # Panics
-/// When there is none, and under `CI=true` when there is not both a 3.4 and a 3.5: a green run that tested
-/// nothing must not be possible.
+/// When there is none, and under `CI=true` when there is not both a 3.4 and a 3.5: a green run that
+/// tested nothing must not be possible.
 #[must_use]
 pub fn versions() -> &'static [EtcdVersion] {
     static FOUND: OnceLock<Vec<EtcdVersion>> = OnceLock::new();

@@ -1,5 +1,5 @@
-//! A seeded load that leaves every kind of trace in etcd: puts, updates, deletes and re-creations in
-//! transactions of many sizes, leases, users and roles, a compaction, and history after it.
+//! A seeded load that leaves every kind of trace in etcd: puts, updates, deletes and re-creations
+//! in transactions of many sizes, leases, users and roles, a compaction, and history after it.
 
 use std::fmt::Write as _;
 
@@ -62,7 +62,8 @@ pub fn write(cluster: &Cluster, seed: u64, transactions: usize) -> Load {
             cluster.ctl(&["compaction", &compacted.to_string()]);
         }
     }
-    // One value over many pages, one empty, one of bytes that are no text; a deletion as the last write.
+    // One value over many pages, one empty, one of bytes that are no text; a deletion as the last
+    // write.
     cluster.ctl_with(&["put", "/registry/big"], &rng.bytes(300_000));
     cluster.ctl(&["put", "/registry/empty", ""]);
     cluster.ctl(&["put", "/registry/gone", "x"]);

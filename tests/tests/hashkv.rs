@@ -1,7 +1,9 @@
 //! Goal: what the engine computes offline is what live servers of every version say.
-//! Method: random histories of puts, deletes, transactions, leases, compactions and defragmentations, then one
-//! snapshot. HashKV at many revisions, the state at some, and `snapshot status` are asked of etcd's own tools and of the
-//! engine. A few histories by default; `ETCDR_TEST_ROUNDS=100` runs that many on each version.
+//!
+//! Method: random histories of puts, deletes, transactions, leases, compactions and
+//! defragmentations, then one snapshot. HashKV at many revisions, the state at some, and `snapshot
+//! status` are asked of etcd's own tools and of the engine. A few histories by default;
+//! `ETCDR_TEST_ROUNDS=100` runs that many on each version.
 #![allow(clippy::unwrap_used, reason = "all of it is tests, helpers too")]
 
 use std::collections::BTreeMap;
@@ -117,7 +119,8 @@ fn open(file: &Path) -> Db<LocalFile> {
     Db::open(LocalFile::open(file).unwrap()).unwrap()
 }
 
-/// Some revisions above the compact one: at it, servers may answer from memory (docs/etcd-formats.md 5.2).
+/// Some revisions above the compact one: at it, servers may answer from memory
+/// (docs/etcd-formats.md 5.2).
 fn revisions(from: i64, to: i64, rng: &mut Rng) -> Vec<i64> {
     let span = usize::try_from(to - from).unwrap_or(0);
     let mut some: Vec<i64> =
@@ -146,7 +149,8 @@ fn compare_hashes(cluster: &Cluster, file: &Path, rng: &mut Rng, what: &str) {
     }
 }
 
-/// Create, mod, version, value and lease of each key; keys and values in base64, as etcdctl tells them.
+/// Create, mod, version, value and lease of each key; keys and values in base64, as
+/// etcdctl prints them.
 type State = BTreeMap<String, (i64, i64, i64, String, i64)>;
 
 fn live_state(cluster: &Cluster, at: i64) -> State {

@@ -1,5 +1,5 @@
-//! The node crate against real etcd of every version: each way in, each way to be refused, and the bytes
-//! of a snapshot against those that etcdctl saves.
+//! The node crate against real etcd of every version: each way in, each way to be refused, and the
+//! bytes of a snapshot against those that etcdctl saves.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -277,7 +277,7 @@ async fn tls_lets_in_who_trusts_the_right_authority() {
         let system = ConnectOptions { cacert: None, ..good.clone() };
         assert_eq!(tls_fault(&system).await, TlsFault::UnknownIssuer);
         let other_name = good.at(format!("https://127.0.0.2:{port}"));
-        // The listener is on 127.0.0.1 only; a proxy of the right port tells the names apart.
+        // The listener is on 127.0.0.1 only; a proxy of the right port can distinguish the names.
         let proxied = forward("127.0.0.2", &port).await.map(|at| good.at(format!("https://{at}")));
         assert_eq!(tls_fault(&proxied.unwrap_or(other_name)).await, TlsFault::NameMismatch);
 

@@ -1,6 +1,6 @@
-//! The engine against real etcd, below the command line: volumes that cannot be renamed over, every target
-//! version that a server can start, servers that are killed after a restore, and the engine's readers on
-//! directories that etcd itself wrote.
+//! The engine against real etcd, below the command line: volumes that cannot be renamed over, every
+//! target version that a server can start, servers that are killed after a restore, and the
+//! engine's readers on directories that etcd itself wrote.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::fs;

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes the snapshot files of this folder with real servers, and prints the HashKV that they report.
-# Usage: make.sh LABEL ETCD ETCDCTL   (for example: make.sh 3.4.23 /usr/bin/etcd /usr/bin/etcdctl)
+# Usage: make.sh LABEL ETCD ETCDCTL
+# For example: make.sh 3.4.23 /usr/bin/etcd /usr/bin/etcdctl
 set -eu
 label=$1 etcd=$2 etcdctl=$3
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,7 +15,10 @@ pid=$!
 trap 'kill $pid 2>/dev/null; wait $pid 2>/dev/null || true; rm -rf "$work"' EXIT
 ctl() { ETCDCTL_API=3 "$etcdctl" --endpoints "$client" "$@"; }
 until ctl endpoint health > /dev/null 2>&1; do sleep 0.2; done
-hash() { ctl endpoint hashkv --rev "$1" -w json | sed 's/.*"hash":\([0-9]*\).*"compact_revision":\([-0-9]*\).*/\1 compact \2/'; }
+hash() {
+    ctl endpoint hashkv --rev "$1" -w json \
+        | sed 's/.*"hash":\([0-9]*\).*"compact_revision":\([-0-9]*\).*/\1 compact \2/'
+}
 save() {
     rm -f "$here/$1-$label.db"
     ctl snapshot save "$here/$1-$label.db" > /dev/null 2>&1
@@ -39,7 +43,11 @@ ctl put --lease="$lease" /leased value
 ctl role add reader; ctl role grant-permission reader read /a /z
 ctl user add root:secret; ctl user add guest:guest; ctl user grant-role guest reader
 ctl user grant-role root root
-i=0; while [ $i -lt 40 ]; do ctl put "/registry/pods/default/pod-$i" "$(printf '%0100d' $i)" > /dev/null; i=$((i + 1)); done
+i=0
+while [ $i -lt 40 ]; do
+    ctl put "/registry/pods/default/pod-$i" "$(printf '%0100d' $i)" > /dev/null
+    i=$((i + 1))
+done
 sleep 1
 save busy
 for rev in 20 53; do echo "busy-$label $rev $(hash $rev)"; done

@@ -1,5 +1,6 @@
-//! Agents that share the work, and what happens to them over the years: killed, cut off, stopped, misconfigured,
-//! while etcd and the store come and go. Each tick yields one snapshot, and every snapshot is whole.
+//! Agents that share the work, and what happens to them over the years: killed, cut off, stopped,
+//! misconfigured, while etcd and the store come and go. Each tick yields one snapshot, and every
+//! snapshot is whole.
 
 mod back_off;
 mod care;

@@ -1,8 +1,8 @@
 //! Members must agree before a snapshot is trusted.
 //!
-//! Goal: a member that silently holds other data is named, and the snapshot marked. Method: three members
-//! are restored to form one cluster, two from one snapshot and the third from another of the same
-//! revision, which is what the worst of etcd's own bugs left behind.
+//! Goal: a member that silently holds other data is named, and the snapshot marked. Method: three
+//! members are restored to form one cluster, two from one snapshot and the third from another of
+//! the same revision, which is what the worst of etcd's own bugs left behind.
 
 use std::path::PathBuf;
 
@@ -97,7 +97,8 @@ fn without_a_majority_both_sides_are_kept_and_suspect() {
     assert!(report["warnings"].to_string().contains(other.as_str()), "{report}");
 }
 
-/// The value of `/a` in the snapshot of a report: its exported file is searched for the values that were written.
+/// The value of `/a` in the snapshot of a report: its exported file is searched for the values that
+/// were written.
 pub(crate) fn value_in(place: &Backup, report: &serde_json::Value) -> String {
     let id = report["manifest"]["id"].as_str().unwrap();
     let file = place.path("exported.db");
@@ -115,7 +116,8 @@ pub(crate) fn value_in(place: &Backup, report: &serde_json::Value) -> String {
     found[0].to_owned()
 }
 
-/// A cluster of one lives for three writes, is saved, and ends. Gives the snapshot's id: two saves within one second are both "latest".
+/// A cluster of one lives for three writes, is saved, and ends. Gives the snapshot's id: two saves
+/// within one second are both "latest".
 pub(crate) fn save_with_value(place: &mut Backup, version: &EtcdVersion, value: &str) -> String {
     let cluster = Cluster::new(version, 1, &PathBuf::from(place.path(value)));
     for key in ["/a", "/b", "/c"] {
@@ -125,7 +127,8 @@ pub(crate) fn save_with_value(place: &mut Backup, version: &EtcdVersion, value: 
     place.save()
 }
 
-/// Restores members one by one, as on machines of their own: same cluster, same token, same revision.
+/// Restores members one by one, as on machines of their own: same cluster, same token, same
+/// revision.
 pub(crate) fn restore_each(place: &Backup, id: &str, members: &[MemberAt], initial: &str) {
     for member in members {
         let dir = member.data_dir.display().to_string();

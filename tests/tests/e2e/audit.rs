@@ -1,5 +1,6 @@
-//! One planted defect for each code that an audit can tell: the levels that must tell it, and those
-//! that must not claim to. The repository is made by real saves; each row works on a copy of it.
+//! One planted defect for each code that an audit can report: the levels that must report it, and
+//! those that must not claim to. The repository is made by real saves; each row works on a copy of
+//! it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -115,7 +116,7 @@ impl Spoilt<'_> {
         etcdr_tests::process::finish(&mut command, &[])
     }
 
-    /// Codes that an audit tells at a level, and its exit code.
+    /// Codes that an audit reports at a level, and its exit code.
     fn codes(&self, level: &str, args: &[&str]) -> (BTreeSet<String>, i32) {
         let said = self.audit(&[&["--level", level, "--no-report"], args].concat());
         codes_of(&said.json(), said.code)
@@ -146,7 +147,7 @@ fn flip_middle(path: &Path) {
     });
 }
 
-/// Code, levels that must tell it (no other may), exit code, arguments, defect.
+/// Code, levels that must report it (no other may), exit code, arguments, defect.
 struct Row(
     &'static str,
     &'static [&'static str],
@@ -339,9 +340,9 @@ fn every_planted_defect_is_told_at_its_levels_and_at_no_other() {
         plant(&mut spoilt);
         for level in LEVELS {
             let (codes, ended) = spoilt.codes(level, args);
-            let told = codes.contains(code);
-            assert_eq!(told, levels.contains(&level), "{code} at {level}: {codes:?}");
-            if told {
+            let reported = codes.contains(code);
+            assert_eq!(reported, levels.contains(&level), "{code} at {level}: {codes:?}");
+            if reported {
                 assert_eq!(ended, exit, "{code} at {level}: {codes:?}");
             } else {
                 assert!(ended != 20, "{code} at {level}: {codes:?}");
@@ -382,11 +383,11 @@ fn what_the_store_does_not_give_is_told_and_not_called_damage() {
     let base = Base::new();
     let s3 = S3::start_with(rule, None);
     let place = on_s3(&base, &s3);
-    for (level, told) in LEVELS.into_iter().zip([false, true, true, true, true]) {
+    for (level, reported) in LEVELS.into_iter().zip([false, true, true, true, true]) {
         let said = place.run(&["audit", "--level", level, "--no-report", "-o", "json"]);
         let (codes, code) = codes_of(&said.json(), said.code);
-        assert_eq!(codes.contains("snapshot.unchecked"), told, "{level}: {codes:?}");
-        assert_eq!(code, if told { 3 } else { 0 }, "{level}");
+        assert_eq!(codes.contains("snapshot.unchecked"), reported, "{level}: {codes:?}");
+        assert_eq!(code, if reported { 3 } else { 0 }, "{level}");
     }
 }
 

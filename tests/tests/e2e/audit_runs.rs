@@ -157,7 +157,7 @@ fn reports_are_signed_as_minisign_does_and_tampering_is_found() {
     assert_eq!(kept, printed, "what is printed is what is kept");
     stock_minisign(&place, &stored);
     place.set("ETCDR_PUBLIC_KEY", &place.path("keys/signing.pub"));
-    // The imports are not signed, which is told; the report is believed.
+    // The imports are not signed, which is reported; the audit's own report is trusted.
     assert_eq!(place.json(&["audit", "--last"])["audit"], printed["audit"]);
     let mut forged = bytes.clone();
     let at = forged.windows(6).position(|window| window == b"\"good\"").unwrap();

@@ -1,5 +1,5 @@
-//! What is stored has been damaged, lost, exchanged or forged: every check catches its defect, and nothing
-//! of it reaches a data directory.
+//! What is stored has been damaged, lost, exchanged or forged: every check catches its defect, and
+//! nothing of it reaches a data directory.
 
 use etcdr_tests::backup::Backup;
 use etcdr_tests::process::Said;
@@ -47,7 +47,7 @@ fn refuses_to_restore(place: &Backup, code: i32) -> Said {
     said
 }
 
-/// A version that cannot be does not keep a cluster from coming back, and whoever restores it is told.
+/// An impossible cluster version does not prevent a restore, and the restore's output mentions it.
 #[test]
 fn rows_that_cannot_be_are_restored_with_a_warning_that_is_seen() {
     let (place, _) = place_with_snapshot(versions::newest());

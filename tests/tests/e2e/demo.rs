@@ -1,4 +1,4 @@
-//! The demonstration tells the truth and leaves nothing behind, also when it is interrupted.
+//! What the demonstration says is true, and it leaves nothing behind, also when it is interrupted.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

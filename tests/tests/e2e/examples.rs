@@ -1,5 +1,5 @@
-//! The examples are what they say: configurations pass `config check`, manifests parse and keep their promises, commands
-//! in them are commands of ours.
+//! The examples are what they say: configurations pass `config check`, manifests parse and keep
+//! their promises, commands in them are commands of ours.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! A restore takes what people have: snapshot files, raw copies of a database, and archives of both.
+//! A restore accepts snapshot files, raw copies of a database, and archives of both.
 
 use std::io::Cursor;
 use std::ops::ControlFlow;
@@ -103,7 +103,8 @@ fn a_missing_file_is_said_to_be_missing() {
     assert_nothing_restored(&place);
 }
 
-/// The same rows as a machine with other pages would have written them, with a digest.
+/// A snapshot with the rows of the source, as a machine with another page size would have written
+/// them, with a digest.
 fn with_page_size(source: &Source, page_size: u32) -> Vec<u8> {
     let db = Db::open(LocalFile::open(&source.file).unwrap()).unwrap();
     let mut writer = Writer::create(Cursor::new(Vec::new()), page_size).unwrap();
@@ -140,8 +141,8 @@ fn a_snapshot_from_a_machine_with_another_page_size_boots() {
     }
 }
 
-/// A few hundred kilobytes that unpack to gigabytes: refused as soon as they grow past what the database's
-/// own first page says.
+/// A few hundred kilobytes that unpack to gigabytes: refused as soon as they grow past what the
+/// database's own first page says.
 #[test]
 fn a_decompression_bomb_is_refused_early() {
     let source = Source::of(versions::newest());

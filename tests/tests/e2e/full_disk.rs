@@ -1,7 +1,7 @@
 //! A disk that is full, on a small file system of its own.
 //!
-//! The file system is mounted in a user and mount namespace. Where the kernel refuses that, these tests fail
-//! and say so: a green run that never saw a full disk must not look like one that did.
+//! The file system is mounted in a user and mount namespace. Where the kernel refuses that, these
+//! tests fail and say so: a green run that never saw a full disk must not look like one that did.
 //! `ETCDR_TEST_NO_NAMESPACES=1` is the way to say that it is known.
 
 use etcdr_tests::backup::{Backup, etcdr};
@@ -58,7 +58,8 @@ fn a_repository_on_a_full_disk_gets_no_manifest() {
 #[test]
 fn a_restore_looks_for_room_before_it_writes() {
     let (place, _) = place_with_snapshot(versions::newest());
-    let script = "\"$1\" restore latest --name m0 --data-dir small/m0 --initial-cluster m0=http://127.0.0.1:1
+    let script = "\"$1\" restore latest --name m0 --data-dir small/m0 \
+         --initial-cluster m0=http://127.0.0.1:1
          code=$?; find small -mindepth 1; exit $code";
     let Some(said) = on_small_disk(&place, "1m", script) else { return };
     let said = said.ends_with(1).saying("free");
@@ -80,13 +81,16 @@ fn an_export_to_a_full_disk_leaves_no_file() {
 fn a_rebuild_looks_for_twice_the_room() {
     let (place, _) = place_with_snapshot(versions::newest());
     let database = Source::of(versions::newest()).bytes().len() as u64;
-    // Enough for the database, the log of 64 MB and what etcd adds to it, and not for the database again.
+    // Enough for the database, the log of 64 MB and what etcd adds to it, and not for the database
+    // again.
     let size = ((128 << 20) + database / 4 * 7).to_string();
     let script = "restore() {
-            \"$@\" restore latest --name m0 --initial-cluster m0=http://127.0.0.1:1 --rebuild --data-dir small/m0
+            \"$@\" restore latest --name m0 --initial-cluster m0=http://127.0.0.1:1 \
+            --rebuild --data-dir small/m0
         }
         restore \"$1\"; code=$?; find small -mindepth 1; [ $code = 1 ] || exit 98
-        \"$1\" restore latest --name m0 --initial-cluster m0=http://127.0.0.1:1 --data-dir small/m0 >/dev/null
+        \"$1\" restore latest --name m0 --initial-cluster m0=http://127.0.0.1:1 \
+        --data-dir small/m0 >/dev/null
         exit $code";
     let Some(said) = on_small_disk(&place, &size, script) else { return };
     let said = said.ends_with(1).saying("free");

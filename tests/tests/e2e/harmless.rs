@@ -1,5 +1,6 @@
-//! What a capture may not do to etcd: take more than it was told, hold its read transaction for longer than it may, or
-//! wait for a slow store with it open. And what may happen meanwhile without harm to the snapshot.
+//! What a capture may not do to etcd: take more than it may, hold its read transaction for
+//! longer than it may, or wait for a slow store with it open. And what may happen meanwhile without
+//! harm to the snapshot.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,7 +73,8 @@ fn a_rate_limit_is_kept_and_reached() {
     let began = Instant::now();
     place.run(&["snapshot", "save", "--rate-limit", "8MiB"]).ok();
     let took = began.elapsed().as_secs_f64();
-    // What is on its way in buffers, at most 8 MiB, need not be waited for by etcd; all of it passes the limit.
+    // What is on its way in buffers, at most 8 MiB, need not be waited for by etcd; all of it
+    // passes the limit.
     assert!((1.9..6.0).contains(&took), "{took}");
     place.run(&["verify", "latest", "--level", "content"]).ok();
     place.run(&["snapshot", "save", "--rate-limit", "0"]).ends_with(2);

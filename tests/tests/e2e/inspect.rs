@@ -1,4 +1,5 @@
-//! `etcdr inspect` against what etcd's own tools say, on files, data directories and encrypted images.
+//! `etcdr inspect` against what etcd's own tools say, on files, data directories and encrypted
+//! images.
 
 use std::path::{Path, PathBuf};
 
@@ -79,7 +80,8 @@ fn prefixes(report: &Value) -> impl Iterator<Item = &Value> {
     report["prefixes"]["by_count"].as_array().unwrap().iter()
 }
 
-/// What a live cluster says of itself, what its snapshot says, and what its data directory says once it is stopped.
+/// What a live cluster says of itself, what its snapshot says, and what its data directory says
+/// once it is stopped.
 #[test]
 fn a_data_directory_tells_what_the_cluster_told() {
     for version in versions() {
@@ -105,11 +107,11 @@ fn a_data_directory_tells_what_the_cluster_told() {
         assert!(commit >= report["raft"]["consistent_index"].as_u64().unwrap() || commit > 0);
         for report in [&sealed, &report] {
             assert_eq!(report["cluster"]["id"], format!("{cluster_id:x}"));
-            let told = report["cluster"]["members"].as_array().unwrap();
-            assert_eq!(told.len(), 3);
+            let reported = report["cluster"]["members"].as_array().unwrap();
+            assert_eq!(reported.len(), 3);
             for member in members["members"].as_array().unwrap() {
                 let id = format!("{:x}", member["ID"].as_u64().unwrap());
-                let one = told.iter().find(|one| one["id"] == id.as_str()).expect("the member");
+                let one = reported.iter().find(|one| one["id"] == id.as_str()).expect("the member");
                 assert_eq!(one["name"], member["name"]);
                 assert_eq!(one["peer_urls"], member["peerURLs"]);
             }
@@ -122,7 +124,8 @@ fn a_data_directory_tells_what_the_cluster_told() {
             );
         }
         assert_eq!(sealed["form"], "repository_image");
-        // The snapshot names its cluster in the manifest; the file alone would have had to be guessed right.
+        // The snapshot names its cluster in the manifest; the file alone would have had to be
+        // guessed right.
         assert_eq!(sealed["cluster"]["id_from"], "manifest");
         assert_eq!(report["cluster"]["id_from"], "log");
         let file = place.path("exported.db");
@@ -136,7 +139,7 @@ fn a_data_directory_tells_what_the_cluster_told() {
     }
 }
 
-/// What is told about free space is what a defragmentation gives back.
+/// The free space in the report is what a defragmentation gives back.
 #[test]
 fn the_estimate_of_a_defragmented_copy_is_what_defrag_makes() {
     for version in versions() {
@@ -144,7 +147,7 @@ fn the_estimate_of_a_defragmented_copy_is_what_defrag_makes() {
         let mut cluster = Cluster::new(version, 1, &PathBuf::from(place.path("live")));
         let load = workload::write(&cluster, 3, 40);
         cluster.ctl(&["compaction", &load.revision.to_string()]);
-        // Compaction goes on behind the answer; two snapshots with a pause let it end.
+        // A compaction continues after its answer; two snapshots with a pause let it end.
         std::thread::sleep(std::time::Duration::from_millis(1500));
         let save = |name: &str| {
             let file = place.path(name);
@@ -156,8 +159,12 @@ fn the_estimate_of_a_defragmented_copy_is_what_defrag_makes() {
         let after = save("after.db");
         cluster.kill();
         let space = |report: &Value, name: &str| report["space"][name].as_f64().unwrap();
-        let (told, made) = (space(&before, "defragmented"), space(&after, "size"));
-        assert!((told / made - 1.0).abs() < 0.25, "{}: told {told}, is {made}", version.text());
+        let (reported, made) = (space(&before, "defragmented"), space(&after, "size"));
+        assert!(
+            (reported / made - 1.0).abs() < 0.25,
+            "{}: reported {reported}, is {made}",
+            version.text()
+        );
         assert!(space(&before, "fragmentation_percent") > space(&after, "fragmentation_percent"));
         assert_eq!(before["keys"]["live_keys"], after["keys"]["live_keys"]);
     }
@@ -197,13 +204,13 @@ fn a_damaged_file_is_shown_and_ends_with_20() {
         .map(|f| f["code"].as_str().unwrap())
         .collect();
     assert!(codes.contains(&"snapshot.digest"), "{codes:?}");
-    // The page may be a free one; the digest tells all the same, and what can be read is read.
+    // The page may be a free one; the digest shows it nevertheless, and what can be read is read.
     let rows = |report: &Value| report["keys"]["revisions"].as_u64().unwrap();
     assert!(rows(&report) > rows(&sound) * 9 / 10);
 }
 
-/// Whether the first of a leaf's elements is a row of bucket `key`. Without the root page, or another bucket's, less could be
-/// shown.
+/// Whether the first of a leaf's elements is a row of bucket `key`. Without the root page, or
+/// another bucket's, less could be shown.
 fn holds_revisions(elements: &[u8]) -> bool {
     let number = |at: usize| u32::from_le_bytes(elements[at..at + 4].try_into().unwrap()) as usize;
     let (flags, pos, len) = (number(0), number(4), number(8));

@@ -1,5 +1,5 @@
-//! SIGKILL and SIGINT at random moments: repository and target are clean or complete, and the next run of
-//! the same command works. `ETCDR_TEST_ROUNDS=100` for the full number.
+//! SIGKILL and SIGINT at random moments: repository and target are clean or complete, and the next
+//! run of the same command works. `ETCDR_TEST_ROUNDS=100` for the full number.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -111,7 +111,7 @@ fn killed(more: &[&str]) {
             complete += 1;
             assert_whole(&place, &target);
         } else {
-            // The same command again: it tidies up what the killed one left, and works.
+            // The command runs once more: it removes what the killed one left, and succeeds.
             let said = place.run(&args);
             assert!(matches!(said.code, 0 | 3), "{said:?}");
             let left = |name: &String| name.contains("partial") || name.ends_with("source");

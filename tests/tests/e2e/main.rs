@@ -1,5 +1,5 @@
-//! The binary and real etcd, end to end, as a user meets them. One test binary: it shares the sources
-//! that are made once, and links once.
+//! The binary and real etcd, end to end, as a user meets them. One test binary: it shares the
+//! sources that are made once, and links once.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "all of it is tests, helpers too")]
 
 mod agents;
@@ -66,7 +66,7 @@ fn boot(version: &EtcdVersion, members: Vec<MemberAt>) -> Cluster {
     Cluster::boot(version, members, Extra::default())
 }
 
-/// Hash and compact revision as a report tells them.
+/// Hash and compact revision as a report gives them.
 #[track_caller]
 fn hash_of(report: &Value) -> (u64, i64) {
     let hash = &report["hash_kv"];
@@ -83,7 +83,8 @@ fn place_with_snapshot(version: &EtcdVersion) -> (Backup, String) {
     (place, id)
 }
 
-/// Fails unless the directory that targets are written into is not there or empty: nothing half made.
+/// Fails unless the directory that targets are written into is not there or empty: nothing half
+/// made.
 #[track_caller]
 fn assert_nothing_restored(place: &Backup) {
     let dir = PathBuf::from(place.path("restored"));

@@ -63,7 +63,8 @@ fn what_is_exported_is_byte_for_byte_what_was_imported() {
 }
 
 /// The promise that backups outlive this tool, kept with stock `age` and `zstd`. Where they are not
-/// installed only the gate insists: the repository's own tests read the same layers with the libraries.
+/// installed only the gate insists: the repository's own tests read the same layers with the
+/// libraries.
 #[test]
 fn an_image_opens_with_stock_age_and_zstd() {
     let mut which = command("/bin/sh");

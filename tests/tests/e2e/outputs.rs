@@ -116,7 +116,7 @@ fn every_level_of_verification_passes_for_a_good_snapshot_and_a_good_file() {
     let report = place.json(&["verify", "--file", &file, "--level", "structure"]);
     assert_eq!(report["ok"], true, "{report}");
     assert_eq!(report["revision"], source.load.revision);
-    // A good file is not told that levels failed which it cannot have.
+    // A level that a plain file cannot have is not reported as failed.
     let table = place.run(&["verify", "--file", &file]).ok().stdout_text();
     assert!(table.contains("structure") && !table.contains("FAILED"), "{table}");
 }
@@ -137,7 +137,7 @@ fn reports_come_as_json_yaml_and_errors_too() {
     for part in ["error", "safe", "next"] {
         assert!(error[part].as_str().is_some_and(|text| text.len() > 10), "{error}");
     }
-    // The same for people, on stderr only.
+    // The text for people is on stderr only.
     let said = place.run(&["snapshot", "show", "0badcafe"]).ends_with(21);
     assert!(said.stdout.is_empty());
     assert!(said.stderr.lines().count() >= 3, "{}", said.stderr);

@@ -1,4 +1,5 @@
-//! Snapshots of a real cluster that are pruned, held and deleted: what stays can be restored, what goes is said.
+//! Snapshots of a real cluster that are pruned, held and deleted: what stays can be restored, what
+//! is deleted is reported.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -180,7 +181,7 @@ fn an_agent_without_the_right_to_delete_saves_and_another_identity_prunes() {
     let parts = |s3: &S3| s3.objects().iter().filter(|key| key.ends_with(".part")).count();
     assert_eq!(parts(&s3), 3, "without the right to delete, copies stay");
 
-    // With the saver's credentials nothing goes, and that does not pass for done.
+    // With the saver's credentials nothing is deleted, and the command does not report success.
     let said = place.run(&["prune", "--keep-last", "1", "--grace", "0", "-o", "json"]).ends_with(3);
     let report = said.clone().json();
     said.saying("let nothing be deleted");
@@ -205,10 +206,11 @@ fn an_agent_without_the_right_to_delete_saves_and_another_identity_prunes() {
     place.run(&["verify", "latest", "--level", "semantic"]).ok();
 }
 
-/// What verify and audit say of the chain: whether it is broken at this snapshot, and the audit's inventory.
+/// What verify and audit say of the chain: whether it is broken at this snapshot, and the audit's
+/// inventory.
 #[track_caller]
 fn chain_at(place: &Backup, id: &str, broken: bool) -> Value {
-    // A verification tells it and passes all the same: the snapshot itself is sound.
+    // A verification reports it and passes nevertheless: the snapshot itself is sound.
     let code = if broken { 3 } else { 0 };
     let said = place.run(&["verify", id, "--level", "object"]).ok();
     assert_eq!(said.stderr.contains("manifest.chain.broken"), broken, "{}", said.stderr);

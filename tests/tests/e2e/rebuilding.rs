@@ -1,5 +1,5 @@
-//! Restores that write the database anew: the same cluster when nothing is left out, and exactly the rest when
-//! something is. Everything is asked of real servers of every version.
+//! Restores that write the database anew: the same cluster when nothing is left out, and exactly
+//! the rest when something is. Everything is asked of real servers of every version.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -86,7 +86,7 @@ fn a_rebuilt_cluster_of_three_is_the_one_that_was_saved() {
         restored.ctl(&["put", "/after", "x"]);
         drop(restored);
 
-        // The same without users: nobody needs a password, and the keys are all there.
+        // Without users: nobody needs a password, and all keys are restored.
         let members = member(&place, "without-auth");
         let receipt =
             restore(&place, &["latest"], &members, &["--bump-revision", "0", "--drop-auth"]);
@@ -290,7 +290,7 @@ fn a_kubernetes_store_comes_back_without_lost_api_servers_and_with_a_checklist()
         want.assert_same(&State::of(&restored));
         assert_eq!(receipt["kubernetes"]["encryption_keys"][0]["key"], "key7");
         let list = receipt["plan"]["checklist"].as_array().unwrap();
-        let told = receipt["plan"]["checklist"].to_string();
+        let checklist = receipt["plan"]["checklist"].to_string();
         for part in [
             "key7",
             "webhooks",
@@ -300,7 +300,7 @@ fn a_kubernetes_store_comes_back_without_lost_api_servers_and_with_a_checklist()
             "kubectl get nodes",
             "tokens",
         ] {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(checklist.contains(part), "{part}: {checklist}");
         }
         assert!(list[0]["why"].as_str().unwrap().contains("useless without"), "keys come first");
     }
@@ -400,7 +400,8 @@ fn every_form_of_a_source_comes_through_a_rebuild() {
     source.state.assert_same(&State::of(&boot(version, members)));
 }
 
-/// Members whose keys differ never agree, so the note that names the others gives all flags that they need.
+/// Members whose keys differ never agree, so the note that names the others gives all flags that
+/// they need.
 #[test]
 fn members_restored_one_by_one_with_the_flags_of_the_note_agree() {
     let version = versions::newest();

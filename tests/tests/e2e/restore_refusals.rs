@@ -1,5 +1,5 @@
-//! Targets and memberships that cannot be right are refused before anything is written; what was there is
-//! never lost.
+//! Targets and memberships that cannot be right are refused before anything is written; what was
+//! there is never lost.
 
 use std::path::{Path, PathBuf};
 

@@ -48,8 +48,8 @@ impl Crate {
         all
     }
 
-    /// The module that a path leads into; none if that is not of this crate. A name that an ancestor
-    /// of `from` only passes on counts for the module that it comes from.
+    /// The module that a path leads into; none if that is not of this crate. A name that an
+    /// ancestor of `from` only passes on counts for the module that it comes from.
     fn target(&self, from: &[String], path: &[String], hops: usize) -> Option<Path> {
         let (first, mut rest) = path.split_first()?;
         let mut at = match first.as_str() {

@@ -16,7 +16,7 @@ fn link_findings(path: &str, text: &str, exists: &dyn Fn(&Path) -> bool) -> Vec<
     dead.map(|target| format!("{path}: the link to {target} leads nowhere")).collect()
 }
 
-/// Names of the place where this was written, put together here so that this file does not hold them.
+/// Names of the place where this was written, in halves so that this file does not contain them.
 fn place_names() -> Vec<String> {
     let halves = [
         ("/wo", "rk/"),

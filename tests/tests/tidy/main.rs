@@ -69,7 +69,8 @@ const WITHOUT: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// What only the command line does: print, read arguments and environment, exit, ask clock and dice.
+/// What only the command line does: print, read arguments and environment, exit, ask for
+/// the time and for random numbers.
 const ONLY_CLI: [&str; 13] = [
     "println!(",
     "print!(",
@@ -85,11 +86,6 @@ const ONLY_CLI: [&str; 13] = [
     "rand::random",
     "is_terminal(",
 ];
-
-/// Circles between sibling modules that were there when the check came. Shorten the list, do not
-/// lengthen it: a crate that is not named has none.
-const CIRCLES: [(&str, usize); 4] =
-    [("agent", 1), ("node", 2), ("repository", 4), ("restore-engine", 6)];
 
 struct Crate {
     name: String,
@@ -369,11 +365,7 @@ fn sibling_modules_form_no_circle() {
             // Programs of their own, and what is generated.
             (!below.starts_with("bin/") && !below.starts_with("pb/")).then_some((below, text))
         });
-        let found = circles::circle_findings(&name, &sources.collect::<Vec<_>>());
-        let excused = CIRCLES.iter().find(|(crate_name, _)| *crate_name == name);
-        if found.len() > excused.map_or(0, |(_, count)| *count) {
-            assert_none(found);
-        }
+        assert_none(circles::circle_findings(&name, &sources.collect::<Vec<_>>()));
     }
 }
 

@@ -1,5 +1,6 @@
-//! Checking a plain file, beside what it cannot be faster than and what etcd's own tools take: SHA-256 of its bytes,
-//! `etcdutl snapshot status`, and `etcdutl hashkv` where that exists (from 3.6 on; it changes the file, so it gets a copy).
+//! Checking a plain file, beside what it cannot be faster than and what etcd's own tools take:
+//! SHA-256 of its bytes, `etcdutl snapshot status`, and `etcdutl hashkv` where that exists (from
+//! 3.6 on; it changes the file, so it gets a copy).
 //!
 //! Our `status` and HashKV run in this process, as there is no command that computes nothing else.
 

@@ -1,8 +1,9 @@
 //! `ETCDR_BENCH_ONLY=harm`: what a save costs those who write meanwhile.
 //!
-//! An open loop puts 1 KiB at a steady rate; the time of each put counts from the moment it was meant to begin, so
-//! that a server which stands still is not flattered by the puts that were not sent meanwhile. Rounds go around the
-//! contestants (nothing, etcdctl, etcdr, etcdr with a rate limit); medians over rounds are compared.
+//! An open loop puts 1 KiB at a steady rate; the time of each put counts from the moment it was
+//! meant to begin, so that a server which stands still is not flattered by the puts that were not
+//! sent meanwhile. Rounds go around the contestants (nothing, etcdctl, etcdr, etcdr with a rate
+//! limit); medians over rounds are compared.
 
 use std::process::Command;
 use std::sync::Arc;

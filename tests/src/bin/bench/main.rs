@@ -1,9 +1,9 @@
 //! `make bench`: saving and restoring, side by side with etcd's own tools, in one run.
 //!
-//! Method: one real etcd is filled with Kubernetes-like objects. Each contestant then runs as a whole process, in
-//! turn, several rounds, with dirty pages written back before each run. Medians and their ratios are printed and
-//! written as JSON. Peak memory is VmHWM as the kernel counts it. Nothing here passes or fails: this machine
-//! and yours differ, the ratios less so.
+//! Method: one real etcd is filled with Kubernetes-like objects. Each contestant then runs as a
+//! whole process, in turn, several rounds, with dirty pages written back before each run. Medians
+//! and their ratios are printed and written as JSON. Peak memory is VmHWM as the kernel counts it.
+//! Nothing here passes or fails: this machine and yours differ, the ratios less so.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod checking;

@@ -1,16 +1,41 @@
-//! Pods as an API server stores them: much that repeats from pod to pod, and a few ids, digests and times that
-//! do not. About 3.7 KiB each; zstd makes a twelfth of them.
+//! Pods as an API server stores them: much that repeats from pod to pod, and a few ids, digests and
+//! times that do not. About 3.7 KiB each; zstd makes a twelfth of them.
 
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 
-const MANAGED_FIELDS: &str = r#"{"f:metadata":{"f:generateName":{},"f:labels":{".":{},"f:app":{},"f:pod-template-hash":{}},"f:ownerReferences":{".":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"app\"}":{".":{},"f:env":{},"f:image":{},"f:imagePullPolicy":{},"f:livenessProbe":{},"f:name":{},"f:ports":{},"f:readinessProbe":{},"f:resources":{},"f:terminationMessagePath":{},"f:terminationMessagePolicy":{}}},"f:dnsPolicy":{},"f:enableServiceLinks":{},"f:restartPolicy":{},"f:schedulerName":{},"f:securityContext":{},"f:terminationGracePeriodSeconds":{}}}"#;
-const STATUS_FIELDS: &str = r#"{"f:status":{"f:conditions":{},"f:containerStatuses":{},"f:hostIP":{},"f:phase":{},"f:podIP":{},"f:podIPs":{},"f:startTime":{}}}"#;
-const CONTAINER: &str = r#""resources":{"limits":{"memory":"512Mi"},"requests":{"cpu":"100m","memory":"256Mi"}},"livenessProbe":{"httpGet":{"path":"/healthz","port":8080,"scheme":"HTTP"},"timeoutSeconds":1,"periodSeconds":10,"successThreshold":1,"failureThreshold":3},"readinessProbe":{"httpGet":{"path":"/ready","port":8080,"scheme":"HTTP"},"periodSeconds":5},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File","imagePullPolicy":"IfNotPresent""#;
-const REST_OF_SPEC: &str = r#""restartPolicy":"Always","terminationGracePeriodSeconds":30,"dnsPolicy":"ClusterFirst","tolerations":[{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300},{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}],"priority":0,"enableServiceLinks":true,"preemptionPolicy":"PreemptLowerPriority""#;
+const MANAGED_FIELDS: &str = concat!(
+    r#"{"f:metadata":{"f:generateName":{},"f:labels":{".":{},"f:app":{},"#,
+    r#""f:pod-template-hash":{}},"f:ownerReferences":{".":{}}},"#,
+    r#""f:spec":{"f:containers":{"k:{\"name\":\"app\"}":{".":{},"f:env":{},"f:image":{},"#,
+    r#""f:imagePullPolicy":{},"f:livenessProbe":{},"f:name":{},"f:ports":{},"#,
+    r#""f:readinessProbe":{},"f:resources":{},"f:terminationMessagePath":{},"#,
+    r#""f:terminationMessagePolicy":{}}},"f:dnsPolicy":{},"f:enableServiceLinks":{},"#,
+    r#""f:restartPolicy":{},"f:schedulerName":{},"f:securityContext":{},"#,
+    r#""f:terminationGracePeriodSeconds":{}}}"#,
+);
+const STATUS_FIELDS: &str = concat!(
+    r#"{"f:status":{"f:conditions":{},"f:containerStatuses":{},"f:hostIP":{},"f:phase":{},"#,
+    r#""f:podIP":{},"f:podIPs":{},"f:startTime":{}}}"#,
+);
+const CONTAINER: &str = concat!(
+    r#""resources":{"limits":{"memory":"512Mi"},"requests":{"cpu":"100m","memory":"256Mi"}},"#,
+    r#""livenessProbe":{"httpGet":{"path":"/healthz","port":8080,"scheme":"HTTP"},"#,
+    r#""timeoutSeconds":1,"periodSeconds":10,"successThreshold":1,"failureThreshold":3},"#,
+    r#""readinessProbe":{"httpGet":{"path":"/ready","port":8080,"scheme":"HTTP"},"#,
+    r#""periodSeconds":5},"terminationMessagePath":"/dev/termination-log","#,
+    r#""terminationMessagePolicy":"File","imagePullPolicy":"IfNotPresent""#,
+);
+const REST_OF_SPEC: &str = concat!(
+    r#""restartPolicy":"Always","terminationGracePeriodSeconds":30,"dnsPolicy":"ClusterFirst","#,
+    r#""tolerations":[{"key":"node.kubernetes.io/not-ready","operator":"Exists","#,
+    r#""effect":"NoExecute","tolerationSeconds":300},{"key":"node.kubernetes.io/unreachable","#,
+    r#""operator":"Exists","effect":"NoExecute","tolerationSeconds":300}],"priority":0,"#,
+    r#""enableServiceLinks":true,"preemptionPolicy":"PreemptLowerPriority""#,
+);
 
-/// The `n`-th pod. The same number gives the same pod.
+/// The `n`-th pod. Each number always gives the same pod.
 pub(crate) fn pod(n: u64) -> (Bytes, Bytes) {
     let mut random = Random(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let app = format!("service-{}", random.below(400));
@@ -36,10 +61,13 @@ fn envelope(object: &[u8]) -> Vec<u8> {
 
 fn object(random: &mut Random, app: &str, namespace: &str, name: &str) -> String {
     let mut json = format!(
-        "{{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{{\"name\":\"{name}\",\"namespace\":\"{namespace}\",\
-         \"uid\":\"{}\",\"creationTimestamp\":\"{}\",\"labels\":{{\"app\":\"{app}\",\"pod-template-hash\":\"{}\"}},\
+        "{{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{{\"name\":\"{name}\",\
+         \"namespace\":\"{namespace}\",\
+         \"uid\":\"{}\",\"creationTimestamp\":\"{}\",\"labels\":{{\"app\":\"{app}\",\
+         \"pod-template-hash\":\"{}\"}},\
          \"annotations\":{{\"prometheus.io/scrape\":\"true\",\"prometheus.io/port\":\"9090\"}},\
-         \"ownerReferences\":[{{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"name\":\"{app}\",\"uid\":\"{}\",\
+         \"ownerReferences\":[{{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\
+         \"name\":\"{app}\",\"uid\":\"{}\",\
          \"controller\":true,\"blockOwnerDeletion\":true}}],\"managedFields\":[",
         random.uid(),
         random.time(),
@@ -53,14 +81,18 @@ fn object(random: &mut Random, app: &str, namespace: &str, name: &str) -> String
         // Writing to a String cannot fail.
         let _ = write!(
             json,
-            "{{\"manager\":\"{manager}\",\"operation\":\"Update\",\"time\":\"{time}\",\"fieldsV1\":{fields}}},"
+            "{{\"manager\":\"{manager}\",\"operation\":\"Update\",\"time\":\"{time}\",\
+             \"fieldsV1\":{fields}}},"
         );
     }
     let _ = write!(
         json,
-        "]}},\"spec\":{{\"containers\":[{{\"name\":\"app\",\"image\":\"registry.local/{namespace}/{app}:v1.{}.{}\",\
-         \"env\":[{{\"name\":\"LOG_LEVEL\",\"value\":\"info\"}},{{\"name\":\"DATABASE_URL\",\"value\":\
-         \"postgres://{app}.db.svc.cluster.local:5432/{app}\"}}],{CONTAINER}}}],{REST_OF_SPEC},\"nodeName\":\
+        "]}},\"spec\":{{\"containers\":[{{\"name\":\"app\",\
+         \"image\":\"registry.local/{namespace}/{app}:v1.{}.{}\",\
+         \"env\":[{{\"name\":\"LOG_LEVEL\",\"value\":\"info\"}},{{\"name\":\"DATABASE_URL\",\
+         \"value\":\
+         \"postgres://{app}.db.svc.cluster.local:5432/{app}\"}}],{CONTAINER}}}],{REST_OF_SPEC},\
+         \"nodeName\":\
          \"ip-10-{}-{}-{}.internal\"}},\"status\":{{\"phase\":\"Running\",\"conditions\":[",
         random.below(40),
         random.below(20),
@@ -74,14 +106,18 @@ fn object(random: &mut Random, app: &str, namespace: &str, name: &str) -> String
         let time = random.time();
         let _ = write!(
             json,
-            "{{\"type\":\"{condition}\",\"status\":\"True\",\"lastProbeTime\":null,\"lastTransitionTime\":\"{time}\"}},"
+            "{{\"type\":\"{condition}\",\"status\":\"True\",\"lastProbeTime\":null,\
+             \"lastTransitionTime\":\"{time}\"}},"
         );
     }
     let _ = write!(
         json,
-        "],\"hostIP\":\"10.0.{}.{}\",\"podIP\":\"10.{}.{}.{}\",\"startTime\":\"{}\",\"containerStatuses\":[{{\"name\":\
-         \"app\",\"state\":{{\"running\":{{\"startedAt\":\"{}\"}}}},\"ready\":true,\"restartCount\":{},\"imageID\":\
-         \"registry.local/{app}@sha256:{}\",\"containerID\":\"containerd://{}\"}}],\"qosClass\":\"Burstable\"}}}}",
+        "],\"hostIP\":\"10.0.{}.{}\",\"podIP\":\"10.{}.{}.{}\",\"startTime\":\"{}\",\
+         \"containerStatuses\":[{{\"name\":\
+         \"app\",\"state\":{{\"running\":{{\"startedAt\":\"{}\"}}}},\"ready\":true,\
+         \"restartCount\":{},\"imageID\":\
+         \"registry.local/{app}@sha256:{}\",\"containerID\":\"containerd://{}\"}}],\
+         \"qosClass\":\"Burstable\"}}}}",
         random.below(256),
         random.below(256),
         random.below(256),

@@ -1,7 +1,7 @@
 //! Restores that write the database anew, against plain ones of the same image.
 //!
-//! The database is written by the engine itself, with every fourth pod written twice, so that there is history; a
-//! server would take minutes to fill it and the restore reads the same pages.
+//! The database is written by the engine itself, with every fourth pod written twice, so that there
+//! is history; a server would take minutes to fill it and the restore reads the same pages.
 
 use std::io::{BufWriter, Read as _, Write as _};
 use std::path::Path;

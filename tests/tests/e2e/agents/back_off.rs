@@ -13,9 +13,10 @@ use serde_json::json;
 
 const TOLD: &str = "the capture gives way to etcd";
 
-/// Goal: the stream pauses while the cluster cannot answer reads, and the snapshot is finished when it can. Method: the
-/// two members that the agent is not beside are stopped while its own one streams; without them no linearizable read is
-/// answered. The metrics cannot be read, so that such reads are what counts.
+/// Goal: the stream pauses while the cluster cannot answer reads, and the snapshot is finished when
+/// it can. Method: the two members that the agent is not beside are stopped while its own one
+/// streams; without them no linearizable read is answered. The metrics cannot be read, so that such
+/// reads are what counts.
 #[test]
 fn a_capture_gives_way_while_etcd_does_not_answer_and_is_finished_afterwards() {
     let place = Backup::new();

@@ -110,7 +110,8 @@ fn an_agent_is_asked_through_its_socket() {
     assert_eq!(agent.get("/livez").0, 200, "etcd is down, the agent is not");
 }
 
-/// Two agents beside two members with some mebibytes; neither takes a snapshot unless it is asked, and none is started.
+/// Two agents beside two members with some mebibytes; neither takes a snapshot unless it is asked,
+/// and none is started.
 fn two(place: &mut Backup, mebibytes: usize) -> (Cluster, [Agent; 2]) {
     let cluster = Cluster::new(versions::newest(), 2, &PathBuf::from(place.path("live")));
     write_bulk(&cluster, 61, mebibytes);
@@ -135,7 +136,7 @@ fn start(agent: &mut Agent, place: &Backup) {
     until("it answers", || place.run(&ask).code != 1, || agent.said());
 }
 
-/// Starts a command; what it says goes into a file of that name.
+/// Starts a command; its output is written to a file of that name.
 fn begin(place: &Backup, name: &str, args: &[&str]) -> Running {
     Running::start(&mut place.command(args), &PathBuf::from(place.path(name)))
 }
@@ -282,7 +283,7 @@ fn the_dead_mans_switch_hears_of_good_snapshots_and_its_url_stays_secret() {
     agent.config["watch"] = json!({"heartbeat_url_file": secret});
     agent.write();
     agent.start(&place);
-    until("it is told", || asked.load(Ordering::Relaxed) >= 2, || agent.said());
+    until("it is notified", || asked.load(Ordering::Relaxed) >= 2, || agent.said());
     answer.store(500, Ordering::Relaxed);
     agent.says("the dead man's switch was not told");
     assert!(!agent.said().contains("hunter2"), "{}", agent.said());
@@ -316,7 +317,7 @@ fn a_refused_reload_is_an_alert() {
     assert!(alerts.contains(name), "no alert on {name}");
 }
 
-/// What systemd is told, on a socket that stands for its own.
+/// The messages for systemd, received on a socket in place of systemd's own.
 #[test]
 fn systemd_hears_that_the_agent_is_up_alive_and_going() {
     let mut place = Backup::new();

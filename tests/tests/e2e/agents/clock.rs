@@ -67,7 +67,7 @@ fn a_clock_that_jumps_an_hour_either_way_repeats_nothing_and_loses_nothing() {
     }
     // Two hours ahead is a tick that nobody has taken.
     offset.store(2 * HOUR, Ordering::Relaxed);
-    until("it goes on", || place.ids().len() == 3, String::new);
+    until("it continues", || place.ids().len() == 3, String::new);
     assert!(by_tick(&place).values().all(|ids| ids.len() == 1));
     stop.send_replace(true);
     agent.join().unwrap().unwrap();

@@ -45,9 +45,9 @@ fn three_agents_take_each_tick_once_and_not_from_the_leader() {
     assert_eq!(shown["manifest"]["hash_kv"]["agreed"].as_array().unwrap().len(), 3, "{shown}");
 }
 
-/// Goal: with agents killed at any moment, each tick still has one snapshot, and only whole ones. Method: kill -9 of a
-/// random agent at a random moment of a two-second schedule, started again a moment later.
-/// `ETCDR_TEST_ROUNDS=200` for the full number.
+/// Goal: with agents killed at any moment, each tick still has one snapshot, and only whole ones.
+/// Method: kill -9 of a random agent at a random moment of a two-second schedule, started again a
+/// moment later. `ETCDR_TEST_ROUNDS=200` for the full number.
 #[test]
 fn agents_that_are_killed_at_random_leave_one_snapshot_a_tick() {
     let mut place = Backup::new();
@@ -73,7 +73,8 @@ fn agents_that_are_killed_at_random_leave_one_snapshot_a_tick() {
     place.run(&["verify", id, "--level", "structure"]).ok();
 }
 
-/// Proxies in front of the members, so slow that a capture of a few mebibytes takes seconds: it can be caught in the act.
+/// Proxies in front of the members, so slow that a capture of a few mebibytes takes seconds: it can
+/// be caught in the act.
 fn slowed(agents: &mut [Agent], cluster: &Cluster) -> Vec<Proxy> {
     let slow = |endpoint: &String| {
         Proxy::start(endpoint.trim_start_matches("http://"), Fault::Slow(2 << 20))
@@ -86,8 +87,8 @@ fn slowed(agents: &mut [Agent], cluster: &Cluster) -> Vec<Proxy> {
     proxies
 }
 
-/// The one that works is stopped in the middle and not dead: the next takes over after the grace, and the first writes
-/// nothing afterwards.
+/// The one that works is stopped in the middle and not dead: the next takes over after the grace,
+/// and the first writes nothing afterwards.
 #[test]
 fn an_agent_that_is_stopped_in_the_middle_is_replaced_and_writes_no_second_snapshot() {
     let mut place = Backup::new();
@@ -129,8 +130,8 @@ fn two_agents_of_one_name_share_the_work_and_say_so() {
     }
     until("three snapshots", || place.ids().len() >= 3, || agents[0].said());
     assert_one_each(&place, &agents);
-    let told = |agent: &Agent| agent.said().contains("another agent of the same name is alive");
-    until("one says so", || agents.iter().any(told), || agents[0].said());
+    let refused = |agent: &Agent| agent.said().contains("another agent of the same name is alive");
+    until("one says so", || agents.iter().any(refused), || agents[0].said());
 }
 
 #[test]
@@ -138,7 +139,8 @@ fn a_member_that_is_down_is_saved_from_elsewhere_and_a_single_agent_goes_on_alon
     let mut place = Backup::new();
     let mut cluster = three(&mut place);
     let mut agents = beside_each(&place, &cluster, "@every 2s");
-    // Only the agent of the last in the order runs: it waits for two graces, then takes over for good.
+    // Only the agent of the last in the order runs: it waits for two graces, then takes over for
+    // good.
     let mut alone = agents.pop().unwrap();
     alone.config["agent"]["takeover"] = "1s".into();
     alone.write();
@@ -152,7 +154,7 @@ fn a_member_that_is_down_is_saved_from_elsewhere_and_a_single_agent_goes_on_alon
         shown["manifest"]["source"]["member_id"] != own.as_str()
     };
     let before = place.ids().len();
-    until("it goes on", || place.ids().len() > before + 1 && elsewhere(), || alone.said());
+    until("it continues", || place.ids().len() > before + 1 && elsewhere(), || alone.said());
 }
 
 #[test]

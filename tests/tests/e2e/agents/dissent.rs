@@ -1,4 +1,4 @@
-//! A member that holds other data, as a running agent tells of it.
+//! A member that holds other data, as a running agent reports it.
 
 use etcdr_tests::backup::Backup;
 use etcdr_tests::etcd::initial_cluster;

@@ -26,7 +26,7 @@ fn a_member_that_restarts_costs_no_tick_for_good() {
     let cluster = Cluster::boot(versions::newest(), members, Extra::default());
     agent.config["etcd"]["endpoint"] = cluster.endpoint().into();
     agent.write();
-    until("it goes on", || place.ids().len() > before + 1, || agent.said());
+    until("it continues", || place.ids().len() > before + 1, || agent.said());
     assert!(agent.process().alive());
 }
 
@@ -89,7 +89,7 @@ fn a_member_is_removed_and_replaced_and_the_agents_go_on() {
     let remove = || cluster.ctl_at(cluster.endpoint(), &["member", "remove", &id]).code == 0;
     until("the member is removed", remove, String::new);
     let before = place.ids().len();
-    until("it goes on", || place.ids().len() > before + 2, || agents[0].said());
+    until("it continues", || place.ids().len() > before + 2, || agents[0].said());
     assert_eq!(members_of(&place), 2);
 
     let client = format!("http://127.0.0.1:{}", free_port());

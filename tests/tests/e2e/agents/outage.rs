@@ -1,8 +1,9 @@
 //! The store is gone for long.
 //!
-//! Goal: an outage of any length costs the ticks in it and nothing else: the agent lives, says that it is not ready and
-//! why, neither floods its log nor grows, and takes one snapshot soon after the end. Method: the S3 server is stopped
-//! and started again at its address. `ETCDR_TEST_OUTAGE=3600` for an hour of it.
+//! Goal: an outage of any length costs the ticks in it and nothing else: the agent lives, says that
+//! it is not ready and why, neither floods its log nor grows, and takes one snapshot soon after the
+//! end. Method: the S3 server is stopped and started again at its address. `ETCDR_TEST_OUTAGE=3600`
+//! for an hour of it.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -21,14 +22,15 @@ const BACK_WITHIN: Duration = Duration::from_secs(75);
 const NOTICED_WITHIN: (Duration, Duration) = (Duration::from_secs(45), Duration::from_secs(15));
 /// An outage for which the agent's own patience with the store is too long to be seen.
 const SHORT: Duration = Duration::from_secs(120);
-/// Lines of log in the second half of the outage, when it no longer tries often: so many, and so many in each minute.
+/// Lines of log in the second half of the outage, when it no longer tries often: so many, and so
+/// many in each minute.
 const LINES: (f64, f64) = (4.0, 15.0);
 /// Bytes of memory that may come on top of what is in use early in the outage.
 const GROWTH: u64 = 12 << 20;
 
 fn length() -> Duration {
-    let told = std::env::var("ETCDR_TEST_OUTAGE").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(told.unwrap_or(30)).max(NOTICED_WITHIN.1 + Duration::from_secs(4))
+    let given = std::env::var("ETCDR_TEST_OUTAGE").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(given.unwrap_or(30)).max(NOTICED_WITHIN.1 + Duration::from_secs(4))
 }
 
 fn noticed_within(length: Duration) -> Duration {
@@ -92,7 +94,7 @@ fn a_store_that_is_gone_for_long_costs_the_ticks_of_that_time_and_nothing_else()
 
     s3.start_again();
     let (back, before) = (Instant::now(), place.ids());
-    until("it goes on", || place.ids().len() > before.len(), || agent.said());
+    until("it continues", || place.ids().len() > before.len(), || agent.said());
     eprintln!("the first snapshot was there {:?} after the store", back.elapsed());
     assert!(back.elapsed() < BACK_WITHIN, "{:?}\n{}", back.elapsed(), agent.said());
     let seen = place.ids().len();

@@ -1,5 +1,5 @@
-//! Networks that are cut and healed, each agent by itself: every agent reaches the store, or its member, through a
-//! proxy of its own.
+//! Networks that are cut and healed, each agent by itself: every agent reaches the store, or its
+//! member, through a proxy of its own.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,8 @@ use etcdr_tests::s3::S3;
 use etcdr_tests::versions;
 use etcdr_tests::workload::write_bulk;
 
-/// Bytes a second of one connection to the store: a capture takes seconds, and can be cut in the middle.
+/// Bytes a second of one connection to the store: a capture takes seconds, and can be cut in the
+/// middle.
 const SLOW: Fault = Fault::Slow(3 << 20);
 /// Bytes of an image after which it is cut.
 const MIDDLE: u64 = 4 << 20;

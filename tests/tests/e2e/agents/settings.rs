@@ -1,4 +1,5 @@
-//! Configuration: checked, reloaded, refused; keys and certificates that change under a running agent.
+//! Configuration: checked, reloaded, refused; keys and certificates that change under a running
+//! agent.
 
 use std::path::PathBuf;
 
@@ -20,7 +21,9 @@ fn one(place: &mut Backup) -> Cluster {
 fn a_broken_configuration_is_refused_with_64_and_the_nearest_name() {
     let place = Backup::without_repository();
     let file = place.path("broken.yaml");
-    std::fs::write(&file, "repository: {url: 's3://b/x', recipient: []}\nschedules: [{name: x, cron: '61 * * * *'}]\n").unwrap();
+    let text = "repository: {url: 's3://b/x', recipient: []}\n\
+                schedules: [{name: x, cron: '61 * * * *'}]\n";
+    std::fs::write(&file, text).unwrap();
     let said = place.run(&["agent", "--config", &file]).ends_with(64);
     said.saying("repository.recipient").saying("did you mean recipients?");
     place.run(&["config", "check", "--config", &file]).ends_with(64);
@@ -176,8 +179,8 @@ fn a_reload_is_taken_and_a_broken_one_leaves_the_old_one() {
     // A change of the file is enough.
     agent.config["schedules"] = serde_json::json!([]);
     agent.write();
-    let told = "the configuration was read again";
-    until("it is seen", || agent.said().matches(told).count() >= 2, || agent.said());
+    let again = "the configuration was read again";
+    until("it is seen", || agent.said().matches(again).count() >= 2, || agent.said());
 }
 
 #[test]

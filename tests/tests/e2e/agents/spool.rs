@@ -1,7 +1,7 @@
 //! The disk of the spool fills up, on a small file system of the agent's own.
 //!
-//! As in `full_disk`, it is mounted in a user and mount namespace; here the agent becomes the process in it. The test
-//! reaches the file system through `/proc`.
+//! As in `full_disk`, it is mounted in a user and mount namespace; here the agent becomes the
+//! process in it. The test reaches the file system through `/proc`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +27,8 @@ fn slow_store() -> S3 {
     S3::start_with(Arc::new(slow), None)
 }
 
-/// Starts the agent with 64 MiB mounted at `small/`, of which a mebibyte is free. `false`: namespaces are refused here.
+/// Starts the agent with 64 MiB mounted at `small/`, of which a mebibyte is free. `false`:
+/// namespaces are refused here.
 fn start(agent: &mut Agent, place: &Backup) -> bool {
     std::fs::create_dir(place.path("small")).unwrap();
     let script = "mount -t tmpfs -o size=64m none small || exit 99

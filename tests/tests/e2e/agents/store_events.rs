@@ -1,4 +1,4 @@
-//! The store comes and goes.
+//! The store fails and comes back.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ fn a_store_that_refuses_for_a_while_costs_ticks_and_nothing_else() {
         assert!(agent.process().alive(), "{}", agent.said());
     }
     let before = place.ids().len();
-    until("it goes on", || place.ids().len() > before + 1, || agent.said());
+    until("it continues", || place.ids().len() > before + 1, || agent.said());
     agent.process().signal("TERM");
     assert_eq!(agent.process().wait(), 0, "{}", agent.said());
     assert!(agent.said().contains("the repository cannot be used"), "{}", agent.said());
@@ -60,7 +60,8 @@ fn a_store_that_refuses_for_a_while_costs_ticks_and_nothing_else() {
     assert_no_parts(&s3);
 }
 
-/// Waits until nothing is left of uploads: an agent that gives one up aborts it after it has told so.
+/// Waits until no upload is left unfinished: an agent that gives one up reports that first and
+/// aborts the upload then.
 #[track_caller]
 fn assert_no_parts(s3: &S3) {
     until(
@@ -134,7 +135,7 @@ fn a_store_that_is_gone_and_comes_back_gets_one_snapshot_for_all_ticks_missed() 
         }
     });
     place.set("AWS_ENDPOINT_URL", &format!("http://{}", s3.address));
-    until("it goes on", || place.ids().len() >= 2, || agent.said());
+    until("it continues", || place.ids().len() >= 2, || agent.said());
     let ticks = by_tick(&place);
     assert!(ticks.values().all(|ids| ids.len() == 1));
     // Of those that were missed it is the last one, if any.
