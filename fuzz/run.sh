@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs one target under libFuzzer with a stable compiler, without cargo-fuzz and without a sanitizer:
-# our code has no unsafe block that one could watch. Usage: run.sh TARGET [SECONDS]
+# Runs one target under libFuzzer with a stable compiler, without cargo-fuzz and without a
+# sanitizer: our code has no unsafe block that one could watch. Usage: run.sh TARGET [SECONDS]
 set -eu
 target=$1 seconds=${2:-60}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,4 +22,5 @@ seeds="$here/corpus/$target"
 case $target in bolt | scan) seeds="$seeds $here/../restore-engine/tests/data" ;; esac
 # shellcheck disable=SC2086 # paths of ours
 exec "$CARGO_TARGET_DIR/$host/release/$target" "$found" $seeds \
-    -max_total_time="$seconds" -max_len=65536 -timeout=20 -rss_limit_mb=1024 -artifact_prefix="$found-"
+    -max_total_time="$seconds" -max_len=65536 -timeout=20 -rss_limit_mb=1024 \
+    -artifact_prefix="$found-"
