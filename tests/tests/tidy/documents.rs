@@ -1,4 +1,5 @@
-//! That links in documents lead somewhere, and that nothing names the place where it was written.
+//! That links and paths in documents lead somewhere, and that nothing names the place where it was
+//! written.
 
 use std::path::Path;
 
@@ -14,6 +15,14 @@ fn link_findings(path: &str, text: &str, exists: &dyn Fn(&Path) -> bool) -> Vec<
         });
     let dead = relative.filter(|target| !exists(&folder.join(target)));
     dead.map(|target| format!("{path}: the link to {target} leads nowhere")).collect()
+}
+
+/// Paths of source files, in backquotes, that do not exist. Paths of other kinds begin elsewhere.
+fn source_path_findings(path: &str, text: &str, exists: &dyn Fn(&Path) -> bool) -> Vec<String> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let paths = quoted.filter(|span| span.contains("/src/") && span.ends_with(".rs"));
+    let dead = paths.filter(|span| !exists(Path::new(span)));
+    dead.map(|span| format!("{path}: {span} does not exist")).collect()
 }
 
 /// Names of the place where this was written, in halves so that this file does not contain them.
@@ -49,6 +58,15 @@ fn links_in_documents_lead_somewhere() {
         documents.iter().flat_map(|(path, text)| link_findings(path, text, &exists)).collect();
     assert_none(found);
     assert_eq!(link_findings("a.md", "[x](no/such/file.md#part)", &exists).len(), 1);
+}
+
+#[test]
+fn the_walks_of_the_architecture_name_files_that_exist() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let exists = |path: &Path| root().join(path).exists();
+    assert!(text.matches("/src/").count() > 40, "the walks were not found");
+    assert_none(source_path_findings("ARCHITECTURE.md", &text, &exists));
+    assert_eq!(source_path_findings("a.md", "see `cli/src/none.rs`", &exists).len(), 1);
 }
 
 #[test]
