@@ -9,6 +9,7 @@ mod audit_runs;
 mod crafted;
 mod damage;
 mod demo;
+mod documents;
 mod etcd_failures;
 mod examples;
 mod files_as_sources;
