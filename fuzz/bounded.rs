@@ -16,20 +16,20 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// What is fuzzed.
+/// One body with its limits.
 #[derive(Clone, Copy)]
 pub(crate) struct Target {
     /// Name of the test, of the corpus' folder and of the libFuzzer target.
     pub(crate) name: &'static str,
     /// Takes one input; panics when a promise is broken.
     pub(crate) run: fn(&[u8]),
-    /// Makes checksums right again, so that what they cover is reached.
+    /// Repairs checksums, so that the parser reaches the data behind them.
     pub(crate) fix: fn(&mut Vec<u8>),
     /// Inputs of one round.
     pub(crate) inputs: u64,
 }
 
-/// A test for each body: its module, how to mend its checksums, and inputs of one round.
+/// A test for each body: its module, how to repair its checksums, and the inputs of one round.
 macro_rules! targets {
     ($($name:ident: $fix:expr, $inputs:literal;)*) => { $(
         #[test]
@@ -42,7 +42,7 @@ macro_rules! targets {
     )* };
 }
 
-/// No checksum hides anything.
+/// For formats without checksums.
 #[allow(clippy::ptr_arg, reason = "others change the length")]
 pub(crate) fn nothing_to_fix(_: &mut Vec<u8>) {}
 
@@ -57,7 +57,7 @@ const ONE_INPUT: Duration = Duration::from_secs(20);
 /// Largest input.
 const MAX_INPUT: usize = 1 << 20;
 
-/// Runs a target's bounded test: starts the child, or is it.
+/// Runs a target's bounded test: starts the child process, or does its work in the child.
 pub(crate) fn bounded(target: Target) {
     match std::env::var(CHILD) {
         Ok(which) => inputs(target, which.parse().ok()),
@@ -81,7 +81,7 @@ fn watch(target: Target) {
         .stdout(Stdio::null())
         .spawn()
         .expect("a shell");
-    // The child watches each input; this catches a child that cannot.
+    // The child limits the time of each input; this limit catches a child that cannot.
     let limit = ONE_INPUT * u32::try_from(rounds()).unwrap_or(u32::MAX).saturating_add(30);
     let started = Instant::now();
     let status = loop {

@@ -2,10 +2,10 @@
 
 use etcdr_repository::{Identities, archive};
 
-/// More than this is not taken out of one input.
+/// Most bytes that are unpacked from one input.
 const LIMIT: usize = 64 << 20;
 
-/// It comes out in pieces or ends in an error; what is not packed comes out as it is.
+/// The bytes are unpacked, or there is an error; a plain file stays as it is.
 pub(crate) fn run(data: &[u8]) {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), data).expect("a file");
@@ -32,7 +32,7 @@ pub(crate) fn run(data: &[u8]) {
     }
 }
 
-/// Makes the checksums of tar headers right.
+/// Repairs the checksums of tar headers.
 #[allow(clippy::ptr_arg, reason = "others change the length")]
 pub(crate) fn fix(data: &mut Vec<u8>) {
     for header in data.chunks_exact_mut(512).filter(|block| &block[257..262] == b"ustar") {

@@ -13,7 +13,7 @@ use etcdr_schemas::Hidden;
 use etcdr_schemas::report::Severity;
 use etcdr_schemas::report::inspect::Form;
 
-/// What the check calls sound can be read to the last row, and inspecting never fails.
+/// A database that the check accepts can be read to the last row; inspecting never fails.
 pub(crate) fn run(data: &[u8]) {
     let options = Options { meta: None, prefix_depth: 2, top: 10 };
     let look = |options| {
@@ -50,7 +50,7 @@ pub(crate) fn run(data: &[u8]) {
     assert_eq!(examined.structure.is_damaged(), damaged || facts(&db).is_err());
 }
 
-/// Makes the checksums of both meta pages right.
+/// Repairs the checksums of both meta pages.
 #[allow(clippy::ptr_arg, reason = "others change the length")]
 pub(crate) fn fix(data: &mut Vec<u8>) {
     let size =

@@ -6,7 +6,7 @@ use etcdr_schemas::repository::RepositoryInfo;
 use etcdr_schemas::version::EtcdVersion;
 use etcdr_schemas::{ClusterId, ClusterName, MemberId, Revision, Sha256Digest, SnapshotId};
 
-/// What is taken is written as something that reads the same.
+/// An accepted value is written in a form that parses to an equal value.
 pub(crate) fn run(data: &[u8]) {
     let cluster = ClusterName::default();
     if let Ok(page) = LedgerPage::from_json(&cluster, data) {

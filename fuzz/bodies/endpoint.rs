@@ -2,7 +2,7 @@
 
 use etcdr_node::ConnectOptions;
 
-/// An answer, and never a user's password in it.
+/// Parsing gives an answer, and no message contains a user's password.
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Err(error) = ConnectOptions::new(text).check() {

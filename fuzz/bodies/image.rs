@@ -16,7 +16,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 const HEAD: usize = 45;
 const KEY: &str = "default/images/x.db.zst";
 
-/// A key of nobody's: the corpus is sealed to it.
+/// A key for tests only: the corpus is encrypted to it.
 pub(crate) const IDENTITY: &str =
     "AGE-SECRET-KEY-1Y50J5TV6W48PF9NLLR6HPR6KHU2Y8Z7HG0H0L9NE946D4S36WR0S69AENH";
 
@@ -24,12 +24,12 @@ pub(crate) const IDENTITY: &str =
 #[allow(dead_code, reason = "the corpus is made with it")]
 pub(crate) const RECIPIENT: &str = "age1a05wnh9e34jhjsy6u6m28aghndyzl5h8czvy6d4mm4pnlc9283ts346phd";
 
-/// All of the image comes out and has the digest that the manifest says, or there is an error.
+/// The whole image is read and has the digest of the manifest, or there is an error.
 pub(crate) fn run(data: &[u8]) {
     let _ = read(data);
 }
 
-/// Bytes of the image, when all of it came out.
+/// Bytes of the image, if it was read to its end.
 pub(crate) fn read(data: &[u8]) -> Option<usize> {
     let (head, object) = data.split_at_checked(HEAD)?;
     let runtime = tokio::runtime::Builder::new_multi_thread();
@@ -61,7 +61,7 @@ pub(crate) fn read(data: &[u8]) -> Option<usize> {
     size
 }
 
-/// An input that says of an object what its manifest would.
+/// An input for an object: the fields of its manifest come first.
 #[allow(dead_code, reason = "the corpus is made with it")]
 pub(crate) fn input(image: &Image, object: &[u8]) -> Vec<u8> {
     let Some(Compression::Zstd { frame_size, .. }) = image.codec.compression else {
@@ -108,7 +108,7 @@ async fn repository(store: Arc<dyn ObjectStore>) -> Repository {
     Repository::init_on(store, &Location::memory(), pause, info).await.expect("an empty store")
 }
 
-/// Makes the manifest's size that of the seek table.
+/// Sets the manifest's size to that of the seek table.
 #[allow(clippy::ptr_arg, reason = "others change the length")]
 pub(crate) fn fix(data: &mut Vec<u8>) {
     let Some(end) = data.len().checked_sub(9) else { return };

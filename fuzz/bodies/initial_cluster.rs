@@ -2,7 +2,7 @@
 
 use etcdr_restore_engine::membership::{InitialCluster, MAX_MEMBERS, NewCluster, parse_urls};
 
-/// What is taken prints as something that means the same.
+/// An accepted value prints as text that parses to an equal value.
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(cluster) = InitialCluster::parse(text) {

@@ -6,7 +6,7 @@ use etcdr_repository::{
 use etcdr_schemas::ClusterName;
 use object_store::path::Path;
 
-/// Nothing but an answer, and keys are taken apart only if they are put together so.
+/// Parsing never panics, and a key is accepted only if `layout` builds the identical key.
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let _ = text.parse::<SnapshotName>();

@@ -6,7 +6,7 @@ use etcdr_schemas::pb::disk::{ConfChange, Entry, KeyValue, Lease};
 use etcdr_schemas::pb::etcd::AlarmMember;
 use prost::Message;
 
-/// The quick reading of a key agrees with the full one; a row's key is what its parts say.
+/// The quick parser of a key agrees with the full one; a row's key is rebuilt from its parts.
 pub(crate) fn run(data: &[u8]) {
     if let (Ok(full), Some(quick)) = (KeyValue::decode(data), key_of(data)) {
         assert_eq!(full.key.unwrap_or_default(), quick);

@@ -7,7 +7,7 @@ use etcdr_restore_engine::stream::SnapshotScanner;
 use etcdr_restore_engine::stream::refile;
 use etcdr_schemas::Sha256Digest;
 
-/// Both agree with reading at random, and what one piece says all pieces say.
+/// Both agree with random access, and the size of the pieces changes nothing.
 pub(crate) fn run(data: &[u8]) {
     let scanned = scan(data, 32768);
     let seed = crc32c::crc32c(data) as usize;
@@ -48,7 +48,7 @@ fn scan(
     scanner.finish()
 }
 
-/// Makes the meta pages and the digest behind them right.
+/// Repairs the checksums of the meta pages and the digest at the end.
 #[allow(clippy::ptr_arg, reason = "others change the length")]
 pub(crate) fn fix(data: &mut Vec<u8>) {
     super::bolt::fix(data);

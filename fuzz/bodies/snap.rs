@@ -5,12 +5,12 @@ use etcdr_restore_engine::snap;
 use etcdr_schemas::pb::disk::SnapFile;
 use prost::Message;
 
-/// It is read the same twice, or refused.
+/// Two reads give equal results, or the file is refused.
 pub(crate) fn run(data: &[u8]) {
     assert_eq!(snap::parse(data).ok(), snap::parse(data).ok());
 }
 
-/// Makes the checksum right.
+/// Repairs the checksum.
 #[allow(clippy::ptr_arg, reason = "others change the length")]
 pub(crate) fn fix(data: &mut Vec<u8>) {
     let Ok(file) = SnapFile::decode(data.as_slice()) else { return };

@@ -39,7 +39,7 @@ fn read(data: &[u8], crc: u32, last: bool) -> u32 {
     segment.crc()
 }
 
-/// Makes the running checksum of all records right.
+/// Repairs the running checksum of all records.
 #[allow(clippy::ptr_arg, reason = "others change the length")]
 pub(crate) fn fix(data: &mut Vec<u8>) {
     let mut crc = 0;

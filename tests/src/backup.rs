@@ -31,7 +31,7 @@ fn build() -> PathBuf {
     let target = profile.parent().expect("a target directory");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = process::command(cargo);
-    // The toolchain finds itself through these.
+    // cargo finds its toolchain through these variables.
     build.envs(std::env::vars_os().filter(|(name, _)| {
         let name = name.to_string_lossy();
         name == "HOME" || name.starts_with("CARGO_HOME") || name.starts_with("RUSTUP")
@@ -123,7 +123,7 @@ impl Backup {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Takes an environment variable away.
+    /// Removes an environment variable.
     pub fn unset(&mut self, name: &str) {
         self.env.retain(|(known, _)| known != name);
     }
@@ -248,7 +248,7 @@ pub fn files_under(root: &Path) -> Vec<String> {
     found
 }
 
-/// Fails unless the report is what its committed JSON Schema says.
+/// Fails unless the report matches its committed JSON Schema.
 ///
 /// # Panics
 /// When it is not.

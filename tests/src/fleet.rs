@@ -1,4 +1,4 @@
-//! Agents beside the members of a cluster: their configurations, processes and what came of them.
+//! Agents beside the members of a cluster: their configurations, processes and snapshots.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -76,7 +76,7 @@ impl Agent {
         &self.file
     }
 
-    /// Starts it, or starts it again; what it says is appended.
+    /// Starts it, or starts it again; its output is appended to its log.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -126,7 +126,7 @@ impl Agent {
         self.stop_and_keep_log();
     }
 
-    /// All that it has said since it was made.
+    /// Its whole log since it was made.
     #[must_use]
     pub fn said(&self) -> String {
         let old = std::fs::read_to_string(self.log.with_extension("old")).unwrap_or_default();
@@ -152,7 +152,7 @@ impl Agent {
         (code.expect("a status"), text)
     }
 
-    /// Waits until it says this.
+    /// Waits until its log contains this text.
     ///
     /// # Panics
     /// When it does not.
@@ -166,10 +166,10 @@ impl Agent {
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 ///
 /// # Panics
-/// When it does not become so in time; the message ends with what `state` returns.
+/// When it does not hold in time; the message ends with what `state` returns.
 #[track_caller]
 pub fn until(what: &str, mut so: impl FnMut() -> bool, state: impl Fn() -> String) {
     let began = Instant::now();

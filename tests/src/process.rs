@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Longest that any one program may take.
 pub const DEADLINE: Duration = Duration::from_secs(180);
 
-/// What a program said before it ended.
+/// The outcome of a program that has ended.
 #[derive(Debug, Clone)]
 pub struct Said {
     /// The command line, for messages.
@@ -216,7 +216,7 @@ impl Running {
         self.child.id()
     }
 
-    /// What it said so far.
+    /// Its output so far.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

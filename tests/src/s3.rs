@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::certs::Pair;
 
-/// The bucket that is there.
+/// The only bucket.
 pub const BUCKET: &str = "backups";
 
 /// Decides which requests are refused, and with what.
@@ -102,7 +102,7 @@ impl S3 {
         }
     }
 
-    /// Starts it at the same address, with what it held.
+    /// Starts it again at its address, with its objects.
     ///
     /// # Panics
     /// When somebody else has taken its port.
@@ -118,7 +118,7 @@ impl S3 {
         format!("s3://{BUCKET}/etcd")
     }
 
-    /// The environment that leads a client to this server, or to `address` in front of it.
+    /// The environment variables for a client of this server, or of `address` in front of it.
     #[must_use]
     pub fn env(&self, address: &str) -> Vec<(&'static str, String)> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };

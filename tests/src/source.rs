@@ -1,4 +1,4 @@
-//! Snapshot files that real etcd made, each with what the cluster held, made once a run.
+//! Snapshot files of real etcd, each with the contents of its cluster. They are made once a run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use crate::oracle::State;
 use crate::versions::EtcdVersion;
 use crate::workload::{self, Load};
 
-/// A snapshot file made with `etcdctl snapshot save`, and the truth about it.
+/// A snapshot file made with `etcdctl snapshot save`, and the contents of its cluster.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The file.
     pub file: PathBuf,
     /// A copy of `member/snap/db` of the stopped member.
     pub raw: PathBuf,
-    /// What the cluster held.
+    /// Contents of the cluster.
     pub state: State,
     /// Revisions of the load.
     pub load: Load,

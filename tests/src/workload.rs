@@ -36,7 +36,7 @@ impl Rng {
     }
 }
 
-/// What a load left behind.
+/// State of the cluster after a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {
     /// Revision after it.

@@ -149,8 +149,8 @@ fn compare_hashes(cluster: &Cluster, file: &Path, rng: &mut Rng, what: &str) {
     }
 }
 
-/// Create, mod, version, value and lease of each key; keys and values in base64, as
-/// etcdctl prints them.
+/// Create, mod, version, value and lease of each key; keys and values in base64, as etcdctl
+/// prints them.
 type State = BTreeMap<String, (i64, i64, i64, String, i64)>;
 
 fn live_state(cluster: &Cluster, at: i64) -> State {
@@ -223,7 +223,7 @@ fn told_status(version: &EtcdVersion, file: &Path) -> Value {
     finish(&mut tool, &[]).ok().json()
 }
 
-/// A sound history shows nothing that needs a look.
+/// A sound history has no finding.
 fn judge(file: &Path, what: &str) {
     let examined = examine(LocalFile::open(file).unwrap(), None, 2, &Hidden).unwrap();
     assert_eq!(examined.structure.findings, [], "{what}");

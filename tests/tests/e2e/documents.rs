@@ -27,8 +27,8 @@ fn blocks(document: &str, headings: &[&str]) -> String {
 
 /// Types the commands into a shell, in an empty directory. Returns what the terminal shows.
 ///
-/// An exit code of 3 is a warning and no failure. An etcd that is killed is waited for, and one that
-/// starts is waited for at `client`, so that a slow machine passes too.
+/// Exit code 3 is a warning and no failure. `kill` waits for the end of etcd, and `sleep` for the
+/// start of the one at `client`, so that a slow machine passes too.
 #[track_caller]
 fn typed(dir: &Path, script: &str, client: &str) -> String {
     let script = format!(

@@ -1,5 +1,5 @@
-//! etcd is down, wrong, closed to us, cut off or silent: a save fails with a clear
-//! sentence and leaves nothing.
+//! etcd is down, wrong, closed to us, cut off or silent: a save fails with a clear sentence
+//! and leaves nothing.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! The rules of DESIGN and STYLE that a machine can check: who may depend on whom, what stays in
 //! which crate, that no modules form a circle, how long files, functions and lines are, that links
-//! lead somewhere, and that nothing names the place where it was written. Each rule is a function
+//! and paths exist, and that nothing names the place where it was written. Each rule is a function
 //! from text to findings, and is shown able to fail.
 
 mod circles;
@@ -69,8 +69,8 @@ const WITHOUT: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// What only the command line does: print, read arguments and environment, exit, ask for
-/// the time and for random numbers.
+/// What only the command line does: print, read arguments and environment, exit, ask for the time
+/// and for random numbers.
 const ONLY_CLI: [&str; 13] = [
     "println!(",
     "print!(",
@@ -164,7 +164,7 @@ fn confined_findings(crates: &[Crate]) -> Vec<String> {
     found
 }
 
-/// Every file of ours below a directory whose name ends so.
+/// Every file of ours below a directory whose name has this ending, with its text.
 fn files(dir: &str, ending: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open = vec![root().join(dir)];

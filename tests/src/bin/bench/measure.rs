@@ -30,7 +30,7 @@ pub(crate) fn measure(command: &mut Command) -> anyhow::Result<Sample> {
     let began = Instant::now();
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?;
     let proc = PathBuf::from(format!("/proc/{}", child.id()));
-    // Both only grow, so the last look before the end is the total but for the last milliseconds.
+    // Both values only grow, so the last sample is the total, except for the last milliseconds.
     let (mut peak_kib, mut cpu_seconds) = (None, None);
     let status = loop {
         peak_kib = high_water(&proc).max(peak_kib);

@@ -1,4 +1,4 @@
-//! etcd has a hard time in the middle of a capture, and the capture gives way.
+//! etcd is overloaded in the middle of a capture, and the capture pauses.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -44,7 +44,7 @@ fn the_retention_is_carried_out_on_its_schedule() {
     );
     agent.process().signal("TERM");
     agent.process().wait();
-    // What stays is whole.
+    // The snapshots that remain are complete.
     for id in place.ids() {
         // A pruned neighbour is worth a warning.
         let said = place.run(&["verify", &id, "--level", "content"]);
@@ -183,7 +183,7 @@ fn a_round_on_schedule_gives_way_to_another_agents_snapshot_and_comes_later() {
     second.says("is being taken by agent a0 (schedule often)");
     let in_order = || {
         let defragmented = second.said().contains("a member was defragmented");
-        // Asked for later: what ended before is in it.
+        // Read later, so that it contains what ended before.
         let taken = first.said().contains("a snapshot exists");
         assert!(taken || !defragmented, "{}\n{}", first.said(), second.said());
         defragmented
@@ -202,7 +202,7 @@ fn a_member_that_streams_a_snapshot_to_anybody_is_not_defragmented_on_any_versio
         agent.config["schedules"][0]["on_start"] = "wait".into();
         start(&mut agent, &place);
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        // Somebody who begins to read and then does not.
+        // A client that begins to read the response and then stops.
         let stream = runtime.block_on(async {
             let client = Client::connect(&ConnectOptions::new(cluster.endpoint())).await.unwrap();
             (client.snapshot(Duration::from_secs(60)).await.unwrap(), client)

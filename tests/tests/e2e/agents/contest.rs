@@ -1,4 +1,4 @@
-//! Who takes a tick.
+//! Agents contend for ticks: exactly one of them saves.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,8 +73,8 @@ fn agents_that_are_killed_at_random_leave_one_snapshot_a_tick() {
     place.run(&["verify", id, "--level", "structure"]).ok();
 }
 
-/// Proxies in front of the members, so slow that a capture of a few mebibytes takes seconds: it can
-/// be caught in the act.
+/// Proxies in front of the members, so slow that a capture of a few mebibytes takes seconds: a
+/// test can interrupt it.
 fn slowed(agents: &mut [Agent], cluster: &Cluster) -> Vec<Proxy> {
     let slow = |endpoint: &String| {
         Proxy::start(endpoint.trim_start_matches("http://"), Fault::Slow(2 << 20))
@@ -87,14 +87,14 @@ fn slowed(agents: &mut [Agent], cluster: &Cluster) -> Vec<Proxy> {
     proxies
 }
 
-/// The one that works is stopped in the middle and not dead: the next takes over after the grace,
-/// and the first writes nothing afterwards.
+/// The agent that saves is stopped in the middle (SIGSTOP) but not dead: another takes over after
+/// the grace, and the first writes nothing when it continues.
 #[test]
 fn an_agent_that_is_stopped_in_the_middle_is_replaced_and_writes_no_second_snapshot() {
     let mut place = Backup::new();
     let cluster = three(&mut place);
     write_bulk(&cluster, 43, 8);
-    // One tick, long ago: it is the only one that there is to take.
+    // One tick, long ago: no other tick becomes due during the test.
     let mut agents = beside_each(&place, &cluster, "@yearly");
     let _proxies = slowed(&mut agents, &cluster);
     agents.iter_mut().for_each(|agent| agent.start(&place));

@@ -26,7 +26,7 @@ fn a_member_with_other_data_is_named_wherever_somebody_looks() {
     let third = listed.iter().find(|member| member["name"] == "m2").unwrap();
     let dissenter = format!("{:x}", third["ID"].as_u64().unwrap());
 
-    // Beside the very one that dissents.
+    // The agent runs beside the member that dissents.
     let before = place.ids().len();
     let mut agent = Agent::new(&place, "beside", &cluster.endpoints[2], "@yearly");
     agent.start(&place);

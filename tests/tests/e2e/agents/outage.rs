@@ -1,4 +1,4 @@
-//! The store is gone for long.
+//! The store is down for a long time.
 //!
 //! Goal: an outage of any length costs the ticks in it and nothing else: the agent lives, says that
 //! it is not ready and why, neither floods its log nor grows, and takes one snapshot soon after the
@@ -22,8 +22,8 @@ const BACK_WITHIN: Duration = Duration::from_secs(75);
 const NOTICED_WITHIN: (Duration, Duration) = (Duration::from_secs(45), Duration::from_secs(15));
 /// An outage for which the agent's own patience with the store is too long to be seen.
 const SHORT: Duration = Duration::from_secs(120);
-/// Lines of log in the second half of the outage, when it no longer tries often: so many, and so
-/// many in each minute.
+/// Most lines of log in the second half of the outage, when tries are rare: a fixed number, and a
+/// number for each minute.
 const LINES: (f64, f64) = (4.0, 15.0);
 /// Bytes of memory that may come on top of what is in use early in the outage.
 const GROWTH: u64 = 12 << 20;
@@ -46,7 +46,7 @@ fn memory(agent: &mut Agent) -> u64 {
     kibibytes << 10
 }
 
-/// What is seen of the agent while the store is gone: alive at any time, soon not ready, and why.
+/// Checks the agent while the store is down: always alive, soon not ready, and with the reason.
 #[track_caller]
 fn watch(agent: &mut Agent, length: Duration) {
     let (began, mut early, mut half) = (Instant::now(), None, None);

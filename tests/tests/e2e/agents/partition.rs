@@ -27,7 +27,7 @@ fn an_agent_that_loses_the_store_in_the_middle_of_a_capture_is_replaced_and_writ
     let mut place = Backup::at(&s3.url(), &s3.env(&s3.address));
     let cluster = Cluster::new(versions::newest(), 3, &PathBuf::from(place.path("live")));
     write_bulk(&cluster, 71, 20);
-    // One tick, long ago: it is the only one that there is to take.
+    // One tick, long ago: no other tick becomes due during the test.
     let mut agents = beside_each(&place, &cluster, "@yearly");
     let proxies: Vec<_> = agents.iter().map(|_| Proxy::start(&s3.address, SLOW)).collect();
     for (agent, proxy) in agents.iter_mut().zip(&proxies) {
@@ -104,7 +104,7 @@ fn an_agent_that_loses_only_its_member_comes_last_and_saves_from_another() {
     assert!(by_tick(&place).values().all(|ids| ids.len() == 1), "{:?}", by_tick(&place));
     let own = agents[0].said().matches("a snapshot exists").count();
 
-    // Alone it is still better than nobody.
+    // An agent without its member still saves when it is the only one left.
     agents.drain(1..).for_each(drop);
     let taken = || agents[0].said().matches("a snapshot exists").count();
     until("it saves from another member", || taken() > own + 1, || agents[0].said());

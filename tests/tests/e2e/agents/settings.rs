@@ -142,7 +142,7 @@ fn the_command_line_uses_the_same_file() {
     place.unset("ETCDR_REPOSITORY");
     place.unset("ETCDCTL_ENDPOINTS");
     place.run(&["--config", &file, "snapshot", "save"]).ok();
-    // The usual place.
+    // The default path.
     std::fs::copy(agent.file(), place.path("etcdr.yaml")).unwrap();
     let listed = place.run(&["snapshot", "list", "--output", "json"]).ok().json();
     assert_eq!(listed["snapshots"].as_array().unwrap().len(), 1);

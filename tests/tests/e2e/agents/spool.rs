@@ -95,7 +95,7 @@ fn a_spool_on_a_full_disk_costs_no_snapshot_that_could_be_had_and_records_no_bro
     std::fs::remove_file(filler).unwrap();
     until("a snapshot", || place.ids().len() > recorded.len(), || agent.said());
     place.run(&["verify", "latest", "--level", "content"]).ok();
-    // What was given up has left nothing in the store.
+    // The abandoned upload has left nothing in the store.
     agent.config["schedules"] = json!([]);
     agent.write();
     until("nothing is left of uploads", || s3.unfinished().is_empty(), || agent.said());

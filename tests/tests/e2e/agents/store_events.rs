@@ -96,7 +96,7 @@ fn parts_of_an_upload_that_fails_are_taken_away() {
     agent.says("no snapshot was taken");
     assert_eq!(room.load(Ordering::Relaxed), 0, "a part was taken before one was refused");
     assert_eq!(place.ids().len(), 0);
-    // Nothing may be under way while it is looked.
+    // No save may run during the check.
     agent.process().signal("TERM");
     assert_eq!(agent.process().wait(), 0, "{}", agent.said());
     assert_eq!(s3.unfinished(), Vec::<String>::new(), "{}", agent.said());
@@ -113,7 +113,7 @@ fn a_store_that_is_gone_and_comes_back_gets_one_snapshot_for_all_ticks_missed() 
     let cluster = Cluster::new(versions::newest(), 1, &PathBuf::from(place.path("live")));
     cluster.ctl(&["put", "/a", "1"]);
     let mut agent = agent_of(&place, &cluster, "@every 3s");
-    // A proxy that is not there is a store that is gone.
+    // A proxy that does not exist stands for a store that is down.
     let address = format!("127.0.0.1:{}", etcdr_tests::etcd::free_port());
     place.set("AWS_ENDPOINT_URL", &format!("http://{address}"));
     agent.start(&place);
@@ -138,7 +138,7 @@ fn a_store_that_is_gone_and_comes_back_gets_one_snapshot_for_all_ticks_missed() 
     until("it continues", || place.ids().len() >= 2, || agent.said());
     let ticks = by_tick(&place);
     assert!(ticks.values().all(|ids| ids.len() == 1));
-    // Of those that were missed it is the last one, if any.
+    // Only the last of the missed ticks may get a snapshot.
     let first: DateTime<Utc> = ticks.keys().next().unwrap().parse().unwrap();
     assert!(first > back - chrono::Duration::seconds(6), "{ticks:?}, back at {back}");
 }
@@ -153,7 +153,7 @@ fn a_store_that_takes_a_megabyte_a_second_is_good_enough() {
     let s3 = S3::start();
     let mut place = Backup::at(&s3.url(), &s3.env(&s3.address));
     let cluster = Cluster::new(versions::newest(), 1, &PathBuf::from(place.path("live")));
-    // More than fits in what is on its way: etcd has to wait for the store.
+    // More than the buffers hold: etcd has to wait for the store.
     write_bulk(&cluster, 52, 28);
     let proxy = Proxy::start(&s3.address, Fault::Slow(1 << 20));
     place.set("AWS_ENDPOINT_URL", &format!("http://{}", proxy.address));
@@ -175,7 +175,7 @@ fn a_store_that_stops_answering_is_given_up_in_time_and_nothing_is_recorded() {
     let mut agent = agent_of(&place, &cluster, "@every 1h");
     agent.config["repository"]["request_timeout"] = "2s".into();
     agent.config["capture"]["retries"] = 0.into();
-    // By the time of one request, and not because the claim is lost.
+    // The limit of one request ends it, not the loss of the claim.
     agent.config["agent"]["takeover"] = "2m".into();
     agent.write();
     agent.start(&place);
