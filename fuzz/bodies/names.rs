@@ -6,7 +6,8 @@ use etcdr_repository::{
 use etcdr_schemas::ClusterName;
 use object_store::path::Path;
 
-/// Parsing never panics, and a key is accepted only if `layout` builds the identical key.
+/// Parsing never panics. A location prints as text that parses to an equal location, and the key of
+/// a manifest contains the id that is parsed from it.
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let _ = text.parse::<SnapshotName>();
