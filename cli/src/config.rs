@@ -17,7 +17,8 @@ const PLACES: [&str; 2] = ["etcdr.yaml", "/etc/etcdr/etcdr.yaml"];
 const MAX_CONFIG: u64 = 1 << 20;
 
 impl Global {
-    /// The file that is meant: the one that was named, else the first of the usual places that has one.
+    /// The file that is meant: the one that was named, else the first of the usual places that has
+    /// one.
     pub(crate) fn config_path(&self) -> Option<PathBuf> {
         let usual = || PLACES.iter().map(PathBuf::from).find(|path| path.is_file());
         self.config.clone().or_else(usual)

@@ -1,4 +1,5 @@
-//! What the commands need from outside: the clock, randomness, the environment, key files, the repository.
+//! What the commands need from outside: the clock, randomness, the environment, key files, the
+//! repository.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +62,8 @@ impl Global {
         })
     }
 
-    /// Options of the object store: the environment variables of its own tools, the configuration, and the private CA.
+    /// Options of the object store: the environment variables of its own tools, the configuration,
+    /// and the private CA.
     pub(crate) fn store_options(&self) -> anyhow::Result<StoreOptions> {
         let mut options = match &self.file {
             Some(file) => {

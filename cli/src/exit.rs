@@ -56,7 +56,8 @@ pub(crate) fn report(error: &anyhow::Error, format: OutputFormat) -> process::Ex
     process::ExitCode::from(code)
 }
 
-/// The outermost error of ours speaks: it knows what was under way, and asks its cause for the rest.
+/// The outermost error of ours speaks: it knows what was under way, and asks its cause for the
+/// rest.
 fn explain(error: &anyhow::Error) -> ErrorReport {
     let unknown = || {
         Diagnosis::permanent(

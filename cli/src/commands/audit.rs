@@ -24,12 +24,14 @@ mod sizes;
 
 /// Look at everything a repository holds of a cluster, and write a report
 ///
-/// Every manifest is read and compared with what is there, in every run: missing images, orphans, a broken chain,
-/// wrong signatures, stale or suspect snapshots. Then the chosen snapshots are looked at as deep as the level says;
-/// levels from content on need an identity. A bad snapshot does not end the audit, nor does one that cannot be checked.
+/// Every manifest is read and compared with what is there, in every run: missing images, orphans, a
+/// broken chain, wrong signatures, stale or suspect snapshots. Then the chosen snapshots are looked
+/// at as deep as the level says; levels from content on need an identity. A bad snapshot does not
+/// end the audit, nor does one that cannot be checked.
 ///
-/// The report goes under <cluster>/reports/audits in the repository; nothing else is written. Exit code 20: something
-/// is damaged. 3: something needs a look. 12: no snapshot could be checked, for want of a key.
+/// The report goes under <cluster>/reports/audits in the repository; nothing else is written. Exit
+/// code 20: something is damaged. 3: something needs a look. 12: no snapshot could be checked, for
+/// want of a key.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// How deep to look at each chosen snapshot [default: object]
@@ -170,7 +172,8 @@ impl Args {
 
     fn request(&self, global: &Global, cluster: ClusterName) -> anyhow::Result<AuditRequest> {
         let level = self.level.map(Level::from);
-        // Levels that need no key must not ask for the file that holds one. A resumed audit may be deeper.
+        // Levels that need no key must not ask for the file that holds one. A resumed audit may be
+        // deeper.
         let identities = match level {
             Some(Level::Manifest | Level::Object) => Identities::none(),
             None if !self.resume => Identities::none(),
@@ -237,7 +240,8 @@ impl Tools {
     }
 }
 
-/// Damage counts before everything; an audit for which no key was there at all has failed, not warned.
+/// Damage counts before everything; an audit for which no key was there at all has failed, not
+/// warned.
 fn code_of(report: &AuditReport, stopped: bool) -> ExitCode {
     use etcdr_schemas::report::AuditVerdict;
     let totals = &report.totals;

@@ -17,7 +17,8 @@ use scenes::Stage;
 
 /// Show the whole way on this machine: save, verify, lose everything, restore, compare
 ///
-/// Starts its own etcd in a temporary folder, touches nothing else, and leaves nothing behind, also on Ctrl-C.
+/// Starts its own etcd in a temporary folder, touches nothing else, and leaves nothing behind, also
+/// on Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Number of Kubernetes-like keys to write

@@ -11,8 +11,8 @@ use crate::output;
 
 /// Make a repository
 ///
-/// Writes etcdr.json at the root. Snapshots will be encrypted to the recipients given here, unless a save names
-/// its own.
+/// Writes etcdr.json at the root. Snapshots will be encrypted to the recipients given here, unless
+/// a save names its own.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// age recipient (age1…, ssh-ed25519 …), or a file with one a line (repeatable)

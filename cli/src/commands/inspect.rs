@@ -17,16 +17,18 @@ mod render;
 
 /// Look into a database, a snapshot or a data directory, damaged ones too
 ///
-/// Shows meta pages, buckets, space, members, versions, revisions, leases, alarms and the largest prefixes of keys.
-/// What is damaged is told with page and byte, and the rest is shown all the same. Nothing is written. Exit code 20
-/// means that something is damaged.
+/// Shows meta pages, buckets, space, members, versions, revisions, leases, alarms and the largest
+/// prefixes of keys. What is damaged is told with page and byte, and the rest is shown all the
+/// same. Nothing is written. Exit code 20 means that something is damaged.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A database, a snapshot file or a data directory; otherwise the name of a snapshot in the repository
+    /// A database, a snapshot file or a data directory; otherwise the name of a snapshot in the
+    /// repository
     #[arg(value_name = "FILE|DIR|NAME")]
     target: PathBuf,
 
-    /// Look through meta page 0 or 1 instead of the newest: the older one shows the transaction before
+    /// Look through meta page 0 or 1 instead of the newest: the older one shows the transaction
+    /// before
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=1))]
     meta: Option<u8>,
 

@@ -17,8 +17,8 @@ mod contents;
 
 /// Check a snapshot, as deep as the level says
 ///
-/// Each level includes those before it. `manifest` and `object` need no identity. Exit code 20 means that the data
-/// is damaged; 0 that every check of the level passed.
+/// Each level includes those before it. `manifest` and `object` need no identity. Exit code 20
+/// means that the data is damaged; 0 that every check of the level passed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// latest, latest~N, an id or an unambiguous part of one, @TIME, @rREVISION
@@ -44,7 +44,8 @@ pub(super) enum LevelArg {
     Content,
     /// The database: pages, order of keys, free list
     Structure,
-    /// What it says: every row and its history, HashKV, leases, users, Kubernetes' values; counts what there is
+    /// What it says: every row and its history, HashKV, leases, users, Kubernetes' values; counts
+    /// what there is
     Semantic,
 }
 

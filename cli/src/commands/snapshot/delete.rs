@@ -13,9 +13,9 @@ use crate::output;
 
 /// Delete snapshots by name
 ///
-/// The manifest goes now, so that the snapshot is not listed any more; its image goes with a `prune` after the grace.
-/// Until then the manifest is under `deleted/` in the repository. Held snapshots, and the newest that is known to be
-/// restorable, are refused unless --force is said.
+/// The manifest goes now, so that the snapshot is not listed any more; its image goes with a
+/// `prune` after the grace. Until then the manifest is under `deleted/` in the repository. Held
+/// snapshots, and the newest that is known to be restorable, are refused unless --force is said.
 #[derive(Debug, clap::Args)]
 pub(in crate::commands) struct Args {
     /// latest, latest~N, an id or an unambiguous part of one, @TIME, @rREVISION
