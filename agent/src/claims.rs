@@ -62,7 +62,7 @@ pub(crate) fn poll(grace: Duration) -> Duration {
 
 /// Contends for a tick until it is ours or done. Ends early only with an error of the store, or
 /// when dropped. `beside` hears who else is seen holding it.
-pub(crate) async fn take<'a>(
+pub(crate) async fn contend<'a>(
     repository: &'a Repository,
     slot: Slot,
     identity: &'a Identity,
@@ -73,12 +73,12 @@ pub(crate) async fn take<'a>(
     let mut held = HeldClaim { repository, slot, identity, terms, clock, state: Mutex::default() };
     let poll = poll(terms.grace);
     // The first waits for nobody, the next for one grace each.
-    let turn_at = terms.silent_since + terms.grace * u32::try_from(terms.rank).unwrap_or(99);
+    let may_claim_at = terms.silent_since + terms.grace * u32::try_from(terms.rank).unwrap_or(99);
     let mut seen: Option<(u32, Instant)> = None;
     loop {
         let newest = repository.newest_claim(&held.slot).await?;
         let (number, ready, outcome) = match &newest {
-            None => (0, Instant::now() >= turn_at, ClaimOutcome::Won),
+            None => (0, Instant::now() >= may_claim_at, ClaimOutcome::Won),
             Some(Claim { record, .. }) if matches!(record.stage, ClaimStage::Done { .. }) => {
                 return Ok(ClaimResult::Done(record.clone()));
             }

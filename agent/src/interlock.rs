@@ -94,7 +94,7 @@ pub(crate) async fn rounds_over(
     grace: Duration,
     mut waits: impl FnMut(&ClaimRecord) + Send,
 ) -> Result<(), Error> {
-    let mut told = false;
+    let mut announced = false;
     loop {
         let open = repository.open_claims(cluster, ROUNDS, ROUND_TICKS).await?;
         let standing = {
@@ -102,9 +102,9 @@ pub(crate) async fn rounds_over(
             liveness.first_standing(&open, Instant::now(), grace)
         };
         let Some((_, claim)) = standing else { return Ok(()) };
-        if !told {
+        if !announced {
             waits(&claim.record);
-            told = true;
+            announced = true;
         }
         sleep(poll(grace)).await;
     }

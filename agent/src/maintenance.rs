@@ -33,7 +33,7 @@ const NAP: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 pub struct Round {
     /// A sentence for each member, and one that says why nothing more was done.
-    pub told: Vec<String>,
+    pub sentences: Vec<String>,
     /// Why it was ended early.
     pub refusal: Option<Refusal>,
     /// Whether a member could not be defragmented; the round ends there.
@@ -56,7 +56,7 @@ pub async fn defragment(
     members: &Members,
     config: &DefragmentConfig,
     situation: &(dyn Fn() -> Situation + Sync),
-    tell: &mut (dyn FnMut(Event) + Send),
+    emit: &mut (dyn FnMut(Event) + Send),
 ) -> Round {
     let (mut done, mut round) = (BTreeSet::new(), Round::default());
     loop {
@@ -64,14 +64,14 @@ pub async fn defragment(
             Ok(Some(next)) => next,
             Ok(None) => {
                 if done.is_empty() {
-                    round.told.push("no member is worth it".to_owned());
+                    round.sentences.push("no member is worth it".to_owned());
                 }
                 return round;
             }
             Err(refusal) => {
                 let reason = refusal.to_string();
-                round.told.push(reason.clone());
-                tell(Event::DefragmentSkipped { reason });
+                round.sentences.push(reason.clone());
+                emit(Event::DefragmentSkipped { reason });
                 round.refusal = Some(refusal);
                 return round;
             }
@@ -79,9 +79,9 @@ pub async fn defragment(
         done.insert(member);
         let began = Instant::now();
         let result = one(members, member).await;
-        round.told.push(sentence(member, &result));
+        round.sentences.push(sentence(member, &result));
         round.failed = result.is_err();
-        tell(Event::Defragmented { member, result, took: began.elapsed() });
+        emit(Event::Defragmented { member, result, took: began.elapsed() });
         // Captures wait for the round: it does not rest after its last member.
         if round.failed || !more {
             return round;
@@ -98,7 +98,7 @@ async fn next(
     situation: &(dyn Fn() -> Situation + Sync),
     done: &BTreeSet<MemberId>,
 ) -> Result<Option<(MemberId, bool)>, Refusal> {
-    let seen = members.look().await;
+    let seen = members.probe().await;
     let (seen, alarms) = seen.map_err(|error| Refusal::NotSeen(error.to_string()))?;
     let order = plan::order(&seen, &alarms, config, situation())?;
     let mut left = order.into_iter().filter(|member| !done.contains(member));

@@ -19,11 +19,11 @@ use crate::status::AgentStatus;
 use etcdr_operations::Clock;
 
 mod chart;
-mod facts;
+pub mod format;
 mod html;
 mod page;
+mod sections;
 mod serve;
-pub mod words;
 
 pub use page::render;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcdr_operations::prune::{self, How};
+use etcdr_operations::prune::{self, Mode};
 use etcdr_operations::settings::Settings;
 use etcdr_operations::stop::StopFlag;
 use etcdr_operations::{Clock, Error as OperationError};
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::Error;
-use crate::admin::{self, Admin, AnyFailure, Listener, Shelf};
+use crate::admin::{self, Admin, AnyFailure, Listener, RepositoryAccess};
 use crate::command::Command;
 use crate::event::Event;
 use crate::log;
@@ -103,7 +103,7 @@ pub async fn serve(settings: Settings, outside: Outside, stop: &StopFlag) -> Res
         name,
         instance: outside.instance,
         tool_version,
-        tell: teller(status, metrics, Arc::clone(&clock)),
+        observer: observer(status, metrics, Arc::clone(&clock)),
         clock,
         random: outside.random,
         turned: Arc::new(move || turning.tick()),
@@ -119,7 +119,7 @@ pub async fn serve(settings: Settings, outside: Outside, stop: &StopFlag) -> Res
 }
 
 /// Hears everything that happens: log, metrics and status are made of it.
-fn teller(
+fn observer(
     status: Arc<AgentStatus>,
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
@@ -209,7 +209,7 @@ impl Served<'_> {
             commands: self.commands.clone(),
             status: Arc::clone(self.status),
             clock: Arc::clone(self.clock),
-            shelf: Arc::new(Shelved { settings, clock }),
+            repository: Arc::new(ConfiguredRepository { settings, clock }),
             signs: self.settings.config.repository.signing_key.is_some(),
         }
     }
@@ -223,12 +223,12 @@ async fn listen(address: &str) -> Result<TcpListener, Error> {
 }
 
 /// The repository, as the admin interface asks it.
-struct Shelved {
+struct ConfiguredRepository {
     settings: Settings,
     clock: Arc<Clock>,
 }
 
-impl Shelf for Shelved {
+impl RepositoryAccess for ConfiguredRepository {
     fn list(&self) -> BoxFuture<'_, Result<Vec<SnapshotId>, AnyFailure>> {
         Box::pin(async {
             let repository = self.settings.open().await.map_err(failure)?;
@@ -242,8 +242,14 @@ impl Shelf for Shelved {
             let config = &self.settings.config;
             let repository = self.settings.open().await.map_err(failure)?;
             let (now, grace) = ((self.clock)(), config.prune.grace);
-            let plan =
-                prune::run(&repository, &config.cluster, &config.retention, grace, now, How::Shown);
+            let plan = prune::run(
+                &repository,
+                &config.cluster,
+                &config.retention,
+                grace,
+                now,
+                Mode::DryRun,
+            );
             let report = plan.await.map_err(failure)?;
             Ok(serde_json::to_string(&report.report()).unwrap_or_default())
         })

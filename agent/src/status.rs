@@ -14,9 +14,9 @@ use etcdr_schemas::report::StatusReport;
 
 use crate::event::Event;
 
-mod answer;
 mod conditions;
 mod history;
+mod report;
 mod state;
 
 use state::State;
@@ -112,7 +112,7 @@ impl AgentStatus {
     /// All that is known, as of `now`.
     #[must_use]
     pub fn report(&self, now: DateTime<Utc>) -> StatusReport {
-        answer::report(&self.about, &self.state(), self.is_alive(), now)
+        report::report(&self.about, &self.state(), self.is_alive(), now)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -3,11 +3,11 @@
 //! This crate parses, renders and exits; the work is done by the libraries. Only here are arguments
 //! and environment read, the clock and randomness asked, and text printed.
 
-mod arenas;
 mod commands;
 mod config;
 mod context;
 mod exit;
+mod malloc_settings;
 mod options;
 mod output;
 mod progress;
@@ -25,7 +25,7 @@ use crate::commands::Cli;
 use crate::options::LogFormat;
 
 fn main() -> process::ExitCode {
-    arenas::bound();
+    malloc_settings::apply();
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let format = cli.global.output;

@@ -27,7 +27,7 @@ use etcdr_schemas::{ClusterName, Progress, SnapshotId};
 use tokio::sync::watch;
 
 pub use checkpoints::Destination;
-pub use choose::{Budget, Wanted};
+pub use choose::{AuditSelection, Budget};
 pub use error::Error;
 pub use timeline::Limits;
 
@@ -42,10 +42,10 @@ mod checkpoints;
 mod choose;
 mod compare;
 mod error;
-mod facts;
 mod findings;
 mod history;
 pub mod kinds;
+mod manifest_facts;
 mod timeline;
 mod walk;
 
@@ -55,7 +55,7 @@ pub struct AuditRequest {
     /// Name of the cluster in the repository.
     pub cluster: ClusterName,
     /// Level, order, sample.
-    pub wanted: Wanted,
+    pub selection: AuditSelection,
     /// Go on with the newest audit of that kind, if it was not finished.
     pub resume: bool,
     /// How old things may be.

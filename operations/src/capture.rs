@@ -20,7 +20,7 @@ pub use stages::Stages;
 use crate::{Clock, Error};
 use agreement::Verdict;
 use health::Health;
-use ingest::{Poured, Target};
+use ingest::{Ingested, Target};
 use source::Source;
 
 mod agreement;
@@ -126,8 +126,9 @@ pub async fn save<G: Gate>(
     let verdict = health::agreement_of(&source, &health).await;
     run.stages.agreement = asked.elapsed();
     let mut saved = Vec::new();
-    for (turn, (source, verdict)) in sides(source, &health, verdict).await.into_iter().enumerate() {
-        let image = run.pour(&source, turn).await?;
+    for (number, (source, verdict)) in sides(source, &health, verdict).await.into_iter().enumerate()
+    {
+        let image = run.store_image(&source, number).await?;
         saved.push(run.record(image, &source, verdict, gate).await?);
     }
     Ok(saved)
@@ -197,7 +198,7 @@ struct Run<'a> {
 
 /// Bytes that are stored and proven.
 struct Image {
-    poured: Poured,
+    ingested: Ingested,
     started_at: DateTime<Utc>,
     /// For how long etcd's stream was open, where that was watched.
     held: Option<Duration>,
@@ -205,7 +206,7 @@ struct Image {
 
 impl Run<'_> {
     /// Stores the bytes of one member. `turn` tells the snapshots of one run apart.
-    async fn pour(&self, source: &Source, turn: usize) -> Result<Image, Error> {
+    async fn store_image(&self, source: &Source, number: usize) -> Result<Image, Error> {
         let started_at = (self.clock)();
         let pace = self.request.pace.as_deref();
         let watched = self.request.pace.as_ref();
@@ -214,17 +215,17 @@ impl Run<'_> {
         let stream = source.client.snapshot(self.request.stall_timeout).await?;
         pace.inspect(|pace| pace.opened(stream.total()));
         self.progress.begin("saving", Some(stream.total()));
-        let turn = u32::try_from(turn).unwrap_or(u32::MAX);
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
         let target = Target {
             repository: self.repository,
             cluster: &self.request.cluster,
             seal: self.request.seal.clone(),
             started_at,
-            nonce: self.request.nonce.wrapping_add(turn),
+            nonce: self.request.nonce.wrapping_add(number),
             pace,
         };
-        let poured = ingest::pour(target, stream, self.progress).await?;
-        Ok(Image { poured, started_at, held: pace.map(Pace::held) })
+        let ingested = ingest::run(target, stream, self.progress).await?;
+        Ok(Image { ingested, started_at, held: pace.map(Pace::held) })
     }
 
     /// Writes the manifest.
@@ -235,7 +236,7 @@ impl Run<'_> {
         verdict: Verdict,
         gate: &G,
     ) -> Result<Saved, G::Error> {
-        let Image { poured: Poured { id, proven, scanned, timing }, started_at, held } = image;
+        let Image { ingested: Ingested { id, proven, scanned, timing }, started_at, held } = image;
         let (health, facts) = (self.health, scanned.facts);
         let suspect = suspicions(health, &verdict, facts.revision);
         let mut warnings = health.warnings.clone();

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::settings::Settings;
 use crate::{Clock, Error, capture};
 
-/// Clocks that are further apart than this are told.
+/// Clocks that are further apart than this are raised.
 const MAX_SKEW: i64 = 60;
 /// The schedule under which the store is tried; no user's can be named so.
 const PROBE: &str = "_check";
@@ -88,12 +88,12 @@ impl Run<'_> {
         match client.alarms().await {
             Ok(alarms) if alarms.is_empty() => self.passed("etcd.alarms", "none is raised"),
             Ok(alarms) => {
-                let told: Vec<_> = alarms
+                let raised: Vec<_> = alarms
                     .iter()
                     .map(|alarm| format!("{} on {}", alarm.kind, alarm.member_id))
                     .collect();
                 let next = "Look at the cluster before you trust its snapshots.";
-                self.note("etcd.alarms", Checked::Warning, told.join(", "), Some(next));
+                self.note("etcd.alarms", Checked::Warning, raised.join(", "), Some(next));
             }
             Err(error) => self.failed("etcd.alarms", &error),
         }

@@ -10,14 +10,14 @@
 //! A restore from a file, as far as its plan:
 //!
 //! ```
-//! use etcdr_operations::restore::{self, Raise, Wanted};
+//! use etcdr_operations::restore::{self, Raise, RestoreOptions};
 //! use etcdr_restore_engine::membership::InitialCluster;
 //! use etcdr_restore_engine::plan::{Selection, Target};
 //!
 //! # tokio::runtime::Runtime::new()?.block_on(async {
 //! let file = "../restore-engine/tests/data/history-3.5.30.db";
 //! let opened = restore::open_file(file.into()).await?;
-//! let planned = opened.plan(Wanted {
+//! let planned = opened.plan(RestoreOptions {
 //!     initial_cluster: InitialCluster::parse("a=http://localhost:2380")?,
 //!     token: "a-new-cluster".to_owned(),
 //!     targets: vec![Target {

@@ -36,17 +36,17 @@ const ASKED: &str = "it was asked for by name";
 
 /// What comes of a decision.
 #[derive(Debug, Clone, Copy)]
-pub enum How<'a> {
+pub enum Mode<'a> {
     /// It is shown, and nothing is deleted.
-    Shown,
+    DryRun,
     /// It is carried out.
-    Done {
+    Execute {
         /// Name of the agent; none for a command.
         by: Option<&'a str>,
     },
 }
 
-/// Decides, and carries out if that is `how`. `grace` is the age that an object without a manifest
+/// Decides, and carries out if that is `mode`. `grace` is the age that an object without a manifest
 /// must have before it is deleted.
 ///
 /// # Errors
@@ -58,7 +58,7 @@ pub async fn run(
     policy: &Retention,
     grace: Span,
     now: DateTime<Utc>,
-    how: How<'_>,
+    mode: Mode<'_>,
 ) -> Result<PruneReport, Error> {
     let parsed = Policy::new(policy)?;
     if !parsed.has_rules() {
@@ -69,8 +69,8 @@ pub async fn run(
     let candidates = inventory.candidates(&proofs);
     let verdicts = retention::decide(&parsed, now, &candidates, &holds);
     let mut snapshots: Vec<_> = verdicts.iter().map(row).collect();
-    let dry_run = matches!(how, How::Shown);
-    if let How::Done { by } = how {
+    let dry_run = matches!(mode, Mode::DryRun);
+    if let Mode::Execute { by } = mode {
         let deletions = snapshots.iter().filter(|row| row.action == PruneAction::Delete);
         let deletions = deletions.map(|row| (row.id, why(&row.reasons))).collect();
         let recorded = repository.record_pruned(cluster, &inventory, deletions, by, now).await?;

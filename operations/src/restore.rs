@@ -45,7 +45,7 @@ pub struct Opened {
 
 /// What is wanted of a restore, whatever its source is.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct RestoreOptions {
     /// All members of the new cluster.
     pub initial_cluster: InitialCluster,
     /// The new cluster's token. Fresh and random unless the caller's user insists on one.
@@ -165,7 +165,7 @@ impl Opened {
     ///
     /// # Errors
     /// [`Error::Engine`] for what does not make sense or cannot be done with this source.
-    pub fn plan(self, wanted: Wanted) -> Result<Planned, Error> {
+    pub fn plan(self, wanted: RestoreOptions) -> Result<Planned, Error> {
         let Self { source, chunks, highest_seen, taken_at } = self;
         let bump = match wanted.raise {
             Raise::Auto => Bump::Auto { highest_seen, margin: DEFAULT_BUMP_MARGIN },

@@ -18,7 +18,7 @@ struct Stopping {
     raised: AtomicBool,
     /// Milliseconds that the command gets to end by itself; 0: it is dropped at once.
     winds_up: AtomicU64,
-    told: watch::Sender<bool>,
+    ends: watch::Sender<bool>,
     /// SIGHUP was seen so often; a command that listens is not stopped by it.
     hangups: watch::Sender<u64>,
 }
@@ -27,7 +27,7 @@ impl StopFlag {
     /// From now on the work is to end.
     pub fn raise(&self) {
         self.0.raised.store(true, Ordering::Relaxed);
-        self.0.told.send_replace(true);
+        self.0.ends.send_replace(true);
     }
 
     /// Whether the work is to end.
@@ -42,7 +42,7 @@ impl StopFlag {
     pub fn wind_up(&self, grace: Duration) -> watch::Receiver<bool> {
         let millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         self.0.winds_up.store(millis, Ordering::Relaxed);
-        self.0.told.subscribe()
+        self.0.ends.subscribe()
     }
 
     /// The time that the command wants to end by itself.

@@ -16,7 +16,7 @@ use tonic::{Response, Status};
 use tower::{ServiceExt as _, service_fn};
 
 use super::api::admin_client::AdminClient;
-use super::relay::Drawn;
+use super::relay::ProgressReplay;
 use super::{Error, error, tls};
 
 /// Time in which a connection must stand.
@@ -92,7 +92,7 @@ impl Client {
     pub async fn save(&self, progress: &dyn Progress) -> Result<RemoteSaved, Error> {
         let mut stream =
             self.call(async |mut api| api.save_snapshot(pb::SaveSnapshotRequest {}).await).await?;
-        let mut drawn = Drawn::new(progress);
+        let mut drawn = ProgressReplay::new(progress);
         let end = loop {
             match stream.message().await {
                 Ok(Some(pb::SaveSnapshotResponse { step: Some(step) })) => match step {

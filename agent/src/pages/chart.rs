@@ -5,8 +5,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use etcdr_schemas::report::{StatusReport, TimelineEntry, TimelineOutcome};
 
+use super::format;
 use super::html::Html;
-use super::words;
 
 /// The window that is shown, at least and at most.
 const LEAST: TimeDelta = TimeDelta::hours(1);
@@ -75,7 +75,7 @@ pub(super) fn draw(html: &mut Html, report: &StatusReport) {
     html.put("<line class=\"target\" x1=\"0\" x2=\"100%\" y1=\"", round(line), "\" y2=\"");
     html.put("", round(line), "\"/>");
     html.put("<text class=\"labt\" x=\"0\" y=\"", round(line - 5.0), "\">");
-    html.put("target ", words::span(report.newest.target_age_seconds), "</text>");
+    html.put("target ", format::span(report.newest.target_age_seconds), "</text>");
     let shown = report.timeline.iter().rev().filter(|entry| entry.at >= scale.from);
     for entry in shown {
         point(html, entry, &scale);
@@ -127,7 +127,7 @@ fn point(html: &mut Html, entry: &TimelineEntry, scale: &Scale) {
     let x = round(scale.x(entry.at) * 100.0);
     html.put("<svg x=\"", x, "%\" y=\"140\" width=\"1\" height=\"1\">");
     html.raw(mark(entry.outcome)).raw("<title>");
-    html.text(words::moment(entry.at)).raw(" ").text(outcome(entry.outcome));
+    html.text(format::moment(entry.at)).raw(" ").text(outcome(entry.outcome));
     if let Some(error) = &entry.error {
         html.raw(": ").text(error);
     }
@@ -168,7 +168,7 @@ fn summary(report: &StatusReport, scale: &Scale) -> String {
     let window = (scale.now - scale.from).num_seconds().unsigned_abs();
     format!(
         "The last {}: {} snapshots, {} suspect, {} failed captures",
-        words::span(window),
+        format::span(window),
         count(TimelineOutcome::Snapshot),
         count(TimelineOutcome::Suspect),
         count(TimelineOutcome::Failed)

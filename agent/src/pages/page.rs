@@ -2,9 +2,9 @@
 
 use etcdr_schemas::report::{StatusReport, StatusWarning};
 
+use super::format::{self, moment, relative, span};
 use super::html::Html;
-use super::words::{self, moment, relative, span};
-use super::{chart, facts};
+use super::{chart, sections};
 
 /// Share of the target from which it is near, in percent.
 const NEAR: u64 = 80;
@@ -63,11 +63,11 @@ pub fn render(report: &StatusReport) -> String {
     header(&mut html, report);
     headline(&mut html, report, standing);
     warnings(&mut html, report);
-    facts::cards(&mut html, report);
+    sections::cards(&mut html, report);
     timeline(&mut html, report);
     html.raw("<div class=\"two\">");
-    facts::members(&mut html, report);
-    facts::schedules(&mut html, report);
+    sections::members(&mut html, report);
+    sections::schedules(&mut html, report);
     html.raw("</div>");
     footer(&mut html, report);
     html.raw("</main></body></html>");
@@ -178,7 +178,7 @@ fn timeline(html: &mut Html, report: &StatusReport) {
             html.put(": ", error, "");
         }
         html.put("</td><td>", entry.schedule.as_deref().unwrap_or("–"), "</td><td class=\"num\">");
-        html.text(entry.stored_size.map_or("–".to_owned(), words::bytes));
+        html.text(entry.stored_size.map_or("–".to_owned(), format::bytes));
         let took = entry.seconds.map_or("–".to_owned(), |took| format!("{took:.1} s"));
         html.put("</td><td class=\"num\">", took, "</td></tr>");
     }

@@ -39,8 +39,8 @@ pub(super) async fn tick(
         Ok(done) => done,
         Err(error) => {
             let (schedule, holder) = (schedule.name().to_owned(), None);
-            shared.tell(&Event::StoreFailed { error: error.to_string() });
-            shared.tell(&Event::Claim { schedule, tick, outcome: ClaimOutcome::Failed, holder });
+            shared.emit(&Event::StoreFailed { error: error.to_string() });
+            shared.emit(&Event::Claim { schedule, tick, outcome: ClaimOutcome::Failed, holder });
             false
         }
     }
@@ -60,37 +60,37 @@ async fn attempt(
     let beside = |record: &ClaimRecord| {
         shared.heard_others();
         if record.agent == shared.identity.agent && record.stage.is_open() {
-            shared.tell(&Event::NameTwice { name: record.agent.clone() });
+            shared.emit(&Event::NameTwice { name: record.agent.clone() });
         }
     };
     let contest =
-        claims::take(&repository, slot.clone(), &shared.identity, terms, &*shared.clock, beside);
-    let turn = tokio::select! {
-        turn = contest => turn?,
+        claims::contend(&repository, slot.clone(), &shared.identity, terms, &*shared.clock, beside);
+    let result = tokio::select! {
+        result = contest => result?,
         () = ticks::superseded(shared, schedule, tick) => return Ok(true),
         _ = stop.changed() => return Ok(false),
     };
-    let told = |outcome, holder| {
+    let claim_event = |outcome, holder| {
         let schedule = schedule.name().to_owned();
-        shared.tell(&Event::Claim { schedule, tick, outcome, holder });
+        shared.emit(&Event::Claim { schedule, tick, outcome, holder });
     };
-    match turn {
+    match result {
         ClaimResult::Done(record) => {
             let other = record.instance != shared.identity.instance;
             if other {
                 shared.heard_others();
             }
             let outcome = if other { ClaimOutcome::Lost } else { ClaimOutcome::Done };
-            told(outcome, other.then_some(record.agent));
+            claim_event(outcome, other.then_some(record.agent));
             shared.stored.notify_one();
             Ok(true)
         }
         ClaimResult::Held(held, outcome) => {
-            told(outcome, None);
-            tell_skew(shared, &repository, &slot).await;
+            claim_event(outcome, None);
+            emit_clock_skew(shared, &repository, &slot).await;
             let result = hold(shared, &repository, &held, schedule.name(), tick).await;
             if let Err(Error::ClaimLost { .. }) = result {
-                told(ClaimOutcome::LostLater, None);
+                claim_event(ClaimOutcome::LostLater, None);
             }
             shared.stored.notify_one();
             Ok(result.is_ok())
@@ -99,10 +99,10 @@ async fn attempt(
 }
 
 /// The store's clock against ours, seen at a claim that was just written.
-async fn tell_skew(shared: &Shared, repository: &Repository, slot: &Slot) {
+async fn emit_clock_skew(shared: &Shared, repository: &Repository, slot: &Slot) {
     if let Ok(Some(claim)) = repository.newest_claim(slot).await {
         let seconds = (claim.record.written_at - claim.stored_at).num_seconds();
-        shared.tell(&Event::ClockSkew { seconds });
+        shared.emit(&Event::ClockSkew { seconds });
     }
 }
 
@@ -165,7 +165,7 @@ pub(super) async fn wait_for_rounds(
     let hears = |record: &ClaimRecord| {
         waits = true;
         let (schedule, holder) = (schedule.map(str::to_owned), record.agent.clone());
-        shared.tell(&Event::CaptureWaits { schedule, holder });
+        shared.emit(&Event::CaptureWaits { schedule, holder });
         progress.begin(interlock::WAITING, None);
     };
     let over = interlock::rounds_over(repository, cluster, &shared.rounds, grace, hears);
@@ -192,7 +192,7 @@ pub(super) async fn wait_for_rounds(
 /// What was under way is dropped, and cannot tell that itself.
 fn dropped(shared: &Shared, schedule: &str, error: Error) -> Error {
     let schedule = Some(schedule.to_owned());
-    shared.tell(&Event::CaptureFailed { schedule, error: error.to_string(), again: false });
+    shared.emit(&Event::CaptureFailed { schedule, error: error.to_string(), again: false });
     error
 }
 
@@ -221,7 +221,7 @@ async fn persist(
         let again = !is_over(&error)
             && !error.is_permanent()
             && tries <= shared.settings().config.capture.retries;
-        shared.tell(&Event::CaptureFailed {
+        shared.emit(&Event::CaptureFailed {
             schedule: trigger.schedule.clone(),
             error: error.to_string(),
             again,
@@ -247,7 +247,7 @@ pub(super) async fn once(
 ) -> Result<Vec<Saved>, Error> {
     let settings = shared.settings();
     let schedule = trigger.schedule.clone();
-    shared.tell(&Event::CaptureBegan { schedule: schedule.clone() });
+    shared.emit(&Event::CaptureBegan { schedule: schedule.clone() });
     let request = SaveRequest {
         cluster: settings.config.cluster.clone(),
         endpoints: monitor::endpoints(shared, &settings)?,
@@ -262,19 +262,19 @@ pub(super) async fn once(
     let saved = capture::save(repository, request, &*shared.clock, progress, gate);
     let saved = saved.await.map_err(Into::into)?;
     for one in &saved {
-        tell_saved(shared, &schedule, one);
+        emit_saved(shared, &schedule, one);
     }
     follow_up(shared, repository, &saved).await;
     Ok(saved)
 }
 
-fn tell_saved(shared: &Shared, schedule: &Option<String>, saved: &Saved) {
+fn emit_saved(shared: &Shared, schedule: &Option<String>, saved: &Saved) {
     if let Some(hash_kv) = &saved.manifest.hash_kv {
         let members: Vec<_> = hash_kv.dissented.iter().map(|dissent| dissent.member_id).collect();
         let revision = hash_kv.revision;
-        shared.tell(&Event::Dissent { members, revision });
+        shared.emit(&Event::Dissent { members, revision });
     }
-    shared.tell(&Event::Captured(Box::new(Captured {
+    shared.emit(&Event::Captured(Box::new(Captured {
         schedule: schedule.clone(),
         manifest: saved.manifest.clone(),
         stages: saved.stages,
@@ -296,7 +296,7 @@ async fn follow_up(shared: &Shared, repository: &Repository, saved: &[Saved]) {
             _ => deep(shared, repository, id, level).await.err(),
         };
         sound &= failure.is_none();
-        shared.tell(&Event::Verified { id, level: level.max(Level::Object), failure });
+        shared.emit(&Event::Verified { id, level: level.max(Level::Object), failure });
     }
     if sound {
         heartbeat(shared).await;
@@ -327,7 +327,7 @@ async fn heartbeat(shared: &Shared) {
         Ok(Some(url)) => url,
         Ok(None) => return,
         Err(error) => {
-            return shared.tell(&Event::Heartbeat { failure: Some(error.to_string()) });
+            return shared.emit(&Event::Heartbeat { failure: Some(error.to_string()) });
         }
     };
     let began = Instant::now();
@@ -338,5 +338,5 @@ async fn heartbeat(shared: &Shared) {
     // The URL is a secret: it must not be part of what is told.
     let failure = asked.await.err().map(|error| error.without_url().to_string());
     tracing::debug!(took = ?began.elapsed(), "the dead man's switch was told");
-    shared.tell(&Event::Heartbeat { failure });
+    shared.emit(&Event::Heartbeat { failure });
 }

@@ -136,7 +136,8 @@ async fn by_one(
     let terms = monitor::terms(shared, &settings).await;
     let repository = settings.open().await?;
     let slot = claims::duty(&settings.config.cluster, duty.name(), tick);
-    let contest = claims::take(&repository, slot, &shared.identity, terms, &*shared.clock, |_| {});
+    let contest =
+        claims::contend(&repository, slot, &shared.identity, terms, &*shared.clock, |_| {});
     let ClaimResult::Held(held, _) = contest.await? else { return Ok(true) };
     tokio::select! {
         () = work => held.done(Vec::new()).await?,
@@ -151,7 +152,7 @@ async fn prune(shared: &Shared) {
     let pruned = async {
         let repository = settings.open().await.map_err(|error| error.to_string())?;
         let now = (shared.clock)();
-        let how = prune::How::Done { by: Some(&shared.identity.agent) };
+        let how = prune::Mode::Execute { by: Some(&shared.identity.agent) };
         let run = prune::run(&repository, cluster, retention, prune.grace, now, how);
         run.await.map_err(|error| error.to_string())
     };
@@ -160,10 +161,10 @@ async fn prune(shared: &Shared) {
             for warning in &report.warnings {
                 tracing::warn!(warning, "about the retention");
             }
-            shared.tell(&Event::Pruned(PruneSeen::from(&report)));
+            shared.emit(&Event::Pruned(PruneSeen::from(&report)));
             shared.stored.notify_one();
         }
-        Err(error) => shared.tell(&Event::PruneFailed { error }),
+        Err(error) => shared.emit(&Event::PruneFailed { error }),
     }
 }
 
@@ -175,8 +176,8 @@ async fn compact(shared: &Shared) {
         Ok::<_, Error>(maintenance::compact(&client, config).await)
     };
     match asked.await {
-        Ok(Some(event)) => shared.tell(&event),
+        Ok(Some(event)) => shared.emit(&event),
         Ok(None) => {}
-        Err(error) => shared.tell(&Event::Compacted { result: Err(error.to_string()) }),
+        Err(error) => shared.emit(&Event::Compacted { result: Err(error.to_string()) }),
     }
 }

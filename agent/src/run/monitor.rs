@@ -22,7 +22,7 @@ const LIST_EVERY: Duration = Duration::from_secs(300);
 /// How often it is tried again when it could not be listed.
 const LIST_AGAIN: Duration = Duration::from_secs(15);
 /// How often the next ticks are told.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const TICKS_EVERY: Duration = Duration::from_secs(1);
 /// Snapshots whose manifests are read for the timeline.
 const NEWEST: usize = 50;
 /// Longest wait for all members, who are asked at once.
@@ -30,24 +30,24 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Looks as long as the agent runs.
 pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let (mut look_at, mut list_at) = (Instant::now(), Instant::now());
+    let (mut probe_at, mut list_at) = (Instant::now(), Instant::now());
     let (mut schedules, mut forecast) = (Vec::new(), Forecast::default());
     while !*stop.borrow() {
-        if Instant::now() >= look_at {
-            let seen = look(&shared).await;
+        if Instant::now() >= probe_at {
+            let seen = probe(&shared).await;
             quota(&shared, &seen, &mut forecast).await;
-            look_at = Instant::now() + shared.settings().config.maintenance.every.0;
+            probe_at = Instant::now() + shared.settings().config.maintenance.every.0;
         }
         if Instant::now() >= list_at {
             list_at = Instant::now() + if list(&shared).await { LIST_EVERY } else { LIST_AGAIN };
         }
         let seen = next_ticks(&shared);
         if seen != schedules {
-            shared.tell(&Event::Schedules(seen.clone()));
+            shared.emit(&Event::Schedules(seen.clone()));
             schedules = seen;
         }
         tokio::select! {
-            () = sleep(TELL_EVERY) => {}
+            () = sleep(TICKS_EVERY) => {}
             () = shared.stored.notified() => list_at = Instant::now(),
             _ = stop.changed() => {}
         }
@@ -55,14 +55,14 @@ pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>)
 }
 
 /// Asks all members how they are and which alarms are raised, and tells.
-pub(super) async fn look(shared: &Shared) -> Vec<MemberSeen> {
+pub(super) async fn probe(shared: &Shared) -> Vec<MemberSeen> {
     let members = match shared.settings().own_member() {
         Ok(own) => Members::through(own),
         Err(error) => return unknown(shared, error.to_string()),
     };
-    let seen = match tokio::time::timeout(PATIENCE, members.look()).await {
+    let seen = match tokio::time::timeout(PATIENCE, members.probe()).await {
         Ok(Ok((seen, alarms))) => {
-            shared.tell(&Event::Alarms(alarms));
+            shared.emit(&Event::Alarms(alarms));
             seen
         }
         silent => {
@@ -75,11 +75,11 @@ pub(super) async fn look(shared: &Shared) -> Vec<MemberSeen> {
             if before.is_empty() {
                 return unknown(shared, reason);
             }
-            members.look_beside(before, &reason).await
+            members.probe_others(before, &reason).await
         }
     };
     shared.members.send_replace(seen.clone());
-    shared.tell(&Event::Members(seen.clone()));
+    shared.emit(&Event::Members(seen.clone()));
     seen
 }
 
@@ -92,13 +92,13 @@ fn unknown(shared: &Shared, reason: String) -> Vec<MemberSeen> {
         client_urls: Vec::new(),
         state: Err(reason),
     };
-    shared.tell(&Event::Members(vec![own]));
+    shared.emit(&Event::Members(vec![own]));
     Vec::new()
 }
 
 /// Looks, and says how this agent may contend for a tick.
 pub(super) async fn terms(shared: &Shared, settings: &Settings) -> Terms {
-    let seen = look(shared).await;
+    let seen = probe(shared).await;
     let own = seen.iter().find(|member| member.own).map(|member| member.id);
     let rank = candidates::rank(&seen, own, settings.config.capture.max_lag);
     Terms {
@@ -143,7 +143,7 @@ async fn quota(shared: &Shared, seen: &[MemberSeen], forecast: &mut Forecast) {
     forecast.observe((shared.clock)(), size);
     let settings = shared.settings();
     let configured = settings.config.maintenance.quota.map(|quota| quota.0);
-    let told = match (configured, settings.own_member()) {
+    let quota = match (configured, settings.own_member()) {
         (None, Ok(own)) => {
             let url = settings.config.etcd.metrics_url.as_deref();
             let asked = Metrics::read(&own, url);
@@ -152,8 +152,8 @@ async fn quota(shared: &Shared, seen: &[MemberSeen], forecast: &mut Forecast) {
         }
         (configured, _) => configured,
     };
-    if let Some(event) = maintenance::quota(forecast, told) {
-        shared.tell(&event);
+    if let Some(event) = maintenance::quota(forecast, quota) {
+        shared.emit(&event);
     }
 }
 
@@ -178,11 +178,11 @@ async fn list(shared: &Shared) -> bool {
     };
     match listed.await {
         Ok(catalog) => {
-            shared.tell(&Event::Catalog(catalog));
+            shared.emit(&Event::Catalog(catalog));
             true
         }
         Err(error) => {
-            shared.tell(&Event::StoreFailed { error: error.to_string() });
+            shared.emit(&Event::StoreFailed { error: error.to_string() });
             false
         }
     }

@@ -41,14 +41,14 @@ pub(super) async fn tick(
         }
         let terms = monitor::terms(shared, &settings).await;
         let (slot, identity) = (slot.clone(), &shared.identity);
-        claims::take(&repository, slot, identity, terms, &*shared.clock, |_| {}).await.map(Ok)
+        claims::contend(&repository, slot, identity, terms, &*shared.clock, |_| {}).await.map(Ok)
     };
-    let turn: Result<_, Error> = tokio::select! {
-        turn = contest => turn,
+    let contested: Result<_, Error> = tokio::select! {
+        result = contest => result,
         () = ticks::superseded(shared, schedule, tick) => return Ok(true),
         () = shared.ends(Shutdown::Soon) => return Err(Error::Stopping),
     };
-    let refusal = match turn? {
+    let refusal = match contested? {
         Ok(ClaimResult::Done(_)) => return Ok(true),
         Ok(ClaimResult::Held(held, _)) => {
             let round = carry_out(shared, &settings, &repository, &held, &mut liveness, false);
@@ -94,8 +94,8 @@ fn slot_of(settings: &Settings, tick: DateTime<Utc>) -> Slot {
 /// Nothing is done; tells why.
 fn refuse(shared: &Shared, refusal: Refusal) -> Round {
     let reason = refusal.to_string();
-    shared.tell(&Event::DefragmentSkipped { reason: reason.clone() });
-    Round { told: vec![reason], refusal: Some(refusal), failed: false }
+    shared.emit(&Event::DefragmentSkipped { reason: reason.clone() });
+    Round { sentences: vec![reason], refusal: Some(refusal), failed: false }
 }
 
 /// Works on a round that is claimed, and closes the claim.
@@ -140,8 +140,8 @@ async fn work(
     let free = shared.busy.try_lock();
     let (capturing, lost) = (free.is_err(), AtomicBool::new(false));
     let situation = || Situation { is_mine: !lost.load(Ordering::Relaxed), capturing, force };
-    let mut tell = |event: Event| shared.tell(&event);
-    let round = maintenance::defragment(&members, &config, &situation, &mut tell);
+    let mut emit = |event: Event| shared.emit(&event);
+    let round = maintenance::defragment(&members, &config, &situation, &mut emit);
     tokio::pin!(round);
     Ok(tokio::select! {
         round = &mut round => round,

@@ -40,7 +40,7 @@ pub(super) async fn last(shared: &Shared) {
     };
     if let Err(error) = taken.await {
         let schedule = Some(schedule.name.clone());
-        shared.tell(&Event::CaptureFailed { schedule, error: error.to_string(), again: false });
+        shared.emit(&Event::CaptureFailed { schedule, error: error.to_string(), again: false });
     }
 }
 

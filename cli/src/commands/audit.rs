@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use etcdr_operations::audit::{
-    self, AuditRequest, Audited, Budget, Destination, Error, Limits, Stop, Wanted, kinds,
+    self, AuditRequest, AuditSelection, Audited, Budget, Destination, Error, Limits, Stop, kinds,
 };
 use etcdr_operations::stop::{Interrupted, StopFlag};
 use etcdr_repository::{Identities, Repository, SigningKey};
@@ -193,7 +193,7 @@ impl Args {
             |time: Duration| chrono::Duration::from_std(time).unwrap_or(chrono::Duration::MAX);
         Ok(AuditRequest {
             cluster,
-            wanted: Wanted { level, order, sample: self.sample, seed: self.seed },
+            selection: AuditSelection { level, order, sample: self.sample, seed: self.seed },
             resume: self.resume,
             limits: Limits {
                 max_age: self.max_age.map(span),

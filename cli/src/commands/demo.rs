@@ -1,8 +1,8 @@
 //! `etcdr demo`: the whole way on this machine, told with timings.
 
 mod objects;
-mod scenes;
-mod story;
+mod stage_log;
+mod steps;
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use etcdr_schemas::report::DemoReport;
 
 use crate::options::Global;
 use crate::output;
-use scenes::Stage;
+use steps::Setup;
 
 /// Show the whole way on this machine: save, verify, lose everything, restore, compare
 ///
@@ -35,8 +35,8 @@ impl Args {
         let path = std::env::var_os("PATH");
         let binary = EtcdBinary::locate(self.etcd_bin_dir.as_deref(), path.as_deref()).await?;
         let folder = tempfile::Builder::new().prefix("etcdr-demo-").tempdir()?;
-        let stage = Stage { keys: self.keys, binary, root: folder.path().to_owned() };
-        let report = scenes::play(&stage, global.quiet).await?;
+        let setup = Setup { keys: self.keys, binary, root: folder.path().to_owned() };
+        let report = steps::run(&setup, global.quiet).await?;
         folder.close().context("cannot remove the demo's temporary folder")?;
         let identical = report.identical;
         output::print(global.output, report, closing)?;

@@ -67,16 +67,16 @@ impl Args {
         let path = self.target.clone();
         if path.is_dir() {
             let wal_dir = self.wal_dir.clone();
-            let look =
+            let inspect =
                 move || engine::data_dir(&path, wal_dir.as_deref(), options, progress.as_ref());
-            return Ok(blocking(look).await??);
+            return Ok(blocking(inspect).await??);
         }
         if path.exists() {
             if !archive::is_plain(&path)? {
                 return Err(packed(&path).into());
             }
-            let look = move || engine::file(&path, options, progress.as_ref());
-            return Ok(blocking(look).await??);
+            let inspect = move || engine::file(&path, options, progress.as_ref());
+            return Ok(blocking(inspect).await??);
         }
         let name = self.name(global)?;
         let repository = global.open().await?;

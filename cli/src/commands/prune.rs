@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use etcdr_operations::prune::{self, How};
+use etcdr_operations::prune::{self, Mode};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::config::{PruneConfig, Retention};
 use etcdr_schemas::report::{
@@ -116,7 +116,7 @@ async fn prune(
 ) -> anyhow::Result<ExitCode> {
     let repository = global.open().await?;
     let now = context::now();
-    let how = if dry_run { How::Shown } else { How::Done { by: None } };
+    let how = if dry_run { Mode::DryRun } else { Mode::Execute { by: None } };
     let report = prune::run(&repository, &global.cluster, policy, grace, now, how).await?;
     for unusable in &report.unusable {
         output::say(format!("warning: {}: {}", unusable.key, unusable.reason));

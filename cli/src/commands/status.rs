@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use etcdr_agent::admin::{Client, Credentials};
-use etcdr_agent::pages::words::{relative, span};
+use etcdr_agent::pages::format::{relative, span};
 use etcdr_operations::stop::StopFlag;
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::report::{MemberStatus, StatusReport};

@@ -9,7 +9,7 @@ use etcdr_schemas::{Sha256Digest, SnapshotId};
 /// What the user asked for; what is not said is taken from the audit that is resumed, or is the
 /// default.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wanted {
+pub struct AuditSelection {
     /// How deep; `object` when not said.
     pub level: Option<Level>,
     /// Newest first when not said.
@@ -20,7 +20,7 @@ pub struct Wanted {
     pub seed: Option<u64>,
 }
 
-impl Wanted {
+impl AuditSelection {
     /// Settings of a new audit.
     pub(super) fn settings(&self, fresh_seed: u64) -> AuditSettings {
         AuditSettings {
@@ -134,7 +134,11 @@ mod tests {
     }
 
     fn settings(order: AuditOrder, sample: AuditSample, seed: u64) -> AuditSettings {
-        let wanted = Wanted { order: Some(order), sample: Some(sample), ..Wanted::default() };
+        let wanted = AuditSelection {
+            order: Some(order),
+            sample: Some(sample),
+            ..AuditSelection::default()
+        };
         wanted.settings(seed)
     }
 
@@ -187,15 +191,20 @@ mod tests {
     #[test]
     fn a_resumed_audit_must_be_the_one_that_was_asked_for() {
         let kept = settings(AuditOrder::Newest, AuditSample::Count(3), 7);
-        assert!(Wanted::default().fits(&kept));
+        assert!(AuditSelection::default().fits(&kept));
         assert!(
-            Wanted { seed: Some(7), level: Some(Level::Object), ..Wanted::default() }.fits(&kept)
+            AuditSelection {
+                seed: Some(7),
+                level: Some(Level::Object),
+                ..AuditSelection::default()
+            }
+            .fits(&kept)
         );
         for other in [
-            Wanted { level: Some(Level::Content), ..Wanted::default() },
-            Wanted { order: Some(AuditOrder::OldestVerified), ..Wanted::default() },
-            Wanted { sample: Some(AuditSample::All), ..Wanted::default() },
-            Wanted { seed: Some(8), ..Wanted::default() },
+            AuditSelection { level: Some(Level::Content), ..AuditSelection::default() },
+            AuditSelection { order: Some(AuditOrder::OldestVerified), ..AuditSelection::default() },
+            AuditSelection { sample: Some(AuditSample::All), ..AuditSelection::default() },
+            AuditSelection { seed: Some(8), ..AuditSelection::default() },
         ] {
             assert!(!other.fits(&kept), "{other:?}");
         }

@@ -12,7 +12,7 @@ use etcdr_schemas::report::{
 use etcdr_schemas::{AuditId, ClusterName, SnapshotId};
 use serde::Deserialize;
 
-use super::choose::Wanted;
+use super::choose::AuditSelection;
 use super::kinds;
 
 /// Most reports that are read, newest first: what is older counts as never verified.
@@ -87,7 +87,7 @@ pub(super) struct Search<'a> {
     /// Snapshots whose last verification is wanted.
     pub(super) ids: &'a [SnapshotId],
     /// What an audit must be like to be resumed; `None` when none is to be.
-    pub(super) wanted: Option<&'a Wanted>,
+    pub(super) wanted: Option<&'a AuditSelection>,
     /// Results from the future are those of now.
     pub(super) now: DateTime<Utc>,
 }

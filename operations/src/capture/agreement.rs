@@ -90,15 +90,15 @@ impl Verdict {
             return dissents.map(|dissent| dissent_sentence(revision, &dissent)).collect();
         }
         let why = if majority { "unlike the majority" } else { "and there is no majority" };
-        let told = self.sides.iter().map(|side| {
+        let sides = self.sides.iter().map(|side| {
             let names = side.members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             format!("{names}: {}", side.hash.hash)
         });
-        let told = told.collect::<Vec<_>>().join("; ");
+        let sides = sides.collect::<Vec<_>>().join("; ");
         vec![format!(
             "HashKV at revision {revision}: member {source}, the source of this snapshot, holds \
              other data than \
-             others, {why} ({told})"
+             others, {why} ({sides})"
         )]
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Target<'a> {
 }
 
 /// An image that a manifest may be written for.
-pub(crate) struct Poured {
+pub(crate) struct Ingested {
     pub(crate) id: SnapshotId,
     pub(crate) proven: ProvenImage,
     pub(crate) scanned: ScannedSnapshot,
@@ -56,11 +56,11 @@ impl Timing {
 /// The upload is completed only when the scanner has found the bytes to be a whole snapshot whose
 /// digest matches. After an error nothing is left but, where the store failed too, an orphan that
 /// nobody refers to.
-pub(crate) async fn pour<E: Into<Error>>(
+pub(crate) async fn run<E: Into<Error>>(
     target: Target<'_>,
     stream: impl Stream<Item = Result<Bytes, E>>,
     progress: &Arc<dyn Progress>,
-) -> Result<Poured, Error> {
+) -> Result<Ingested, Error> {
     let Target { repository, cluster, seal, started_at, nonce, pace } = target;
     let tap = ScanTap::Scanning(SnapshotScanner::new());
     let began = Instant::now();
@@ -88,7 +88,7 @@ pub(crate) async fn pour<E: Into<Error>>(
                 upload: uploaded.saturating_sub(streamed),
                 read_back: began.elapsed().saturating_sub(uploaded),
             };
-            Ok(Poured { id, proven, scanned, timing })
+            Ok(Ingested { id, proven, scanned, timing })
         }
         Err(error) => {
             // The read-back's error is the one to report; an orphan does no harm.

@@ -19,7 +19,7 @@ const SETTINGS: [(&str, &str); 2] =
 /// Starts this program again with these settings, unless somebody has made one of them. Returns
 /// when there is nothing to do or it cannot be done, as where `/proc` is missing: then more memory
 /// is held, and all else is the same.
-pub(crate) fn bound() {
+pub(crate) fn apply() {
     if SETTINGS.iter().any(|(name, _)| std::env::var_os(name).is_some()) {
         return;
     }

@@ -2,8 +2,8 @@
 
 use etcdr_schemas::report::{MemberStatus, StatusReport};
 
+use super::format::{bytes, relative, span};
 use super::html::Html;
-use super::words::{bytes, relative, span};
 
 /// What is stored, verified, pruned, and how near the quota is.
 pub(super) fn cards(html: &mut Html, report: &StatusReport) {
