@@ -38,7 +38,7 @@ use api::admin_server::{AdminServer, SERVICE_NAME};
 /// An error of any of our crates.
 pub type AnyFailure = Box<dyn Diagnose + Send + Sync>;
 
-/// What is asked of the repository without the loop.
+/// What the admin interface asks of the repository without the loop.
 pub trait RepositoryAccess: Send + Sync {
     /// The cluster's snapshots, newest first.
     fn list(&self) -> BoxFuture<'_, Result<Vec<SnapshotId>, AnyFailure>>;

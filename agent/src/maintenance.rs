@@ -2,9 +2,8 @@
 //!
 //! Every agent of a cluster knows this; only one may act at a time, and none beside a capture of an
 //! agent, which is decided outside. What is decided ([`plan`], [`forecast`]) is apart from what is
-//! done ([`defragment`], [`compact`]). A round looks at all members anew before each of them, and
-//! at whether that one streams a snapshot to anybody, and ends at the first thing that is not as it
-//! should be.
+//! done ([`defragment`], [`compact`]). A round asks all members again before it touches each of
+//! them, checks whether that one streams a snapshot to anybody, and ends at the first problem.
 
 pub mod forecast;
 mod members;
@@ -26,7 +25,7 @@ pub use plan::{MAX_LAG, Refusal, Situation};
 const RECOVERY: Duration = Duration::from_secs(120);
 /// Time for a stream that has just ended to be counted as such.
 const SETTLE: Duration = Duration::from_secs(1);
-/// Pause between two looks at a member that catches up, or whose stream may have ended.
+/// Pause between two checks of a member that catches up, or whose stream may have ended.
 const NAP: Duration = Duration::from_millis(200);
 
 /// What came of a round.
@@ -48,7 +47,7 @@ impl Round {
     }
 }
 
-/// One round of defragmentation: one member at a time, the leader last. Tells each event as it
+/// One round of defragmentation: one member at a time, the leader last. Emits each event as it
 /// happens.
 ///
 /// `situation` is asked before each member: what has changed in between ends the round.
@@ -90,8 +89,8 @@ pub async fn defragment(
     }
 }
 
-/// The member whose turn it is, of those that are not done, and whether there are more; `None` when
-/// there is none.
+/// The next member of those that are not done, and whether there are more; `None` when there is
+/// none.
 async fn next(
     members: &Members,
     config: &DefragmentConfig,

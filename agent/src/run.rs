@@ -1,9 +1,10 @@
-//! The agent: one process beside each member, for years.
+//! The loop of the agent: runs a task for each schedule and duty, carries requests out, and ends
+//! all of them within the grace.
 //!
 //! Each schedule has a task that waits for its ticks ([`scheduled`]) and contends for them with the
 //! agents beside the other members ([`crate::claims`]). One capture runs at a time. The monitor
-//! asks members, alarms and store how they are ([`monitor`]). What happens is told as [`Event`]s to
-//! whoever started the agent; what it shall do comes as [`Command`]s.
+//! asks members, alarms and store how they are ([`monitor`]). What happens is emitted as [`Event`]s
+//! to an observer; requests come as [`Command`]s.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ pub struct Start {
 /// Reads the configuration again.
 pub type Load = dyn Fn() -> Result<Settings, Vec<Problem>> + Send + Sync;
 
-/// How often the configuration file is checked at.
+/// How often the configuration file is read again.
 const RELOAD_EVERY: Duration = Duration::from_secs(5);
 /// Part of the grace that is kept for cleaning up.
 const CLEAN_UP: Duration = Duration::from_secs(4);
@@ -73,7 +74,8 @@ struct Shared {
     clock: Arc<Clock>,
     random: Box<dyn Fn() -> u32 + Send + Sync>,
     observer: Arc<dyn Fn(&Event) + Send + Sync>,
-    /// Held by whoever captures in this agent, or must not be captured beside.
+    /// Held during a capture of this agent, and during a round of defragmentation, beside which it
+    /// must not capture.
     busy: tokio::sync::Mutex<()>,
     /// Rounds of defragmentation that captures have waited for.
     rounds: Mutex<Liveness>,
@@ -134,7 +136,7 @@ impl Shared {
 /// Runs until `stop` becomes true, then finishes or gives up what is under way within the grace.
 ///
 /// # Errors
-/// None that pass: those are told as events. Only what makes the agent useless from the start.
+/// Only what makes the agent useless from the start. What may pass is an event.
 pub async fn run(
     start: Start,
     mut commands: mpsc::Receiver<Command>,
@@ -231,8 +233,8 @@ struct Reloading {
     refused: Vec<Problem>,
 }
 
-/// Reads the configuration again; a bad one is told once, and the old one stays. Unasked, only a
-/// change counts.
+/// Reads the configuration again; a bad one is reported once, and the old one stays. Unasked, only
+/// a change counts.
 fn reload(shared: &Shared, Reloading { load, configured, refused }: &mut Reloading, asked: bool) {
     match load() {
         Ok(new) => {

@@ -20,7 +20,7 @@ use calendar::Calendar;
 /// Longest period of `@every`.
 const MAX_PERIOD: Duration = Duration::from_secs(366 * 86_400);
 
-/// Years that ticks are told for: beyond them chrono's own arithmetic comes near its ends.
+/// Years in which ticks are computed: beyond them chrono's own arithmetic comes near its ends.
 const YEARS: std::ops::Range<i32> = 1970..9000;
 
 /// One schedule, understood.
@@ -115,7 +115,7 @@ impl Schedule {
     }
 }
 
-/// Ticks that are looked at for the shortest time between two.
+/// Ticks that are compared to find the shortest time between two.
 const SAMPLE: usize = 200;
 
 impl Ticks {

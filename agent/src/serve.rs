@@ -1,4 +1,4 @@
-//! The whole agent, wired: the loop, and what shows and asks it.
+//! Wires the agent: its loop, the pages and the admin interface.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,14 +38,14 @@ pub struct Outside {
     pub clock: Arc<Clock>,
     /// Random numbers for the ids of snapshots.
     pub random: Box<dyn Fn() -> u32 + Send + Sync>,
-    /// Tells whoever started the process how it is.
+    /// Reports to whoever started the process how it is.
     pub notify: Box<dyn Fn(Notice) + Send + Sync>,
     /// Time within which [`Notice::Alive`] must come again and again; `None` when nobody waits for
     /// it.
     pub watchdog: Option<Duration>,
 }
 
-/// What whoever started the process is told.
+/// What is reported to whoever started the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
     /// The agent is up.
@@ -58,7 +58,8 @@ pub enum Notice {
 
 /// Requests that wait for the agent's loop.
 const QUEUE: usize = 16;
-/// Time beyond the grace of the configuration after which an agent that was told to end is dropped.
+/// Time beyond the grace of the configuration after which an agent that was asked to end is
+/// dropped.
 const OVERTIME: Duration = Duration::from_secs(2);
 /// Time that pages and admin interface have to end after the loop.
 const LAST_ANSWERS: Duration = Duration::from_secs(4);
@@ -169,8 +170,8 @@ struct Served<'a> {
 }
 
 impl Served<'_> {
-    /// Pages and admin interface, served until `ended`. What cannot be bound ends the agent at
-    /// once: it would be blind.
+    /// Pages and admin interface, served until `ended`. An address that cannot be bound ends the
+    /// agent at once: nobody could see how it does.
     async fn serve(&self, ended: &watch::Receiver<bool>) -> Result<JoinAll<JoinHandle<()>>, Error> {
         let over = || {
             let mut ended = ended.clone();

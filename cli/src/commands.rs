@@ -25,11 +25,9 @@ use crate::options::Global;
 /// Backup, restore and disaster recovery for etcd.
 #[derive(Debug, Parser)]
 #[command(name = "etcdr", version, propagate_version = true, disable_help_subcommand = true)]
-#[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 finished with warnings, 10 repository missing, \
-11 claimed by another, 12 key wrong or missing, 20 data damaged, 21 target not covered, 64 config invalid, \
-130 interrupted."
-)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 finished with warnings, \
+                  10 repository missing, 11 claimed by another, 12 key wrong or missing, \
+                  20 data damaged, 21 target not covered, 64 config invalid, 130 interrupted.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -109,8 +107,7 @@ impl Cli {
         matches!(&self.command, Command::Agent(args) if args.runs())
     }
 
-    /// Refuses flags that the command would not look at: whoever typed them believes that they
-    /// count.
+    /// Refuses flags that the command would ignore: whoever typed them believes that they count.
     pub(crate) fn refuse_ignored(&self, typed: &ArgMatches) -> Result<(), CliError> {
         match &self.command {
             Command::Agent(args) if args.runs() => agent::refuse_ignored(typed),

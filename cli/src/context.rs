@@ -46,7 +46,8 @@ impl Global {
         let Some(url) = &self.repository else {
             return Err(CliError::usage(
                 "no repository was named",
-                "Say --repository URL or set ETCDR_REPOSITORY, e.g. file:///var/backups/etcd or s3://bucket/prefix.",
+                "Say --repository URL or set ETCDR_REPOSITORY, e.g. file:///var/backups/etcd or \
+                 s3://bucket/prefix.",
             )
             .into());
         };

@@ -22,7 +22,7 @@ pub(crate) struct CliError {
 }
 
 impl CliError {
-    /// What was typed does not make sense.
+    /// What was typed cannot be done.
     pub(crate) fn usage(what: impl Into<String>, next: impl Into<Cow<'static, str>>) -> Self {
         Self {
             what: what.into(),
@@ -75,7 +75,7 @@ fn explain(error: &anyhow::Error) -> ErrorReport {
     }
 }
 
-/// All causes in one line; a cause that the text before it already tells is left out.
+/// All causes in one line; a cause that is already in the text is left out.
 fn sentence(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {

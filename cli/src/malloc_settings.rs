@@ -1,4 +1,4 @@
-//! Memory that was freed must be memory that is free.
+//! Settings of glibc's allocator, so that memory that was freed goes back to the system.
 //!
 //! glibc gives up to eight times as many arenas as there are cores to the threads that ask, and
 //! each keeps what was freed in it. Frames of megabytes wander between our threads, so that a
@@ -20,6 +20,8 @@ const SETTINGS: [(&str, &str); 2] =
 /// when there is nothing to do or it cannot be done, as where `/proc` is missing: then more memory
 /// is held, and all else is the same.
 pub(crate) fn apply() {
+    // The second start finds the variables set and goes on: the program starts itself again once at
+    // most, and not at all where a user has chosen.
     if SETTINGS.iter().any(|(name, _)| std::env::var_os(name).is_some()) {
         return;
     }
@@ -29,5 +31,6 @@ pub(crate) fn apply() {
     #[expect(clippy::disallowed_methods, reason = "it takes this process's place and starts none")]
     let mut again = std::process::Command::new(program);
     // Returns only when it fails, and then nothing has changed.
+    // `exec` keeps process id, files and signals: whoever started the program notices nothing.
     let _ = again.arg0(name).args(arguments).envs(SETTINGS).exec();
 }

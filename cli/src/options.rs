@@ -112,11 +112,23 @@ pub(crate) struct EtcdFlags {
     pub(crate) password_file: Option<PathBuf>,
 
     /// Time in which a connection must stand
-    #[arg(long, value_name = "TIME", env = "ETCDCTL_DIAL_TIMEOUT", default_value = "5s", value_parser = duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "ETCDCTL_DIAL_TIMEOUT",
+        default_value = "5s",
+        value_parser = duration
+    )]
     pub(crate) dial_timeout: Duration,
 
     /// Time in which a short request must be answered (the snapshot stream has no time limit)
-    #[arg(long, value_name = "TIME", env = "ETCDCTL_COMMAND_TIMEOUT", default_value = "10s", value_parser = duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "ETCDCTL_COMMAND_TIMEOUT",
+        default_value = "10s",
+        value_parser = duration
+    )]
     pub(crate) command_timeout: Duration,
 
     /// Time without progress after which a snapshot stream counts as dead

@@ -349,7 +349,7 @@ async fn reports_are_believed_only_as_far_as_their_signature_goes() {
     assert!(audit::last(&plain, &cluster).await.is_err(), "it is not the one its name says");
 }
 
-/// 10,000 manifests without images: every one is told, counted and not listed; the whole of it
+/// 10,000 manifests without images: all are counted, and not all listed; the whole of it
 /// stays small.
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_manifests_are_audited_within_a_bound() {

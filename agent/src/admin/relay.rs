@@ -30,7 +30,7 @@ impl Progress for Relay {
     }
 }
 
-/// Draws what arrives of a [`Relay`].
+/// Shows what arrives of a [`Relay`] on the caller's progress.
 pub(super) struct ProgressReplay<'a> {
     progress: &'a dyn Progress,
     stage: String,

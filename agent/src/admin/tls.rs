@@ -28,7 +28,7 @@ struct Loaded {
     /// Authority, certificate and key as they were read last.
     read: [Vec<u8>; 3],
     config: Arc<ServerConfig>,
-    /// Why the files cannot be used now, if so; told once.
+    /// Why the files cannot be used now, if so; logged once.
     refused: Option<String>,
 }
 

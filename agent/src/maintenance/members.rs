@@ -1,4 +1,4 @@
-//! Looks at all members of a cluster, and reaches one of them.
+//! Asks all members of a cluster for their status, and connects to single ones.
 
 use etcdr_node::{Client, ConnectOptions, Error as NodeError, Metrics, Status};
 use etcdr_schemas::MemberId;

@@ -113,7 +113,10 @@ fn saw(html: &mut Html, teeth: &[Tooth], scale: &Scale) {
     };
     let line: String =
         points.iter().map(|(x, y)| format!("{},{} ", round(*x), round(*y))).collect();
-    html.raw("<svg x=\"0\" y=\"14\" width=\"100%\" height=\"126\" viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\">");
+    html.raw(
+        "<svg x=\"0\" y=\"14\" width=\"100%\" height=\"126\" viewBox=\"0 0 1000 1000\" \
+         preserveAspectRatio=\"none\">",
+    );
     html.put("<polygon class=\"area\" points=\"", round(first.0), ",1000 ").text(&line);
     html.put("", round(last.0), ",1000\"/>");
     html.put(
@@ -157,7 +160,10 @@ fn legend(html: &mut Html) {
         html.raw("<span><svg width=\"12\" height=\"12\" viewBox=\"-6 -6 12 12\">");
         html.raw(mark(outcome)).put("</svg>", self::outcome(outcome), "</span>");
     }
-    html.raw("<span><svg width=\"18\" height=\"12\"><path class=\"saw\" d=\"M1 10 16 2V10\"/></svg>age of the newest restorable</span></p>");
+    html.raw(
+        "<span><svg width=\"18\" height=\"12\"><path class=\"saw\" d=\"M1 10 16 2V10\"/>\
+         </svg>age of the newest restorable</span></p>",
+    );
 }
 
 fn summary(report: &StatusReport, scale: &Scale) -> String {

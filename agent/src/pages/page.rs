@@ -97,7 +97,10 @@ fn headline(html: &mut Html, report: &StatusReport, standing: Standing) {
     }
     html.raw("<div class=\"state\"><div class=\"row\">");
     if report.ready {
-        html.raw("<span class=\"good\"><span class=\"pill\">Ready</span></span><span>etcd and the store answer</span>");
+        html.raw(
+            "<span class=\"good\"><span class=\"pill\">Ready</span></span>\
+             <span>etcd and the store answer</span>",
+        );
     } else {
         html.raw("<span class=\"bad\"><span class=\"pill\">Cannot save</span></span>");
     }
@@ -163,11 +166,17 @@ fn timeline(html: &mut Html, report: &StatusReport) {
         return;
     }
     chart::draw(html, report);
-    html.raw("<details><summary>The last ones as a table</summary><div class=\"scroll\"><table><thead><tr>");
+    html.raw(
+        "<details><summary>The last ones as a table</summary><div class=\"scroll\"><table>\
+         <thead><tr>",
+    );
     html.raw(
         "<th scope=\"col\">When</th><th scope=\"col\">What</th><th scope=\"col\">Schedule</th>",
     );
-    html.raw("<th scope=\"col\" class=\"num\">Stored</th><th scope=\"col\" class=\"num\">Took</th></tr></thead><tbody>");
+    html.raw(
+        "<th scope=\"col\" class=\"num\">Stored</th><th scope=\"col\" class=\"num\">Took</th>\
+         </tr></thead><tbody>",
+    );
     for entry in report.timeline.iter().take(20) {
         html.put("<tr><td>", moment(entry.at), "</td><td>");
         html.text(chart::outcome(entry.outcome));

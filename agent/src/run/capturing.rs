@@ -1,4 +1,5 @@
-//! One tick's snapshot, from the contest for it to the last word about it.
+//! Takes the snapshot of one tick: contends for the claim, captures under it, and reports what
+//! follows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,12 +129,14 @@ async fn hold(
     };
     let result = tokio::select! {
         result = work => result,
+        // Without the claim the work ends at once: another agent takes this tick.
         () = held.keep() => Err(dropped(shared, schedule, held.lost())),
         () = shared.ends(Shutdown::Now) => Err(dropped(shared, schedule, Error::Stopping)),
     };
     match result {
         Ok(ids) => {
-            // The manifest is there; that the tick is done is found out from it too.
+            // The manifest exists, and the claim names it: another agent sees that the tick is done
+            // also when this fails.
             if let Err(error) = held.done(ids).await {
                 tracing::warn!(%error, "the claim could not be closed");
             }
@@ -150,8 +153,9 @@ async fn hold(
     }
 }
 
-/// Waits until no agent defragments; the claim of this capture is in the store. A store that cannot
-/// say so does not cost the snapshot. An end that is so far is the only error.
+/// Waits until no agent defragments; the claim of this capture is in the store already. When the
+/// store cannot answer that, the snapshot is taken all the same. The only error is
+/// [`Error::Stopping`], when the agent's end is as far as `until`.
 pub(super) async fn wait_for_rounds(
     shared: &Shared,
     repository: &Repository,
@@ -189,7 +193,7 @@ pub(super) async fn wait_for_rounds(
     }
 }
 
-/// What was under way is dropped, and cannot tell that itself.
+/// Reports work that is dropped and cannot report that itself.
 fn dropped(shared: &Shared, schedule: &str, error: Error) -> Error {
     let schedule = Some(schedule.to_owned());
     shared.emit(&Event::CaptureFailed { schedule, error: error.to_string(), again: false });
@@ -233,11 +237,12 @@ async fn persist(
             () = sleep(pause) => {}
             () = shared.ends(Shutdown::Soon) => return Err(error),
         }
+        // Doubled: a store or an etcd that is overloaded gets time to recover.
         pause = (pause * 2).min(MAX_PAUSE);
     }
 }
 
-/// One capture, told from its beginning to what follows it.
+/// One capture, with its events from the beginning to the verification afterwards.
 pub(super) async fn once(
     shared: &Shared,
     repository: &Repository,
@@ -335,7 +340,7 @@ async fn heartbeat(shared: &Shared) {
         let client = reqwest::Client::builder().timeout(HEARTBEAT_TIMEOUT).build()?;
         client.get(url).send().await?.error_for_status().map(drop)
     };
-    // The URL is a secret: it must not be part of what is told.
+    // The URL is a secret: it must not be part of what is reported.
     let failure = asked.await.err().map(|error| error.without_url().to_string());
     tracing::debug!(took = ?began.elapsed(), "the dead man's switch was told");
     shared.emit(&Event::Heartbeat { failure });

@@ -1,4 +1,4 @@
-//! What the agents of a cluster do besides snapshots, each duty by one of them: prune, defragment,
+//! The duties of the agents besides snapshots, each done by one of them: prune, defragment,
 //! compact.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const NAP: Duration = Duration::from_secs(1);
 /// Pause after a duty that could not be contended for.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// One of them.
+/// A duty of the agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Duty {
     /// Carries the retention out.
@@ -87,7 +87,7 @@ pub(super) async fn follow(shared: Arc<Shared>, duty: Duty, mut stop: watch::Rec
                         ticks.handled(tick);
                         continue;
                     }
-                    // Told; within the tick it is tried again.
+                    // Reported already; within the tick it is tried again.
                     Ok(false) => AGAIN.min(settings.config.agent.takeover.0),
                     Err(Error::Stopping) => return,
                     Err(error) => {
@@ -125,7 +125,7 @@ async fn contend(
     }
 }
 
-/// Whoever has the tick's claim does the work; what comes of it is told by the work.
+/// Whoever has the tick's claim does the work; the work reports its result itself.
 async fn by_one(
     shared: &Arc<Shared>,
     duty: Duty,

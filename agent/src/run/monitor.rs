@@ -1,4 +1,4 @@
-//! The monitor: members, alarms and store, looked at regularly.
+//! The monitor: asks members, alarms and store regularly.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +21,14 @@ use etcdr_operations::settings::Settings;
 const LIST_EVERY: Duration = Duration::from_secs(300);
 /// How often it is tried again when it could not be listed.
 const LIST_AGAIN: Duration = Duration::from_secs(15);
-/// How often the next ticks are told.
+/// How often the next ticks are computed, and emitted when they changed.
 const TICKS_EVERY: Duration = Duration::from_secs(1);
 /// Snapshots whose manifests are read for the timeline.
 const NEWEST: usize = 50;
 /// Longest wait for all members, who are asked at once.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Looks as long as the agent runs.
+/// Monitors as long as the agent runs.
 pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let (mut probe_at, mut list_at) = (Instant::now(), Instant::now());
     let (mut schedules, mut forecast) = (Vec::new(), Forecast::default());
@@ -54,7 +54,7 @@ pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>)
     }
 }
 
-/// Asks all members how they are and which alarms are raised, and tells.
+/// Asks all members for their status and alarms, and emits both.
 pub(super) async fn probe(shared: &Shared) -> Vec<MemberSeen> {
     let members = match shared.settings().own_member() {
         Ok(own) => Members::through(own),
@@ -83,7 +83,7 @@ pub(super) async fn probe(shared: &Shared) -> Vec<MemberSeen> {
     seen
 }
 
-/// Tells that the member beside us is silent, and that nobody else is known.
+/// Emits that the member beside us is silent and that nobody else is known.
 fn unknown(shared: &Shared, reason: String) -> Vec<MemberSeen> {
     let own = MemberSeen {
         id: etcdr_schemas::MemberId(0),
@@ -96,10 +96,11 @@ fn unknown(shared: &Shared, reason: String) -> Vec<MemberSeen> {
     Vec::new()
 }
 
-/// Looks, and says how this agent may contend for a tick.
+/// Asks the members and decides how this agent contends for a tick.
 pub(super) async fn terms(shared: &Shared, settings: &Settings) -> Terms {
     let seen = probe(shared).await;
     let own = seen.iter().find(|member| member.own).map(|member| member.id);
+    // From what the members say now: with an old view, agents would disagree about who comes first.
     let rank = candidates::rank(&seen, own, settings.config.capture.max_lag);
     Terms {
         rank,
@@ -157,7 +158,7 @@ async fn quota(shared: &Shared, seen: &[MemberSeen], forecast: &mut Forecast) {
     }
 }
 
-/// Lists the repository, and tells. `false` when it could not.
+/// Lists the repository and emits what it holds. `false` when it could not be listed.
 async fn list(shared: &Shared) -> bool {
     let settings = shared.settings();
     let cluster = &settings.config.cluster;

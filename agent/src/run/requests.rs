@@ -1,4 +1,4 @@
-//! What is asked of the agent through its admin interface.
+//! Carries out what the agent is asked for through its admin interface.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A round of defragmentation by this agent, from the claim for it to the last word about it.
+//! A round of defragmentation by this agent: claims it, carries it out, and closes the claim.
 //!
 //! The claim keeps it apart from other rounds and from the captures of all agents
 //! ([`crate::interlock`]).
@@ -91,7 +91,7 @@ fn slot_of(settings: &Settings, tick: DateTime<Utc>) -> Slot {
     Slot { cluster, schedule: interlock::ROUNDS.to_owned(), tick }
 }
 
-/// Nothing is done; tells why.
+/// Nothing is done; the reason is emitted and returned.
 fn refuse(shared: &Shared, refusal: Refusal) -> Round {
     let reason = refusal.to_string();
     shared.emit(&Event::DefragmentSkipped { reason: reason.clone() });
@@ -107,6 +107,8 @@ async fn carry_out(
     liveness: &mut Liveness,
     force: bool,
 ) -> Result<Round, Error> {
+    // Checked after the claim was written, as captures do: of two that begin at once, at least one
+    // sees the other.
     if let Some(refusal) = interlock::admit(repository, held, liveness).await? {
         return Ok(refuse(shared, refusal));
     }

@@ -248,8 +248,10 @@ proptest! {
         hour in prop::sample::select(vec!["*", "2", "*/3", "0,23", "1-3"]),
         day in prop::sample::select(vec!["*", "31", "*/5"]),
         weekday in prop::sample::select(vec!["*", "0", "1-5"]),
-        zone in prop::sample::select(vec!["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe",
-            "America/Havana", "Africa/Cairo", "Asia/Beirut", "Pacific/Apia"]),
+        zone in prop::sample::select(vec![
+            "UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe",
+            "America/Havana", "Africa/Cairo", "Asia/Beirut", "Pacific/Apia",
+        ]),
         second in 1_200_000_000i64..2_000_000_000,
     ) {
         let schedule = schedule(&format!("{minute} {hour} {day} * {weekday}"), zone);

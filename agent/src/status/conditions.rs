@@ -1,5 +1,5 @@
-//! What is the matter: conditions that events raise and clear. The same one twice is one with a
-//! count.
+//! What is wrong now: conditions that events raise and clear. One that is raised again is counted,
+//! and not listed twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(super) struct ConditionKind {
     pub(super) urgent: bool,
     /// What to do about it, as a sentence.
     pub(super) next: &'static str,
-    /// Where nothing tells that it is over: the time after which it is, in seconds.
+    /// Seconds after which it counts as over, for a condition that no event ends.
     pub(super) fades: Option<u64>,
 }
 
@@ -127,7 +127,7 @@ struct Held {
 }
 
 impl Conditions {
-    /// It is so; `subject` tells apart those of one kind.
+    /// Raises a condition; `subject` distinguishes those of one kind.
     pub(super) fn raise(
         &mut self,
         kind: &'static ConditionKind,
@@ -153,17 +153,17 @@ impl Conditions {
         }
     }
 
-    /// It is not so any more.
+    /// Ends a condition.
     pub(super) fn clear(&mut self, kind: &'static ConditionKind, subject: impl ToString) {
         self.0.remove(&(kind.code, subject.to_string()));
     }
 
-    /// None of the kind is so any more, but for the subjects that `stays` says.
+    /// Ends all conditions of a kind but those whose subject `stays` accepts.
     pub(super) fn retain(&mut self, kind: &'static ConditionKind, stays: impl Fn(&str) -> bool) {
         self.0.retain(|(code, subject), _| *code != kind.code || stays(subject));
     }
 
-    /// None of the kind is so any more.
+    /// Ends all conditions of a kind.
     pub(super) fn clear_all(&mut self, kind: &'static ConditionKind) {
         self.retain(kind, |_| false);
     }

@@ -120,7 +120,7 @@ impl State {
         }
     }
 
-    /// What is told of maintenance and of the agent itself.
+    /// Events of maintenance and of the agent itself.
     fn apply_upkeep(&mut self, event: &Event, now: DateTime<Utc>) {
         let conditions = &mut self.conditions;
         match event {

@@ -95,7 +95,7 @@ impl Request {
     }
 }
 
-/// The priority that the configuration asks for; 0 when it cannot be read, which is lines later.
+/// The priority that the configuration asks for; 0 when it cannot be read, which is reported later.
 pub(in crate::commands) fn nice(global: &Global) -> u8 {
     let path = global.config_path();
     path.and_then(|path| config::parse(&path).ok()).map_or(0, |config| config.capture.nice.min(19))
@@ -146,7 +146,8 @@ impl Args {
         };
         crate::start_logging(format, &directives(&agent.log_level), true);
         let name = agent.name.clone().unwrap_or_else(machine_name);
-        tracing::info!(agent = name, config = %path.display(), version = context::VERSION, "starting");
+        let (config, version) = (path.display(), context::VERSION);
+        tracing::info!(agent = name, %config, version, "starting");
         let outside = Outside {
             load: Box::new(move || load(&path)),
             name,
@@ -163,7 +164,7 @@ impl Args {
     }
 }
 
-/// Tells systemd, where it waits for that.
+/// Reports to systemd, where that waits for it.
 fn notify(notice: Notice) {
     let state = match notice {
         Notice::Ready => NotifyState::Ready,
@@ -177,8 +178,9 @@ fn load(path: &Path) -> Result<Settings, Vec<etcdr_schemas::config::Problem>> {
     configuration::check(config::parse(path)?, context::store_variables())
 }
 
-/// What is logged at a level. The store's library tells each of its retries at `info`: a store that
-/// is gone for hours would fill the log with them, and what became of them is lines by the agent.
+/// What is logged at a level. The store's library logs each of its retries at `info`: a store that
+/// is gone for hours would fill the log with them, and the agent itself reports what became of
+/// them.
 fn directives(level: &str) -> String {
     match level {
         "info" => "info,object_store=warn".to_owned(),

@@ -218,7 +218,7 @@ struct Tools {
 }
 
 impl Tools {
-    /// Audits one cluster, and tells on stderr what was found.
+    /// Audits one cluster and prints on stderr what was found.
     async fn audit(
         &self,
         repository: &Repository,
@@ -240,8 +240,8 @@ impl Tools {
     }
 }
 
-/// Damage counts before everything; an audit for which no key was there at all has failed, not
-/// warned.
+/// Damage counts before everything; an audit that had no key at all has failed, and does not only
+/// warn.
 fn code_of(report: &AuditReport, stopped: bool) -> ExitCode {
     use etcdr_schemas::report::AuditVerdict;
     let totals = &report.totals;

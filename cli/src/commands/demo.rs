@@ -1,4 +1,5 @@
-//! `etcdr demo`: the whole way on this machine, told with timings.
+//! `etcdr demo`: saves, loses and restores a cluster on this machine, and shows the time of each
+//! step.
 
 mod objects;
 mod stage_log;
@@ -22,7 +23,11 @@ use steps::Setup;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Number of Kubernetes-like keys to write
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=2_000_000))]
+    #[arg(
+        long,
+        default_value_t = 20_000,
+        value_parser = clap::value_parser!(u32).range(100..=2_000_000)
+    )]
     keys: u32,
 
     /// Folder that holds the etcd binary [default: the PATH is searched]
@@ -56,7 +61,8 @@ fn closing(report: &DemoReport) -> String {
          etcdr keygen --dir keys\n  \
          export ETCDR_REPOSITORY=file:///var/backups/etcd ETCDR_IDENTITY=keys/identity.txt\n  \
          etcdr init --recipient keys/recipient.txt\n  \
-         etcdr snapshot save --endpoints https://127.0.0.1:2379 --cacert CA --cert CERT --key KEY\n  \
+         etcdr snapshot save --endpoints https://127.0.0.1:2379 --cacert CA --cert CERT \
+         --key KEY\n  \
          etcdr verify latest\n  \
          etcdr restore latest --dry-run --all-members DIR --initial-cluster a=URL,b=URL,c=URL"
     )

@@ -29,8 +29,8 @@ impl Args {
         if self.recipient.is_empty() && !self.no_encryption {
             return Err(CliError::usage(
                 "a repository needs recipients to encrypt to",
-                "Say --recipient AGE (make one with `etcdr keygen --dir DIR`), or --no-encryption if you mean it: \
-                 a snapshot holds every secret of the cluster.",
+                "Say --recipient AGE (make one with `etcdr keygen --dir DIR`), or --no-encryption \
+                 if you mean it: a snapshot holds every secret of the cluster.",
             )
             .into());
         }

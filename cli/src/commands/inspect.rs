@@ -37,11 +37,21 @@ pub(super) struct Args {
     wal_dir: Option<PathBuf>,
 
     /// Segments of a key that make its prefix
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..=16)
+    )]
     prefix_depth: u32,
 
     /// Prefixes that are listed
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u16).range(1..=1000)
+    )]
     top: u16,
 }
 
@@ -107,6 +117,7 @@ impl Args {
 fn packed(path: &Path) -> CliError {
     CliError::usage(
         format!("inspect reads a file at random, and {} is packed", path.display()),
-        "Unpack it first (gunzip, zstd -d, unzip, tar -x), or `etcdr snapshot import` it and inspect the snapshot.",
+        "Unpack it first (gunzip, zstd -d, unzip, tar -x), or `etcdr snapshot import` it and \
+         inspect the snapshot.",
     )
 }

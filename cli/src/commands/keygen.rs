@@ -42,7 +42,8 @@ impl Args {
         })?;
         if !global.quiet {
             output::say(
-                "Keep identity.txt and signing.key safe: without identity.txt no snapshot can be restored.",
+                "Keep identity.txt and signing.key safe: without identity.txt no snapshot can be \
+                 restored.",
             );
         }
         Ok(ExitCode::Done)

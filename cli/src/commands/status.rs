@@ -30,7 +30,13 @@ pub(super) struct Args {
     files: AgentFiles,
 
     /// Show it again and again, with so much time between
-    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s", value_parser = crate::options::duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        default_missing_value = "2s",
+        value_parser = crate::options::duration
+    )]
     watch: Option<Duration>,
 }
 

@@ -95,7 +95,7 @@ impl Args {
             output::say(" safe: Looking changed nothing; other snapshots are not affected.");
             output::say(format!(" next: {}", verify::USE_ANOTHER));
         }
-        // A file has no manifest and is no stored object: those levels are not told of it.
+        // A file has no manifest and is no stored object: those levels are not shown for it.
         let from = if self.file.is_some() { Level::Content } else { Level::Manifest };
         output::print(global.output, report, |report| human(report, from))?;
         Ok(code)

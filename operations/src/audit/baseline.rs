@@ -18,7 +18,7 @@ use super::walk::{self, Steps};
 use super::{AuditRequest, Error, Limits, choose, compare, kinds, timeline};
 use crate::verify;
 
-/// Objects that are looked at again at once.
+/// Second checks of objects that run at once.
 const AT_ONCE: usize = 16;
 
 /// Everything that is known before the first image is read.
@@ -115,7 +115,7 @@ fn begin(
     }
 }
 
-/// What can be told without reading an image: the listing, and manifests.
+/// What is known without reading an image: from the listing and the manifests.
 async fn surface(
     repository: &Repository,
     request: &AuditRequest,
@@ -165,7 +165,8 @@ async fn surface(
     Ok((inventory.objects, facts, findings))
 }
 
-/// Looks again at images that the listing does not have as it should.
+/// Checks again the images that the listing lacks or has with another size: a save or a prune may
+/// have run between the listing and the manifests.
 async fn confirm_images(
     repository: &Repository,
     cluster: &ClusterName,

@@ -1,4 +1,4 @@
-//! Which snapshots are looked at, in which order, and when the budget is used up. Pure.
+//! Decides which snapshots are checked, in which order, and when the budget is used up. Pure.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ pub(super) fn size(sample: AuditSample, all: usize) -> usize {
     }
 }
 
-/// The snapshots to look at, in order. `verified` tells when each was last found good.
+/// The snapshots to check, in order. `verified` has the time at which each was last found good.
 ///
 /// A sample is drawn by the hash of seed and id: it depends on nothing else, so that the seed
 /// repeats it, and a snapshot more or less changes little.
@@ -84,7 +84,7 @@ fn lot(seed: &str, id: &SnapshotId) -> Sha256Digest {
     Sha256Digest::of(format!("{seed} {id}").as_bytes())
 }
 
-/// Stored bytes that looking at an image at this level reads: all of it once for each level above
+/// Stored bytes that a check of an image at this level reads: all of it once for each level above
 /// `manifest`.
 pub(super) fn cost(level: Level, stored_size: u64) -> u64 {
     let readers = Level::ALL.iter().filter(|one| **one > Level::Manifest && **one <= level).count();
@@ -225,12 +225,15 @@ mod tests {
                 .collect();
             let sample = AuditSample::PerMille(share);
             let newest = choose(&ids, &settings(AuditOrder::Newest, sample, seed), &verified);
-            let oldest = choose(&ids, &settings(AuditOrder::OldestVerified, sample, seed), &verified);
+            let by_age = settings(AuditOrder::OldestVerified, sample, seed);
+            let oldest = choose(&ids, &by_age, &verified);
             prop_assert!(newest.is_sorted_by(|a, b| a > b));
-            let in_order = |a: &SnapshotId, b: &SnapshotId| match (verified.get(a), verified.get(b)) {
-                (None, Some(_)) => true,
-                (Some(_), None) => false,
-                (left, right) => left < right || (left == right && a > b),
+            let in_order = |a: &SnapshotId, b: &SnapshotId| {
+                match (verified.get(a), verified.get(b)) {
+                    (None, Some(_)) => true,
+                    (Some(_), None) => false,
+                    (left, right) => left < right || (left == right && a > b),
+                }
             };
             prop_assert!(oldest.is_sorted_by(in_order));
             let set: BTreeSet<_> = newest.iter().copied().collect();
@@ -240,7 +243,10 @@ mod tests {
         }
 
         #[test]
-        fn a_budget_is_never_overdrawn(limit in 0u64..1_000, costs in prop::collection::vec(0u64..300, 0..20)) {
+        fn a_budget_is_never_overdrawn(
+            limit in 0u64..1_000,
+            costs in prop::collection::vec(0u64..300, 0..20),
+        ) {
             let mut budget = Budget { bytes: Some(limit), ..Budget::default() };
             let mut spent = 0;
             for cost in costs {

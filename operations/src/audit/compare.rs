@@ -1,5 +1,5 @@
-//! A listing against what the manifests say. Pure: what looks wrong is looked at again before it is
-//! told, because saves and prunes go on meanwhile.
+//! Compares the listing with the manifests. Pure. What differs is checked again before it is
+//! reported, because saves and prunes go on meanwhile.
 
 use etcdr_repository::inventory::{Certainty, MAX_UNKNOWN_KEYS, OrphanImage};
 use etcdr_repository::{ClusterObjects, Grace, Inventory, StoredObject};
@@ -32,8 +32,8 @@ pub(super) fn suspects(objects: &ClusterObjects, facts: &ClusterFacts) -> Vec<Su
         .collect()
 }
 
-/// What a second look at a suspect says. `now` is the object, `manifest_there` whether it still has
-/// one.
+/// What the second check of a suspect finds. `now` is the object, `manifest_there` whether it still
+/// has one.
 pub(super) fn confirm(
     suspect: &Suspect,
     now: Option<StoredObject>,
@@ -89,7 +89,7 @@ pub(super) fn leftovers(
     found
 }
 
-/// Unknown keys beyond those that are told.
+/// Number of unknown keys beyond those that are listed.
 pub(super) const fn more_unknown_keys(objects: &ClusterObjects) -> u64 {
     objects.unknown_keys_count.saturating_sub(MAX_UNKNOWN_KEYS as u64)
 }
@@ -159,7 +159,7 @@ mod tests {
         Inventory { objects, entries: said.iter().map(entry).collect(), ..Inventory::default() }
     }
 
-    /// Half an hour, looked at when so many minutes have passed.
+    /// A grace of half an hour, as of so many minutes later.
     fn grace(minutes: i64) -> Grace {
         Grace { now: at(minutes), age: Duration::minutes(30) }
     }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_look_decides() {
+    fn a_second_check_decides() {
         let suspect = Suspect { id: id(1), image: key(1), expected: 5 };
         let stored = |size| Some(StoredObject { size, modified: at(0) });
         let code = |now, there| confirm(&suspect, now, there).map(|finding| finding.code);

@@ -93,7 +93,7 @@ pub(super) struct Search<'a> {
 }
 
 impl History {
-    /// What the last audit that looked at each snapshot says of it.
+    /// What the last audit that checked each snapshot says of it.
     pub(super) fn proofs(&self) -> BTreeMap<SnapshotId, Proof> {
         let good = self.verified.keys().map(|id| (*id, Proof::Audited));
         let damaged = self.damaged.iter().filter(|(id, at)| {

@@ -1,4 +1,4 @@
-//! What a manifest tells an audit, and what is wrong with the manifest by itself. Pure.
+//! What an audit needs to know of a manifest, and what is wrong with the manifest by itself. Pure.
 
 use std::collections::BTreeSet;
 
@@ -74,7 +74,7 @@ pub(super) fn weigh(
         }
     };
     let sha256 = Some(examined.sha256);
-    // A manifest that nobody vouches for is not looked into.
+    // The contents of a manifest without a valid signature are not read.
     if let Err(error) = &examined.signature {
         let (kind, usability) = match error {
             RepositoryError::Unsigned { .. } => (kinds::SIGNATURE_MISSING, Usability::Refused),
@@ -182,7 +182,8 @@ fn readers(manifest: &Manifest, info: &RepositoryInfo) -> Vec<Finding> {
     }
 }
 
-/// ClusterFacts about all manifests of a cluster, newest first, in the shape in which the walk needs them.
+/// Facts about all manifests of a cluster, newest first, in the shape in which the walk
+/// needs them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ClusterFacts {
     pub(super) list: Vec<ManifestFacts>,
@@ -207,7 +208,7 @@ impl ClusterFacts {
         self.sound().map(|fact| fact.id).find(|id| id.time() <= before)
     }
 
-    /// Those that are usable as far as can be told without reading images.
+    /// Those that are usable as far as is known without reading images.
     pub(super) fn sound(&self) -> impl Iterator<Item = &ManifestFacts> {
         let usable = |fact: &&ManifestFacts| fact.details().is_some();
         self.list.iter().filter(usable).filter(|fact| !self.broken.contains(&fact.id))

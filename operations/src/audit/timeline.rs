@@ -1,4 +1,4 @@
-//! Snapshots against one another and against the clock: chain, revisions, clusters, age. Pure.
+//! Compares snapshots with one another and with the clock: chain, revisions, clusters, age. Pure.
 
 use std::collections::BTreeMap;
 
@@ -31,8 +31,8 @@ impl Default for Limits {
     }
 }
 
-/// Everything that one manifest cannot tell alone. `facts` are newest first. Without a ledger
-/// nobody knows which gaps somebody meant, and none is told.
+/// Findings that need more than one manifest. `facts` are newest first. Without a ledger nobody
+/// knows which gaps are intended, and none is reported.
 pub(super) fn findings(
     cluster: &ClusterName,
     facts: &[ManifestFacts],
@@ -69,7 +69,7 @@ fn chain(
         |fact: &ManifestFacts| fact.sha256.is_none() && matches!(fact.usability, Usability::Unread);
     let holes = ledger.is_none() || facts.iter().any(unread);
     let lines = ledger.map(|ledger| lines(facts, ledger)).unwrap_or_default();
-    // By the second: among saves of one second the id does not tell the order.
+    // By the second: among saves of one second the id does not show the order.
     let oldest = facts.last().map(|fact| fact.id.time());
     let mut followers: BTreeMap<Sha256Digest, SnapshotId> = BTreeMap::new();
     let mut found = Vec::new();
@@ -91,7 +91,7 @@ fn chain(
             found.push(kinds::CHAIN_BROKEN.at(key(fact), message));
         }
         let Some(other) = followers.insert(previous, fact.id) else { continue };
-        // Of saves in one second the later one is not told by its id, and a third one follows
+        // Among saves of one second the id does not show which is later, and a third one may follow
         // either.
         let pruned = || ledger.and_then(|ledger| ledger.snapshot(&previous));
         let followed = by_digest.get(&previous).copied().or_else(pruned).map(|id| id.time());
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_from_the_future_are_told_beyond_the_skew() {
+    fn snapshots_from_the_future_are_reported_beyond_the_skew() {
         let facts = line(5);
         let found = |now| {
             let found = findings(&ClusterName::default(), &facts, None, now);
@@ -387,8 +387,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever of a line is pruned, and whatever is lost: a break is told for exactly those
-        /// that lead to a lost one before they come to one that is there.
+        /// Whatever of a line is pruned, and whatever is lost: a break is reported for exactly
+        /// those that lead to a lost one before they come to one that is there.
         #[test]
         fn every_loss_is_told_and_no_prune(fate in prop::collection::vec(0u8..5, 30)) {
             let all = line(30);
@@ -406,8 +406,8 @@ mod tests {
             prop_assert!(found.iter().all(|code| code == "manifest.chain.broken"));
         }
 
-        /// Whatever is taken out of a line: a break is told for exactly those whose predecessor is
-        /// gone, but for the oldest that is left.
+        /// Whatever is taken out of a line: a break is reported for exactly those whose predecessor
+        /// is gone, but for the oldest that is left.
         #[test]
         fn every_gap_is_told_once(gone in prop::collection::btree_set(0usize..30, 0..30)) {
             let all = line(30);

@@ -1,5 +1,5 @@
-//! From snapshot to snapshot: each is looked at as deep as asked, and whatever comes out, the next
-//! one follows.
+//! Checks the chosen snapshots one after the other at the level asked for; whatever one gives, the
+//! next one follows.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub(super) struct Steps {
 }
 
 impl Walk<'_> {
-    /// Goes on until everything is looked at, the budget is used up, or it is stopped. `after` is
+    /// Goes on until everything is checked, the budget is used up, or it is stopped. `after` is
     /// called after each snapshot.
     pub(super) async fn run(
         &self,
@@ -83,7 +83,7 @@ impl Walk<'_> {
         AuditState::Complete
     }
 
-    /// Stored bytes that looking at a snapshot will read.
+    /// Stored bytes that the check of a snapshot will read.
     pub(super) fn cost(&self, id: &SnapshotId) -> u64 {
         let whole = self.facts.get(id).filter(|fact| !self.facts.broken.contains(&fact.id));
         let details = whole.and_then(|fact| fact.details());
@@ -180,7 +180,7 @@ fn next(level: Level) -> Level {
     Level::ALL.into_iter().find(|other| *other > level).unwrap_or(level)
 }
 
-/// Those that the store did not give are still to be looked at: `--resume` tries them again.
+/// Those that the store did not give are still to be checked: `--resume` tries them again.
 fn put_back(steps: &mut Steps, count: u32) {
     let keep = steps.results.len().saturating_sub(count as usize);
     for result in steps.results.split_off(keep).into_iter().rev() {

@@ -1,4 +1,5 @@
-//! Pours the bytes of a snapshot file into the repository, scanned on the way, and proves them.
+//! Moves the bytes of a snapshot file into the repository, scans them on the way, and proves what
+//! was stored by reading it back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,9 +79,13 @@ pub(crate) async fn run<E: Into<Error>>(
     let (staged, tap) = upload.finish().await.map_err(engine_first)?;
     progress.end();
     let ScanTap::Scanned(scanned) = tap else { return Err(RepositoryError::Stopped.into()) };
+    // The id names the revision that the bytes hold, not the one that etcd reported before: writes
+    // go on while it streams.
     let id = SnapshotId::new(started_at, scanned.facts.revision, nonce);
     let stored = repository.publish_image(staged, &id).await?;
     let uploaded = began.elapsed();
+    // Read back before a manifest can name it: a restore gets what the store returns, and not what
+    // was sent to it.
     match repository.read_back(&stored).await {
         Ok(proven) => {
             let timing = Timing {

@@ -1,4 +1,4 @@
-//! What an audit found, for people.
+//! Prints what an audit found, for people.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use etcdr_schemas::report::{
 
 use crate::output;
 
-/// Findings of one code that are counts one by one on stderr.
+/// Findings of one code that are shown one by one on stderr.
 const MAX_SHOWN: u64 = 10;
 
-/// Snapshots that a table has rows for. Those with something to tell always have one.
+/// Snapshots that a table has rows for. Those with findings always have one.
 const ROWS: usize = 40;
 
-/// Tells what was found on stderr, the worst first, and the advice once for each code.
+/// Prints the findings on stderr, the worst first, and the advice once for each code.
 pub(super) fn findings(report: &AuditReport) {
     let deep = report.results.iter().flat_map(|result| &result.findings);
     let mut all: Vec<&Finding> = report.findings.iter().chain(deep).collect();
@@ -117,7 +117,8 @@ fn summary(report: &AuditReport) -> Vec<String> {
     };
     vec![
         format!(
-            "cluster {}: {verdict} at level {}: {} good, {} damaged, {} not checked of {} chosen; {state}",
+            "cluster {}: {verdict} at level {}: {} good, {} damaged, {} not checked of {} chosen; \
+             {state}",
             report.cluster,
             report.settings.level,
             totals.good,

@@ -1,4 +1,4 @@
-//! Stages with their times, told on stderr while they happen.
+//! The stages of the demo with their times, printed on stderr as they end.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ impl StageLog {
         Self { quiet, stages: Vec::new() }
     }
 
-    /// Runs one stage and tells what came out of it.
+    /// Runs one stage and prints its result.
     pub(super) async fn run<T>(
         &mut self,
         name: &str,

@@ -1,4 +1,5 @@
-//! What the demo plays: a cluster lives, is saved, is lost, and comes back as three.
+//! The steps of the demo: a cluster is written to, saved, destroyed, and restored with three
+//! members.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,14 +26,14 @@ use super::stage_log::StageLog;
 use crate::context;
 use crate::output;
 
-/// Where and with what the demo plays.
+/// What the steps work with.
 pub(super) struct Setup {
     pub(super) keys: u32,
     pub(super) binary: EtcdBinary,
     pub(super) root: PathBuf,
 }
 
-/// What a live store holds, as far as it can be asked for in a moment.
+/// What a live store holds, as far as it can be asked for quickly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Contents {
     revision: Revision,

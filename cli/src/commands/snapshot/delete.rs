@@ -54,8 +54,8 @@ impl Args {
         let deleted = |outcome: Option<PruneOutcome>| outcome == Some(PruneOutcome::Deleted);
         if report.snapshots.iter().any(|row| deleted(row.outcome)) && !global.quiet {
             output::say(format!(
-                "{} snapshots of cluster {cluster} are left; images of deleted ones go with `etcdr prune`, after its \
-                 --grace",
+                "{} snapshots of cluster {cluster} are left; images of deleted ones go with \
+                 `etcdr prune`, after its --grace",
                 report.left
             ));
         }

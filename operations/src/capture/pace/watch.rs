@@ -1,4 +1,4 @@
-//! Looks at the member while a stream is open, and slows the stream down.
+//! Watches how the member does while a stream is open, and slows the stream down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ impl Drop for Watching {
 }
 
 impl Pace {
-    /// Begins to look at a member, if that is wished.
+    /// Begins to watch a member, where the configuration asks for it.
     pub(crate) fn watch(
         self: &Arc<Self>,
         client: &Client,
