@@ -38,8 +38,8 @@ use api::admin_server::{AdminServer, SERVICE_NAME};
 /// An error of any of our crates.
 pub type AnyFailure = Box<dyn Diagnose + Send + Sync>;
 
-/// What is asked of the repository without the loop.
-pub trait Shelf: Send + Sync {
+/// What the admin interface asks of the repository without the loop.
+pub trait RepositoryAccess: Send + Sync {
     /// The cluster's snapshots, newest first.
     fn list(&self) -> BoxFuture<'_, Result<Vec<SnapshotId>, AnyFailure>>;
 
@@ -57,7 +57,7 @@ pub struct Admin {
     /// The time.
     pub clock: Arc<Clock>,
     /// The repository.
-    pub shelf: Arc<dyn Shelf>,
+    pub repository: Arc<dyn RepositoryAccess>,
     /// Whether the agent signs what it saves.
     pub signs: bool,
 }

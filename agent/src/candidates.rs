@@ -1,13 +1,15 @@
-//! In which order the members' agents may take a tick: the same on every agent, from what the
-//! members say.
+//! Decides in which order the members' agents may take a tick: the same on every agent, from what
+//! the members report.
 
 use etcdr_schemas::MemberId;
 
 use crate::event::{MemberSeen, MemberState};
 
 /// The order, best first: members that answer and have started, without errors before those with,
-/// caught up before those behind, a follower or learner before the leader, then by id. A learner of
-/// etcd 3.4 cannot be saved from.
+/// caught up before those behind, a follower or learner before the leader, then by id. The snapshot
+/// should come from a member whose data is whole and new, and reading it should not slow the leader
+/// down, which serves all writes. The id makes the order the same on every agent. A learner of etcd
+/// 3.4 cannot be saved from.
 #[must_use]
 pub fn order(members: &[MemberSeen], max_lag: u64) -> Vec<MemberId> {
     let newest = members

@@ -1,4 +1,4 @@
-//! Taking a tick: claim, renew, take over, finish. The store decides who has it
+//! Takes a tick: claims it, renews the claim, takes it over, finishes. The store decides who has it
 //! (`etcdr_schemas::claim`).
 //!
 //! Whether a holder is alive is judged by the observer's own clock that never jumps: a claim that
@@ -48,21 +48,21 @@ pub(crate) struct Terms {
 pub(crate) enum ClaimResult<'a> {
     /// It is ours to do.
     Held(Box<HeldClaim<'a>>, ClaimOutcome),
-    /// It is done, by whom is said.
+    /// It is done; the record names the agent that did it.
     Done(ClaimRecord),
 }
 
-/// Most time between two looks at a claim.
+/// Most time between two reads of a claim.
 pub(crate) const MAX_POLL: Duration = Duration::from_secs(5);
 
-/// Time between two looks at a claim.
+/// Time between two reads of a claim.
 pub(crate) fn poll(grace: Duration) -> Duration {
     (grace / 12).min(MAX_POLL)
 }
 
 /// Contends for a tick until it is ours or done. Ends early only with an error of the store, or
 /// when dropped. `beside` hears who else is seen holding it.
-pub(crate) async fn take<'a>(
+pub(crate) async fn contend<'a>(
     repository: &'a Repository,
     slot: Slot,
     identity: &'a Identity,
@@ -72,13 +72,14 @@ pub(crate) async fn take<'a>(
 ) -> Result<ClaimResult<'a>, Error> {
     let mut held = HeldClaim { repository, slot, identity, terms, clock, state: Mutex::default() };
     let poll = poll(terms.grace);
-    // The first waits for nobody, the next for one grace each.
-    let turn_at = terms.silent_since + terms.grace * u32::try_from(terms.rank).unwrap_or(99);
+    // The first agent waits for nobody, each later one a grace longer: who comes first has to have
+    // failed before the next one saves from a member that is less fit.
+    let may_claim_at = terms.silent_since + terms.grace * u32::try_from(terms.rank).unwrap_or(99);
     let mut seen: Option<(u32, Instant)> = None;
     loop {
         let newest = repository.newest_claim(&held.slot).await?;
         let (number, ready, outcome) = match &newest {
-            None => (0, Instant::now() >= turn_at, ClaimOutcome::Won),
+            None => (0, Instant::now() >= may_claim_at, ClaimOutcome::Won),
             Some(Claim { record, .. }) if matches!(record.stage, ClaimStage::Done { .. }) => {
                 return Ok(ClaimResult::Done(record.clone()));
             }
@@ -109,6 +110,8 @@ pub(crate) async fn take<'a>(
             if let Some(record) = held.done_already(newest.as_ref()).await? {
                 return Ok(ClaimResult::Done(record));
             }
+            // The store creates the number only where there is none: of several agents, one gets
+            // it, and the others read its claim in the next turn of the loop.
             if held.write(number, ClaimStage::Working).await? {
                 *held.state.get_mut() = State::holding(number);
                 return Ok(ClaimResult::Held(Box::new(held), outcome));
@@ -173,7 +176,8 @@ impl State {
 }
 
 impl HeldClaim<'_> {
-    /// Shows a sign of life three times a grace, until the tick is lost. Never returns otherwise.
+    /// Renews the claim three times a grace, until the tick is lost: two renewals may fail before
+    /// the claim looks dead. Never returns otherwise.
     pub(crate) async fn keep(&self) {
         loop {
             sleep(self.terms.grace / 3).await;
@@ -183,8 +187,8 @@ impl HeldClaim<'_> {
         }
     }
 
-    /// The same for a slot that others go past and do not take over: it is lost, too, when no sign
-    /// of life has arrived for a grace.
+    /// Renews the claim of a slot that others do not take over, but ignore when it looks dead: it
+    /// counts as lost, too, when no renewal has arrived for a grace.
     pub(crate) async fn keep_unbroken(&self) {
         loop {
             sleep(self.terms.grace / 3).await;
@@ -225,12 +229,14 @@ impl HeldClaim<'_> {
 
     async fn advance(&self, stage: ClaimStage) -> Result<(), Error> {
         let mut state = self.state.lock().await;
+        // A renewal that takes longer than half a grace leaves no time for another try before
+        // others may take over.
         let limit = self.terms.grace / 2;
         let stale = state.renewed.is_none_or(|renewed| renewed.elapsed() >= self.terms.grace);
         if !state.lost {
             match tokio::time::timeout(limit, self.write_next(&mut state, &stage)).await {
                 Ok(Ok(())) => {}
-                // Others may have taken over by now.
+                // No renewal has arrived for a grace: others may have taken over by now.
                 Ok(Err(error)) if stale => {
                     tracing::warn!(%error, "the claim could not be renewed for too long");
                     state.lost = true;
@@ -289,7 +295,7 @@ impl HeldClaim<'_> {
         Ok(self.repository.write_claim(&self.slot, number, &record).await?)
     }
 
-    /// The one before us may have written its manifest and died before it could say so.
+    /// The holder before us may have written its manifest and died before it could close its claim.
     async fn done_already(&self, newest: Option<&Claim>) -> Result<Option<ClaimRecord>, Error> {
         let Some(Claim { record, .. }) = newest else { return Ok(None) };
         let ClaimStage::Committing { id } = record.stage else { return Ok(None) };
@@ -301,8 +307,9 @@ impl HeldClaim<'_> {
 impl Gate for HeldClaim<'_> {
     type Error = Error;
 
-    /// The store says that the tick is still ours. Others may take over after the time that is
-    /// given.
+    /// Renews the claim, with the id of the snapshot in it: the store confirms that the tick is
+    /// still ours, and whoever takes over after a crash finds which manifest to look for. Others
+    /// may take over after the time that is given.
     fn may_commit(&self, id: SnapshotId) -> BoxFuture<'_, Result<Option<Duration>, Error>> {
         Box::pin(async move {
             self.state.lock().await.committing = Some(id);

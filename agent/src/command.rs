@@ -18,7 +18,7 @@ pub enum Command {
     /// Takes a snapshot now, of the member beside this agent where its data agrees with the
     /// majority's.
     Save {
-        /// Is told how far it is.
+        /// Hears how far the capture is.
         progress: Arc<dyn Progress>,
         /// The manifests (two where there is no majority) and warnings.
         reply: Reply<(Vec<Manifest>, Vec<String>)>,

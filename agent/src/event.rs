@@ -1,5 +1,5 @@
-//! What happens in a running agent, as one closed list. The loop tells it; log lines, metrics, the
-//! status page and the admin interface are made of it and of nothing else.
+//! What happens in a running agent, as one closed list. The loop emits events; log lines, metrics,
+//! the status page and the admin interface are made of them and of nothing else.
 
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ pub enum Event {
         /// Time that is left; `None` when it does not grow.
         left: Option<Duration>,
     },
-    /// The dead man's switch was told.
+    /// The dead man's switch was called, or should have been.
     Heartbeat {
         /// Why it was not.
         failure: Option<String>,

@@ -1,11 +1,11 @@
 //! Captures and rounds of defragmentation keep apart, across all agents of a cluster, by their
 //! claims in the store.
 //!
-//! Both sides write their own claim first and look for the other's afterwards: of two that begin at
+//! Both sides write their own claim first and read the other's afterwards: of two that begin at
 //! once, at least one sees the other. A capture wins. A round that sees one gives up; a capture
-//! that sees a round waits until it is over. A round that has looked and seen nothing needs no
-//! second look, since whoever captures later waits for it. Claims of holders that are dead
-//! ([`Liveness`]) hold nobody up.
+//! that sees a round waits until it is over. A round that has read and seen none needs no second
+//! check, since whoever captures later waits for it. Claims of holders that are dead ([`Liveness`])
+//! hold nobody up.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -32,10 +32,10 @@ pub(crate) const ON_DEMAND: &str = "_demand";
 /// Stage that is shown while a capture waits.
 pub(crate) const WAITING: &str = "waiting for defragmentation";
 
-/// Newest ticks of a schedule that a round looks at: when a capture takes long, other agents take
+/// Newest ticks of a schedule that a round reads: when a capture takes long, other agents take
 /// the ticks after it.
 const CAPTURE_TICKS: usize = 32;
-/// Newest ticks of rounds that a capture looks at. Rounds refuse each other, so that one at most is
+/// Newest ticks of rounds that a capture reads. Rounds refuse each other, so that one at most is
 /// under way.
 const ROUND_TICKS: usize = 8;
 
@@ -63,7 +63,7 @@ pub(crate) async fn obstacle(
     }
 }
 
-/// The one look of a round whose claim is written. Whatever is not known to be dead makes it give
+/// The only check of a round whose claim is written. Whatever is not known to be dead makes it give
 /// the claim up.
 pub(crate) async fn admit(
     repository: &Repository,
@@ -94,7 +94,7 @@ pub(crate) async fn rounds_over(
     grace: Duration,
     mut waits: impl FnMut(&ClaimRecord) + Send,
 ) -> Result<(), Error> {
-    let mut told = false;
+    let mut announced = false;
     loop {
         let open = repository.open_claims(cluster, ROUNDS, ROUND_TICKS).await?;
         let standing = {
@@ -102,9 +102,9 @@ pub(crate) async fn rounds_over(
             liveness.first_standing(&open, Instant::now(), grace)
         };
         let Some((_, claim)) = standing else { return Ok(()) };
-        if !told {
+        if !announced {
             waits(&claim.record);
-            told = true;
+            announced = true;
         }
         sleep(poll(grace)).await;
     }

@@ -5,7 +5,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::event::{Captured, ClaimOutcome, Event, PruneSeen};
 
-/// Clocks that are so many seconds apart are told.
+/// Seconds between two clocks from which on a line is written.
 const MAX_SKEW: i64 = 10;
 
 /// Writes the line of an event. What is seen again and again without change is for `debug`.

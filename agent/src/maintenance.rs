@@ -2,9 +2,8 @@
 //!
 //! Every agent of a cluster knows this; only one may act at a time, and none beside a capture of an
 //! agent, which is decided outside. What is decided ([`plan`], [`forecast`]) is apart from what is
-//! done ([`defragment`], [`compact`]). A round looks at all members anew before each of them, and
-//! at whether that one streams a snapshot to anybody, and ends at the first thing that is not as it
-//! should be.
+//! done ([`defragment`], [`compact`]). A round asks all members again before it touches each of
+//! them, checks whether that one streams a snapshot to anybody, and ends at the first problem.
 
 pub mod forecast;
 mod members;
@@ -26,14 +25,14 @@ pub use plan::{MAX_LAG, Refusal, Situation};
 const RECOVERY: Duration = Duration::from_secs(120);
 /// Time for a stream that has just ended to be counted as such.
 const SETTLE: Duration = Duration::from_secs(1);
-/// Pause between two looks at a member that catches up, or whose stream may have ended.
+/// Pause between two checks of a member that catches up, or whose stream may have ended.
 const NAP: Duration = Duration::from_millis(200);
 
 /// What came of a round.
 #[derive(Debug, Default)]
 pub struct Round {
     /// A sentence for each member, and one that says why nothing more was done.
-    pub told: Vec<String>,
+    pub sentences: Vec<String>,
     /// Why it was ended early.
     pub refusal: Option<Refusal>,
     /// Whether a member could not be defragmented; the round ends there.
@@ -48,7 +47,7 @@ impl Round {
     }
 }
 
-/// One round of defragmentation: one member at a time, the leader last. Tells each event as it
+/// One round of defragmentation: one member at a time, the leader last. Emits each event as it
 /// happens.
 ///
 /// `situation` is asked before each member: what has changed in between ends the round.
@@ -56,7 +55,7 @@ pub async fn defragment(
     members: &Members,
     config: &DefragmentConfig,
     situation: &(dyn Fn() -> Situation + Sync),
-    tell: &mut (dyn FnMut(Event) + Send),
+    emit: &mut (dyn FnMut(Event) + Send),
 ) -> Round {
     let (mut done, mut round) = (BTreeSet::new(), Round::default());
     loop {
@@ -64,14 +63,14 @@ pub async fn defragment(
             Ok(Some(next)) => next,
             Ok(None) => {
                 if done.is_empty() {
-                    round.told.push("no member is worth it".to_owned());
+                    round.sentences.push("no member is worth it".to_owned());
                 }
                 return round;
             }
             Err(refusal) => {
                 let reason = refusal.to_string();
-                round.told.push(reason.clone());
-                tell(Event::DefragmentSkipped { reason });
+                round.sentences.push(reason.clone());
+                emit(Event::DefragmentSkipped { reason });
                 round.refusal = Some(refusal);
                 return round;
             }
@@ -79,9 +78,9 @@ pub async fn defragment(
         done.insert(member);
         let began = Instant::now();
         let result = one(members, member).await;
-        round.told.push(sentence(member, &result));
+        round.sentences.push(sentence(member, &result));
         round.failed = result.is_err();
-        tell(Event::Defragmented { member, result, took: began.elapsed() });
+        emit(Event::Defragmented { member, result, took: began.elapsed() });
         // Captures wait for the round: it does not rest after its last member.
         if round.failed || !more {
             return round;
@@ -90,15 +89,15 @@ pub async fn defragment(
     }
 }
 
-/// The member whose turn it is, of those that are not done, and whether there are more; `None` when
-/// there is none.
+/// The next member of those that are not done, and whether there are more; `None` when there is
+/// none.
 async fn next(
     members: &Members,
     config: &DefragmentConfig,
     situation: &(dyn Fn() -> Situation + Sync),
     done: &BTreeSet<MemberId>,
 ) -> Result<Option<(MemberId, bool)>, Refusal> {
-    let seen = members.look().await;
+    let seen = members.probe().await;
     let (seen, alarms) = seen.map_err(|error| Refusal::NotSeen(error.to_string()))?;
     let order = plan::order(&seen, &alarms, config, situation())?;
     let mut left = order.into_iter().filter(|member| !done.contains(member));

@@ -83,7 +83,7 @@ fn register<M: Metric + Clone>(registry: &mut Registry, name: &'static str, metr
     metric
 }
 
-/// Bytes of memory of this process (VmRSS); `None` where the kernel does not tell.
+/// Bytes of memory of this process (VmRSS); `None` where the kernel does not say.
 #[must_use]
 pub fn resident_memory() -> Option<u64> {
     let mut text = String::new();

@@ -19,11 +19,11 @@ use crate::status::AgentStatus;
 use etcdr_operations::Clock;
 
 mod chart;
-mod facts;
+pub mod format;
 mod html;
 mod page;
+mod sections;
 mod serve;
-pub mod words;
 
 pub use page::render;
 
@@ -114,7 +114,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Only reading, and every answer tells the browser to do nothing else with it.
+/// Answers reads only; the headers of every answer forbid the browser to load or run anything more.
 async fn guarded(request: Request, next: Next) -> Response {
     let reads = [Method::GET, Method::HEAD].contains(request.method());
     let mut response = if reads {

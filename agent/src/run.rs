@@ -1,9 +1,10 @@
-//! The agent: one process beside each member, for years.
+//! The loop of the agent: runs a task for each schedule and duty, carries requests out, and ends
+//! all of them within the grace.
 //!
 //! Each schedule has a task that waits for its ticks ([`scheduled`]) and contends for them with the
 //! agents beside the other members ([`crate::claims`]). One capture runs at a time. The monitor
-//! asks members, alarms and store how they are ([`monitor`]). What happens is told as [`Event`]s to
-//! whoever started the agent; what it shall do comes as [`Command`]s.
+//! asks members, alarms and store how they are ([`monitor`]). What happens is emitted as [`Event`]s
+//! to an observer; requests come as [`Command`]s.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub struct Start {
     /// Random numbers for the ids of snapshots.
     pub random: Box<dyn Fn() -> u32 + Send + Sync>,
     /// Hears everything that happens.
-    pub tell: Arc<dyn Fn(&Event) + Send + Sync>,
+    pub observer: Arc<dyn Fn(&Event) + Send + Sync>,
     /// Hears that the loop turns.
     pub turned: Arc<dyn Fn() + Send + Sync>,
     /// Hears which configuration is in use from now on.
@@ -60,7 +61,7 @@ pub struct Start {
 /// Reads the configuration again.
 pub type Load = dyn Fn() -> Result<Settings, Vec<Problem>> + Send + Sync;
 
-/// How often the configuration file is looked at.
+/// How often the configuration file is read again.
 const RELOAD_EVERY: Duration = Duration::from_secs(5);
 /// Part of the grace that is kept for cleaning up.
 const CLEAN_UP: Duration = Duration::from_secs(4);
@@ -72,8 +73,9 @@ struct Shared {
     tool_version: String,
     clock: Arc<Clock>,
     random: Box<dyn Fn() -> u32 + Send + Sync>,
-    tell: Arc<dyn Fn(&Event) + Send + Sync>,
-    /// Held by whoever captures in this agent, or must not be captured beside.
+    observer: Arc<dyn Fn(&Event) + Send + Sync>,
+    /// Held during a capture of this agent, and during a round of defragmentation, beside which it
+    /// must not capture.
     busy: tokio::sync::Mutex<()>,
     /// Rounds of defragmentation that captures have waited for.
     rounds: Mutex<Liveness>,
@@ -105,8 +107,8 @@ impl Shared {
         Arc::clone(&self.settings.borrow())
     }
 
-    fn tell(&self, event: &Event) {
-        (self.tell)(event);
+    fn emit(&self, event: &Event) {
+        (self.observer)(event);
     }
 
     fn silent_since(&self, rank: usize) -> Instant {
@@ -134,7 +136,7 @@ impl Shared {
 /// Runs until `stop` becomes true, then finishes or gives up what is under way within the grace.
 ///
 /// # Errors
-/// None that pass: those are told as events. Only what makes the agent useless from the start.
+/// Only what makes the agent useless from the start. What may pass is an event.
 pub async fn run(
     start: Start,
     mut commands: mpsc::Receiver<Command>,
@@ -148,7 +150,7 @@ pub async fn run(
         tool_version: start.tool_version,
         clock: start.clock,
         random: start.random,
-        tell: start.tell,
+        observer: start.observer,
         busy: tokio::sync::Mutex::default(),
         rounds: Mutex::default(),
         paused: Mutex::new(resting),
@@ -160,7 +162,7 @@ pub async fn run(
     let mut tasks = Tasks::default();
     tasks.spawn(&shared, &stop);
     let mut requests = JoinSet::new();
-    let mut looked = Instant::now();
+    let mut checked = Instant::now();
     let mut reloading =
         Reloading { load: start.load, configured: start.configured, refused: Vec::new() };
     let mut beat = tokio::time::interval(Duration::from_secs(1));
@@ -175,8 +177,8 @@ pub async fn run(
             },
             _ = beat.tick() => {
                 (start.turned)();
-                if looked.elapsed() >= RELOAD_EVERY {
-                    looked = Instant::now();
+                if checked.elapsed() >= RELOAD_EVERY {
+                    checked = Instant::now();
                     reload(&shared, &mut reloading, false);
                 }
                 tasks.spawn(&shared, &stop);
@@ -185,7 +187,7 @@ pub async fn run(
         }
     }
     shared.shutdown.send_replace(Shutdown::Soon);
-    shared.tell(&Event::Stopping);
+    shared.emit(&Event::Stopping);
     finish(&shared, tasks, requests).await;
     Ok(())
 }
@@ -231,29 +233,29 @@ struct Reloading {
     refused: Vec<Problem>,
 }
 
-/// Reads the configuration again; a bad one is told once, and the old one stays. Unasked, only a
-/// change counts.
+/// Reads the configuration again; a bad one is reported once, and the old one stays. Unasked, only
+/// a change counts.
 fn reload(shared: &Shared, Reloading { load, configured, refused }: &mut Reloading, asked: bool) {
     match load() {
         Ok(new) => {
             let same = new.config == shared.settings().config && refused.is_empty();
             refused.clear();
             if asked || !same {
-                tell_what_needs_a_restart(&shared.settings().config, &new.config);
+                warn_about_fixed_keys(&shared.settings().config, &new.config);
                 configured(&new.config);
                 shared.settings.send_replace(Arc::new(new));
-                shared.tell(&Event::Reloaded);
+                shared.emit(&Event::Reloaded);
             }
         }
         Err(problems) if !asked && problems == *refused => {}
         Err(problems) => {
             refused.clone_from(&problems);
-            shared.tell(&Event::ReloadRefused { problems });
+            shared.emit(&Event::ReloadRefused { problems });
         }
     }
 }
 
-fn tell_what_needs_a_restart(old: &Config, new: &Config) {
+fn warn_about_fixed_keys(old: &Config, new: &Config) {
     let fixed = [
         ("agent.http", old.agent.http != new.agent.http),
         ("agent.admin", old.agent.admin != new.agent.admin),

@@ -20,7 +20,7 @@ use calendar::Calendar;
 /// Longest period of `@every`.
 const MAX_PERIOD: Duration = Duration::from_secs(366 * 86_400);
 
-/// Years that ticks are told for: beyond them chrono's own arithmetic comes near its ends.
+/// Years in which ticks are computed: beyond them chrono's own arithmetic comes near its ends.
 const YEARS: std::ops::Range<i32> = 1970..9000;
 
 /// One schedule, understood.
@@ -115,7 +115,7 @@ impl Schedule {
     }
 }
 
-/// Ticks that are looked at for the shortest time between two.
+/// Ticks that are compared to find the shortest time between two.
 const SAMPLE: usize = 200;
 
 impl Ticks {
@@ -207,7 +207,7 @@ fn every(text: &str) -> Result<i64, String> {
 #[must_use]
 pub fn check(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut look = |path: &str, cron: Option<&str>, time_zone: &str| {
+    let mut check_key = |path: &str, cron: Option<&str>, time_zone: &str| {
         if let Err(what) = zone(time_zone) {
             problems.push(Problem::new(format!("{path}.time_zone"), what));
         }
@@ -216,17 +216,17 @@ pub fn check(config: &Config) -> Vec<Problem> {
         }
     };
     for (at, schedule) in config.schedules.iter().enumerate() {
-        look(&format!("schedules[{at}]"), Some(&schedule.cron), &schedule.time_zone);
+        check_key(&format!("schedules[{at}]"), Some(&schedule.cron), &schedule.time_zone);
     }
     if let Some(time_zone) = &config.retention.time_zone {
-        look("retention", None, time_zone);
+        check_key("retention", None, time_zone);
     }
-    look("prune", config.prune.cron.as_deref(), &config.prune.time_zone);
+    check_key("prune", config.prune.cron.as_deref(), &config.prune.time_zone);
     if let Some(defragment) = &config.maintenance.defragment {
-        look("maintenance.defragment", Some(&defragment.cron), &defragment.time_zone);
+        check_key("maintenance.defragment", Some(&defragment.cron), &defragment.time_zone);
     }
     if let Some(compact) = &config.maintenance.compact {
-        look("maintenance.compact", Some(&compact.cron), &compact.time_zone);
+        check_key("maintenance.compact", Some(&compact.cron), &compact.time_zone);
     }
     for (at, schedule) in config.schedules.iter().enumerate() {
         let problem = jitter(schedule);

@@ -1,9 +1,9 @@
-//! The whole agent, wired: the loop, and what shows and asks it.
+//! Wires the agent: its loop, the pages and the admin interface.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcdr_operations::prune::{self, How};
+use etcdr_operations::prune::{self, Mode};
 use etcdr_operations::settings::Settings;
 use etcdr_operations::stop::StopFlag;
 use etcdr_operations::{Clock, Error as OperationError};
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::Error;
-use crate::admin::{self, Admin, AnyFailure, Listener, Shelf};
+use crate::admin::{self, Admin, AnyFailure, Listener, RepositoryAccess};
 use crate::command::Command;
 use crate::event::Event;
 use crate::log;
@@ -38,14 +38,14 @@ pub struct Outside {
     pub clock: Arc<Clock>,
     /// Random numbers for the ids of snapshots.
     pub random: Box<dyn Fn() -> u32 + Send + Sync>,
-    /// Tells whoever started the process how it is.
+    /// Reports to whoever started the process how it is.
     pub notify: Box<dyn Fn(Notice) + Send + Sync>,
     /// Time within which [`Notice::Alive`] must come again and again; `None` when nobody waits for
     /// it.
     pub watchdog: Option<Duration>,
 }
 
-/// What whoever started the process is told.
+/// What is reported to whoever started the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
     /// The agent is up.
@@ -58,7 +58,8 @@ pub enum Notice {
 
 /// Requests that wait for the agent's loop.
 const QUEUE: usize = 16;
-/// Time beyond the grace of the configuration after which an agent that was told to end is dropped.
+/// Time beyond the grace of the configuration after which an agent that was asked to end is
+/// dropped.
 const OVERTIME: Duration = Duration::from_secs(2);
 /// Time that pages and admin interface have to end after the loop.
 const LAST_ANSWERS: Duration = Duration::from_secs(4);
@@ -103,7 +104,7 @@ pub async fn serve(settings: Settings, outside: Outside, stop: &StopFlag) -> Res
         name,
         instance: outside.instance,
         tool_version,
-        tell: teller(status, metrics, Arc::clone(&clock)),
+        observer: observer(status, metrics, Arc::clone(&clock)),
         clock,
         random: outside.random,
         turned: Arc::new(move || turning.tick()),
@@ -119,7 +120,7 @@ pub async fn serve(settings: Settings, outside: Outside, stop: &StopFlag) -> Res
 }
 
 /// Hears everything that happens: log, metrics and status are made of it.
-fn teller(
+fn observer(
     status: Arc<AgentStatus>,
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
@@ -169,8 +170,8 @@ struct Served<'a> {
 }
 
 impl Served<'_> {
-    /// Pages and admin interface, served until `ended`. What cannot be bound ends the agent at
-    /// once: it would be blind.
+    /// Pages and admin interface, served until `ended`. An address that cannot be bound ends the
+    /// agent at once: nobody could see how it does.
     async fn serve(&self, ended: &watch::Receiver<bool>) -> Result<JoinAll<JoinHandle<()>>, Error> {
         let over = || {
             let mut ended = ended.clone();
@@ -209,7 +210,7 @@ impl Served<'_> {
             commands: self.commands.clone(),
             status: Arc::clone(self.status),
             clock: Arc::clone(self.clock),
-            shelf: Arc::new(Shelved { settings, clock }),
+            repository: Arc::new(ConfiguredRepository { settings, clock }),
             signs: self.settings.config.repository.signing_key.is_some(),
         }
     }
@@ -223,12 +224,12 @@ async fn listen(address: &str) -> Result<TcpListener, Error> {
 }
 
 /// The repository, as the admin interface asks it.
-struct Shelved {
+struct ConfiguredRepository {
     settings: Settings,
     clock: Arc<Clock>,
 }
 
-impl Shelf for Shelved {
+impl RepositoryAccess for ConfiguredRepository {
     fn list(&self) -> BoxFuture<'_, Result<Vec<SnapshotId>, AnyFailure>> {
         Box::pin(async {
             let repository = self.settings.open().await.map_err(failure)?;
@@ -242,8 +243,14 @@ impl Shelf for Shelved {
             let config = &self.settings.config;
             let repository = self.settings.open().await.map_err(failure)?;
             let (now, grace) = ((self.clock)(), config.prune.grace);
-            let plan =
-                prune::run(&repository, &config.cluster, &config.retention, grace, now, How::Shown);
+            let plan = prune::run(
+                &repository,
+                &config.cluster,
+                &config.retention,
+                grace,
+                now,
+                Mode::DryRun,
+            );
             let report = plan.await.map_err(failure)?;
             Ok(serde_json::to_string(&report.report()).unwrap_or_default())
         })

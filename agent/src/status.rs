@@ -1,8 +1,8 @@
 //! What is known of a running agent, made of [`Event`]s and nothing else.
 //!
-//! The loop tells events, the page, the admin interface and the metrics read reports. It never
-//! waits for anything but its own lock, which is held for copies only, so telling it costs the loop
-//! nothing. Its memory is bounded, however long the agent runs.
+//! The loop applies events; the page, the admin interface and the metrics read reports. Nothing
+//! here waits for anything but its own lock, which is held for copies only, so an event costs the
+//! loop next to nothing. Its memory is bounded, however long the agent runs.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ use etcdr_schemas::report::StatusReport;
 
 use crate::event::Event;
 
-mod answer;
 mod conditions;
 mod history;
+mod report;
 mod state;
 
 use state::State;
@@ -44,7 +44,7 @@ pub struct Limits {
     /// Time without an answer of its own member after which the agent cannot save. The loop asks at
     /// least twice as often.
     pub member_patience: Duration,
-    /// The same for the store.
+    /// Time without an answer of the store after which the agent cannot save.
     pub store_patience: Duration,
 }
 
@@ -112,7 +112,7 @@ impl AgentStatus {
     /// All that is known, as of `now`.
     #[must_use]
     pub fn report(&self, now: DateTime<Utc>) -> StatusReport {
-        answer::report(&self.about, &self.state(), self.is_alive(), now)
+        report::report(&self.about, &self.state(), self.is_alive(), now)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

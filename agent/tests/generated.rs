@@ -1,5 +1,5 @@
-//! Goal: client and server of the admin API are what its proto says. Method: generate again in memory and compare;
-//! `ETCDR_BLESS=1 cargo test -p etcdr-agent` rewrites the file instead.
+//! Goal: client and server of the admin API are what its proto says. Method: generate again in
+//! memory and compare; `ETCDR_BLESS=1 cargo test -p etcdr-agent` rewrites the file instead.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 use std::fs;

@@ -25,11 +25,9 @@ use crate::options::Global;
 /// Backup, restore and disaster recovery for etcd.
 #[derive(Debug, Parser)]
 #[command(name = "etcdr", version, propagate_version = true, disable_help_subcommand = true)]
-#[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 finished with warnings, 10 repository missing, \
-11 claimed by another, 12 key wrong or missing, 20 data damaged, 21 target not covered, 64 config invalid, \
-130 interrupted."
-)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 finished with warnings, \
+                  10 repository missing, 11 claimed by another, 12 key wrong or missing, \
+                  20 data damaged, 21 target not covered, 64 config invalid, 130 interrupted.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -84,7 +82,8 @@ impl Command {
 }
 
 impl Cli {
-    /// The priority of this process: 0 is as others, 19 the lowest. Whoever takes a snapshot gives way to etcd.
+    /// The priority of this process: 0 is as others, 19 the lowest. Whoever takes a snapshot gives
+    /// way to etcd.
     pub(crate) fn nice(&self) -> u8 {
         match &self.command {
             Command::Agent(args) if args.runs() => agent::nice(&self.global),
@@ -93,8 +92,9 @@ impl Cli {
         }
     }
 
-    /// How many threads drive connections, where it is not left to the number of cores. A save has one stream, and with a
-    /// second thread each chunk of it may wake the other; what computes has threads of its own.
+    /// How many threads drive connections, where it is not left to the number of cores. A save has
+    /// one stream, and with a second thread each chunk of it may wake the other; what computes has
+    /// threads of its own.
     pub(crate) const fn network_threads(&self) -> Option<usize> {
         match &self.command {
             Command::Snapshot(snapshot::Command::Save(_)) => Some(1),
@@ -107,7 +107,7 @@ impl Cli {
         matches!(&self.command, Command::Agent(args) if args.runs())
     }
 
-    /// Refuses flags that the command would not look at: whoever typed them believes that they count.
+    /// Refuses flags that the command would ignore: whoever typed them believes that they count.
     pub(crate) fn refuse_ignored(&self, typed: &ArgMatches) -> Result<(), CliError> {
         match &self.command {
             Command::Agent(args) if args.runs() => agent::refuse_ignored(typed),

@@ -17,7 +17,7 @@ const PLACES: [&str; 2] = ["etcdr.yaml", "/etc/etcdr/etcdr.yaml"];
 const MAX_CONFIG: u64 = 1 << 20;
 
 impl Global {
-    /// The file that is meant: the one that was named, else the first of the usual places that has one.
+    /// The file to read: the one that was named, else the first of the usual places that has one.
     pub(crate) fn config_path(&self) -> Option<PathBuf> {
         let usual = || PLACES.iter().map(PathBuf::from).find(|path| path.is_file());
         self.config.clone().or_else(usual)
@@ -43,7 +43,7 @@ impl Global {
     }
 }
 
-/// Reads a configuration for the command line, which can be told the repository by a flag.
+/// Reads a configuration for the command line, which can get the repository from a flag instead.
 pub(crate) fn read(path: &Path) -> Result<Config, CliError> {
     match parse(path) {
         Ok(config) => Ok(config),
@@ -72,7 +72,7 @@ fn parse_with_url(path: &Path) -> Option<Config> {
     Some(config)
 }
 
-/// Reads a configuration, or tells every problem that can be told at once.
+/// Reads a configuration, or gives every problem that is found at once.
 pub(crate) fn parse(path: &Path) -> Result<Config, Vec<Problem>> {
     config::parse(document(path).map_err(|what| vec![Problem::new("", what)])?)
 }
@@ -113,8 +113,9 @@ pub(crate) fn invalid(path: &Path, problems: &[Problem]) -> CliError {
     CliError {
         what: format!("{} is not a valid configuration: {}", path.display(), lines.join("; ")),
         safe: "Nothing was done.".into(),
-        next: "Mend the keys that are named; `etcdr config check` says more, `etcdr config example` shows every key. To \
-               go without the file: --config /dev/null."
+        next: "Mend the keys that are named; `etcdr config check` says more, \
+               `etcdr config example` shows every key. To go without the file: \
+               --config /dev/null."
             .into(),
         code: ExitCode::Config,
     }

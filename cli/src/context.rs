@@ -1,4 +1,5 @@
-//! What the commands need from outside: the clock, randomness, the environment, key files, the repository.
+//! What the commands need from outside: the clock, randomness, the environment, key files, the
+//! repository.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +46,8 @@ impl Global {
         let Some(url) = &self.repository else {
             return Err(CliError::usage(
                 "no repository was named",
-                "Say --repository URL or set ETCDR_REPOSITORY, e.g. file:///var/backups/etcd or s3://bucket/prefix.",
+                "Say --repository URL or set ETCDR_REPOSITORY, e.g. file:///var/backups/etcd or \
+                 s3://bucket/prefix.",
             )
             .into());
         };
@@ -61,7 +63,8 @@ impl Global {
         })
     }
 
-    /// Options of the object store: the environment variables of its own tools, the configuration, and the private CA.
+    /// Options of the object store: the environment variables of its own tools, the configuration,
+    /// and the private CA.
     pub(crate) fn store_options(&self) -> anyhow::Result<StoreOptions> {
         let mut options = match &self.file {
             Some(file) => {

@@ -22,7 +22,7 @@ pub(crate) struct CliError {
 }
 
 impl CliError {
-    /// What was typed does not make sense.
+    /// What was typed cannot be done.
     pub(crate) fn usage(what: impl Into<String>, next: impl Into<Cow<'static, str>>) -> Self {
         Self {
             what: what.into(),
@@ -56,7 +56,8 @@ pub(crate) fn report(error: &anyhow::Error, format: OutputFormat) -> process::Ex
     process::ExitCode::from(code)
 }
 
-/// The outermost error of ours speaks: it knows what was under way, and asks its cause for the rest.
+/// The outermost error of ours speaks: it knows what was under way, and asks its cause for the
+/// rest.
 fn explain(error: &anyhow::Error) -> ErrorReport {
     let unknown = || {
         Diagnosis::permanent(
@@ -74,7 +75,7 @@ fn explain(error: &anyhow::Error) -> ErrorReport {
     }
 }
 
-/// All causes in one line; a cause that the text before it already tells is left out.
+/// All causes in one line; a cause that is already in the text is left out.
 fn sentence(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {

@@ -1,13 +1,13 @@
 //! `etcdr`: backup, restore and disaster recovery for etcd.
 //!
-//! This crate parses, renders and exits; the work is done by the libraries. Only here are arguments and
-//! environment read, the clock and randomness asked, and text printed.
+//! This crate parses, renders and exits; the work is done by the libraries. Only here are arguments
+//! and environment read, the clock and randomness asked, and text printed.
 
-mod arenas;
 mod commands;
 mod config;
 mod context;
 mod exit;
+mod malloc_settings;
 mod options;
 mod output;
 mod progress;
@@ -25,7 +25,7 @@ use crate::commands::Cli;
 use crate::options::LogFormat;
 
 fn main() -> process::ExitCode {
-    arenas::bound();
+    malloc_settings::apply();
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let format = cli.global.output;
@@ -49,7 +49,8 @@ fn main() -> process::ExitCode {
         Err(error) => return exit::report(&error.into(), format),
     };
     let result = runtime.block_on(until_signal(cli));
-    // Blocking threads that a signal cut off notice it at their next chunk and clean up after themselves.
+    // Blocking threads that a signal cut off notice it at their next chunk and clean up after
+    // themselves.
     runtime.shutdown_timeout(GRACE);
     match result {
         Ok(code) => process::ExitCode::from(code as u8),
@@ -60,8 +61,9 @@ fn main() -> process::ExitCode {
 /// Time that work gets to clean up after a signal.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
-/// Runs the command; SIGINT, SIGTERM and SIGHUP drop it, and dropping aborts uploads, stops processes and
-/// removes what is half made. A command that has something to write down first gets the time for it.
+/// Runs the command; SIGINT, SIGTERM and SIGHUP drop it, and dropping aborts uploads, stops
+/// processes and removes what is half made. A command that has something to write down first gets
+/// the time for it.
 async fn until_signal(cli: Cli) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -105,7 +107,8 @@ fn be_nice(nice: u8) {
     let _ = rustix::process::setpriority_process(None, i32::from(nice));
 }
 
-/// Log lines go to stderr; `ETCDR_LOG` takes the usual directives. What runs for years wants to know `when`.
+/// Log lines go to stderr; `ETCDR_LOG` takes the usual directives. What runs for years wants to
+/// know `when`.
 pub(crate) fn start_logging(format: LogFormat, default: &str, when: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("ETCDR_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));

@@ -81,7 +81,8 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "etcd connection")]
 pub(crate) struct EtcdFlags {
-    /// Endpoints of the cluster; the snapshot is taken from one healthy member, a follower if there is one [default: that of the configuration, else 127.0.0.1:2379]
+    /// Endpoints of the cluster; the snapshot is taken from one healthy member, a follower if there
+    /// is one [default: that of the configuration, else 127.0.0.1:2379]
     #[arg(long, value_name = "URL,…", env = "ETCDCTL_ENDPOINTS", value_delimiter = ',')]
     pub(crate) endpoints: Vec<String>,
 
@@ -101,7 +102,8 @@ pub(crate) struct EtcdFlags {
     #[arg(long, value_name = "NAME", env = "ETCDCTL_USER", hide_env_values = true)]
     pub(crate) user: Option<String>,
 
-    /// Password of the user; the environment variable or --password-file keep it out of process lists
+    /// Password of the user; the environment variable or --password-file keep it out of process
+    /// lists
     #[arg(long, value_name = "TEXT", env = "ETCDCTL_PASSWORD", hide_env_values = true)]
     pub(crate) password: Option<String>,
 
@@ -110,11 +112,23 @@ pub(crate) struct EtcdFlags {
     pub(crate) password_file: Option<PathBuf>,
 
     /// Time in which a connection must stand
-    #[arg(long, value_name = "TIME", env = "ETCDCTL_DIAL_TIMEOUT", default_value = "5s", value_parser = duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "ETCDCTL_DIAL_TIMEOUT",
+        default_value = "5s",
+        value_parser = duration
+    )]
     pub(crate) dial_timeout: Duration,
 
     /// Time in which a short request must be answered (the snapshot stream has no time limit)
-    #[arg(long, value_name = "TIME", env = "ETCDCTL_COMMAND_TIMEOUT", default_value = "10s", value_parser = duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "ETCDCTL_COMMAND_TIMEOUT",
+        default_value = "10s",
+        value_parser = duration
+    )]
     pub(crate) command_timeout: Duration,
 
     /// Time without progress after which a snapshot stream counts as dead
@@ -123,8 +137,8 @@ pub(crate) struct EtcdFlags {
 }
 
 impl EtcdFlags {
-    /// How each endpoint is reached. Without `--endpoints`, the configuration's etcd is meant, and flags that were typed
-    /// come before its values.
+    /// How each endpoint is reached. Without `--endpoints`, the configuration's etcd is meant, and
+    /// flags that were typed come before its values.
     pub(crate) fn connect(&self, file: Option<&Config>) -> anyhow::Result<Vec<ConnectOptions>> {
         let configured = file.filter(|_| self.endpoints.is_empty()).map(|file| &file.etcd);
         let mut options = self.options()?;

@@ -26,8 +26,9 @@ fn yaml<T: Serialize>(report: &Report<T>) -> anyhow::Result<String> {
     Ok(serde_saphyr::to_string(&serde_json::to_value(report)?)?)
 }
 
-/// The reader of our text closed the pipe, as `head` does; that is its right. (Only for text: an export
-/// whose reader goes away has failed, and a broken pipe of a network connection is an error like any.)
+/// The reader of our text closed the pipe, as `head` does; that is its right. (Only for text: an
+/// export whose reader goes away has failed, and a broken pipe of a network connection is an error
+/// like any.)
 #[derive(Debug, thiserror::Error)]
 #[error("the reader of stdout is gone")]
 pub(crate) struct ReaderGone;

@@ -1,4 +1,5 @@
-//! Progress on stderr: a bar on a terminal, a plain line for each stage elsewhere, nothing when quiet.
+//! Progress on stderr: a bar on a terminal, a plain line for each stage elsewhere, nothing when
+//! quiet.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,6 @@
 //! What the command line says, word for word: the files under `cmd` are the specification. After a
-//! change that is meant, `TRYCMD=overwrite cargo test -p etcdr --test goldens` writes them anew; what
-//! differs from run to run has to be made `[..]` again by hand.
+//! change that is meant, `TRYCMD=overwrite cargo test -p etcdr --test goldens` writes them anew;
+//! what differs from run to run has to be made `[..]` again by hand.
 
 use std::env;
 use std::fs;

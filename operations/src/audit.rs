@@ -1,8 +1,8 @@
-//! Audits: everything a repository holds of a cluster, looked at in the background of daily life.
+//! Audits: checks of everything that a repository holds of a cluster, made beside daily work.
 //!
 //! ```text
-//! listing ─▶ every manifest ─▶ what they say against what is there, and against one another
-//!        ─▶ the chosen snapshots, one after the other, as deep as asked ─▶ report
+//! listing ─▶ every manifest ─▶ compared with the stored objects, and with one another
+//!        ─▶ the chosen snapshots, one after the other, at the level asked for ─▶ report
 //! ```
 //! The first line is done for all snapshots in every run: it reads no image. Decisions are
 //! functions over plain data (`choose`, `facts`, `compare`, `timeline`); this module and `walk`
@@ -27,7 +27,7 @@ use etcdr_schemas::{ClusterName, Progress, SnapshotId};
 use tokio::sync::watch;
 
 pub use checkpoints::Destination;
-pub use choose::{Budget, Wanted};
+pub use choose::{AuditSelection, Budget};
 pub use error::Error;
 pub use timeline::Limits;
 
@@ -42,10 +42,10 @@ mod checkpoints;
 mod choose;
 mod compare;
 mod error;
-mod facts;
 mod findings;
 mod history;
 pub mod kinds;
+mod manifest_facts;
 mod timeline;
 mod walk;
 
@@ -55,7 +55,7 @@ pub struct AuditRequest {
     /// Name of the cluster in the repository.
     pub cluster: ClusterName,
     /// Level, order, sample.
-    pub wanted: Wanted,
+    pub selection: AuditSelection,
     /// Go on with the newest audit of that kind, if it was not finished.
     pub resume: bool,
     /// How old things may be.
@@ -74,7 +74,7 @@ pub struct AuditRequest {
     pub tool_version: String,
 }
 
-/// Tells a running audit to end.
+/// Asks a running audit to stop.
 #[derive(Debug, Clone)]
 pub struct Stop(watch::Receiver<bool>);
 
@@ -108,7 +108,7 @@ pub struct Audited {
 ///
 /// # Errors
 /// When the cluster cannot be listed, and [`Error::Interrupted`] when stopped before the first
-/// snapshot was looked at. What is found is in the report.
+/// snapshot was checked. What is found is in the report.
 pub async fn run(
     repository: &Repository,
     request: &AuditRequest,
@@ -192,7 +192,7 @@ pub async fn last(
 }
 
 /// What earlier audits say of these snapshots: good at level `object` or deeper, or damaged, by the
-/// last one that looked. Of those that are not there, nothing is known.
+/// last audit that checked them. Snapshots that no longer exist are left out.
 ///
 /// # Errors
 /// When reports cannot be read now. Where they may not be read, nothing is known.

@@ -20,7 +20,7 @@ pub use stages::Stages;
 use crate::{Clock, Error};
 use agreement::Verdict;
 use health::Health;
-use ingest::{Poured, Target};
+use ingest::{Ingested, Target};
 use source::Source;
 
 mod agreement;
@@ -57,13 +57,13 @@ pub struct SaveRequest {
 pub struct Saved {
     /// Its manifest, as stored.
     pub manifest: Manifest,
-    /// Things that a person should look at; the manifest's `suspect` reasons among them.
+    /// What a person should check; the manifest's `suspect` reasons among them.
     pub warnings: Vec<String>,
     /// How long each stage took.
     pub stages: Stages,
 }
 
-/// Is asked right before a manifest is written.
+/// Decides, right before a manifest is written, whether it may be.
 pub trait Gate: Send + Sync {
     /// Why it may not be committed, or why there is nothing to commit.
     type Error: From<Error> + Send;
@@ -75,7 +75,7 @@ pub trait Gate: Send + Sync {
     fn may_commit(&self, id: SnapshotId) -> BoxFuture<'_, Result<Option<Duration>, Self::Error>>;
 }
 
-/// For whoever contends with nobody.
+/// The gate of a caller that contends with nobody.
 #[derive(Debug, Clone, Copy)]
 pub struct Always;
 
@@ -120,20 +120,21 @@ pub async fn save<G: Gate>(
         health: &health,
         stages: Stages { examine, ..Stages::default() },
     };
-    // Not beside the stream, also where there is one member only: etcd lets no write through while
-    // it computes a hash, and takes longer when it streams meanwhile.
+    // HashKV comes before the stream and never beside it, also where there is one member only: etcd
+    // blocks writes while it computes the hash, and computes longer while it streams.
     let asked = Instant::now();
     let verdict = health::agreement_of(&source, &health).await;
     run.stages.agreement = asked.elapsed();
     let mut saved = Vec::new();
-    for (turn, (source, verdict)) in sides(source, &health, verdict).await.into_iter().enumerate() {
-        let image = run.pour(&source, turn).await?;
+    for (number, (source, verdict)) in sides(source, &health, verdict).await.into_iter().enumerate()
+    {
+        let image = run.store_image(&source, number).await?;
         saved.push(run.record(image, &source, verdict, gate).await?);
     }
     Ok(saved)
 }
 
-/// For whoever does not contend with others.
+/// Time for a commit that no claim limits.
 const NO_LIMIT: Duration = Duration::from_secs(86_400);
 
 /// Most sides of a cluster without majority that are saved.
@@ -197,34 +198,37 @@ struct Run<'a> {
 
 /// Bytes that are stored and proven.
 struct Image {
-    poured: Poured,
+    ingested: Ingested,
     started_at: DateTime<Utc>,
     /// For how long etcd's stream was open, where that was watched.
     held: Option<Duration>,
 }
 
 impl Run<'_> {
-    /// Stores the bytes of one member. `turn` tells the snapshots of one run apart.
-    async fn pour(&self, source: &Source, turn: usize) -> Result<Image, Error> {
+    /// Stores the bytes of one member. `number` counts the snapshots of one run, so that their ids
+    /// differ.
+    async fn store_image(&self, source: &Source, number: usize) -> Result<Image, Error> {
         let started_at = (self.clock)();
         let pace = self.request.pace.as_deref();
         let watched = self.request.pace.as_ref();
         let _watching = watched.and_then(|pace| pace.watch(&source.client, &source.options));
+        // Counted from before the request: etcd opens its read transaction when the request
+        // arrives.
         pace.inspect(|pace| pace.opening());
         let stream = source.client.snapshot(self.request.stall_timeout).await?;
         pace.inspect(|pace| pace.opened(stream.total()));
         self.progress.begin("saving", Some(stream.total()));
-        let turn = u32::try_from(turn).unwrap_or(u32::MAX);
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
         let target = Target {
             repository: self.repository,
             cluster: &self.request.cluster,
             seal: self.request.seal.clone(),
             started_at,
-            nonce: self.request.nonce.wrapping_add(turn),
+            nonce: self.request.nonce.wrapping_add(number),
             pace,
         };
-        let poured = ingest::pour(target, stream, self.progress).await?;
-        Ok(Image { poured, started_at, held: pace.map(Pace::held) })
+        let ingested = ingest::run(target, stream, self.progress).await?;
+        Ok(Image { ingested, started_at, held: pace.map(Pace::held) })
     }
 
     /// Writes the manifest.
@@ -235,7 +239,7 @@ impl Run<'_> {
         verdict: Verdict,
         gate: &G,
     ) -> Result<Saved, G::Error> {
-        let Image { poured: Poured { id, proven, scanned, timing }, started_at, held } = image;
+        let Image { ingested: Ingested { id, proven, scanned, timing }, started_at, held } = image;
         let (health, facts) = (self.health, scanned.facts);
         let suspect = suspicions(health, &verdict, facts.revision);
         let mut warnings = health.warnings.clone();
@@ -266,15 +270,20 @@ impl Run<'_> {
             extra: serde_json::Map::new(),
         };
         let began = Instant::now();
+        // Asked last, when the image is proven: while it streamed, another agent may have taken the
+        // tick over. The write must end within the limit, because after it another agent may
+        // commit.
         let limit = match gate.may_commit(id).await {
             Ok(limit) => limit.unwrap_or(NO_LIMIT),
             Err(error) => {
-                // Whoever may commit has an image of their own; this one is nobody's.
+                // Whoever may commit has an image of its own; no manifest will name this one.
                 let _ = self.repository.discard(proven).await;
                 return Err(error);
             }
         };
         let commit = self.repository.commit(manifest, self.request.signing_key.as_ref());
+        // When the time is over, the request may still reach the store: nobody knows then whether
+        // the manifest exists, and the error says so.
         let manifest = tokio::time::timeout(limit, commit)
             .await
             .map_err(|_| Error::CommitUnsure { id, limit })?

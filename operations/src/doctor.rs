@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::settings::Settings;
 use crate::{Clock, Error, capture};
 
-/// Clocks that are further apart than this are told.
+/// Seconds between two clocks beyond which there is a warning.
 const MAX_SKEW: i64 = 60;
 /// The schedule under which the store is tried; no user's can be named so.
 const PROBE: &str = "_check";
@@ -88,12 +88,12 @@ impl Run<'_> {
         match client.alarms().await {
             Ok(alarms) if alarms.is_empty() => self.passed("etcd.alarms", "none is raised"),
             Ok(alarms) => {
-                let told: Vec<_> = alarms
+                let raised: Vec<_> = alarms
                     .iter()
                     .map(|alarm| format!("{} on {}", alarm.kind, alarm.member_id))
                     .collect();
                 let next = "Look at the cluster before you trust its snapshots.";
-                self.note("etcd.alarms", Checked::Warning, told.join(", "), Some(next));
+                self.note("etcd.alarms", Checked::Warning, raised.join(", "), Some(next));
             }
             Err(error) => self.failed("etcd.alarms", &error),
         }
@@ -142,8 +142,7 @@ impl Run<'_> {
             self.passed("etcd.members", format!("{} member(s), all answer", members.len()));
         } else {
             let next = "Members are compared before a snapshot is trusted. Open the way from this \
-                agent to the client URLs of \
-                        all members, with the same certificates.";
+                agent to the client URLs of all members, with the same certificates.";
             let detail = format!("of {} members, silent: {}", members.len(), silent.join("; "));
             self.note("etcd.members", Checked::Warning, detail, Some(next));
         }
@@ -227,8 +226,7 @@ impl Run<'_> {
             }
             Ok(_) => {
                 let next = "Use a store that honours If-None-Match on writes; on this one, two \
-                    agents may take the same \
-                            snapshot, and one may overwrite what another wrote.";
+                    agents may take the same snapshot, and one may overwrite what another wrote.";
                 let detail = "the store wrote an object where there was one already";
                 self.note("store.create", Checked::Failed, detail, Some(next));
                 self.skipped("clock.skew", "nothing was written");

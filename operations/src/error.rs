@@ -82,7 +82,7 @@ impl Diagnose for Error {
     }
 }
 
-/// A number of bytes that a stream may not have told.
+/// A number of bytes; `u64::MAX` for a stream that did not announce its size.
 struct Bytes(u64);
 
 impl fmt::Display for Bytes {

@@ -13,7 +13,7 @@ use etcdr_schemas::{ClusterName, Progress};
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-use crate::capture::ingest::{self, Poured, Target};
+use crate::capture::ingest::{self, Ingested, Target};
 use crate::capture::{Saved, Stages};
 use crate::{Clock, Error};
 
@@ -63,7 +63,7 @@ pub async fn import(
         nonce: request.nonce,
         pace: None,
     };
-    let Poured { id, proven, scanned, .. } = ingest::pour(target, stream, progress).await?;
+    let Ingested { id, proven, scanned, .. } = ingest::run(target, stream, progress).await?;
     let form = reader.await.ok().flatten();
     let facts = scanned.facts;
     let manifest = Manifest {

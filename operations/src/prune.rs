@@ -1,8 +1,9 @@
-//! Retention carried out: what the repository knows, one decision, then manifests, then what nobody
-//! names.
+//! Carries the retention out: reads what the repository holds, decides once, then deletes manifests
+//! and afterwards the objects that no manifest names.
 //!
 //! ```text
-//! inventory (list, manifests) ─▶ holds, audits ─▶ decide (pure) ─▶ ledger ─▶ delete manifests, oldest first ─▶ sweep
+//! inventory (list, manifests) ─▶ holds, audits ─▶ decide (pure)
+//!     ─▶ ledger ─▶ delete manifests, oldest first ─▶ sweep images
 //! ```
 //! Nothing here needs a key, and nothing but deleting needs a right to delete: an agent that may
 //! only write saves all the same, and another identity prunes.
@@ -34,20 +35,20 @@ const AT_ONCE: usize = 4;
 /// Why a snapshot goes that somebody named.
 const ASKED: &str = "it was asked for by name";
 
-/// What comes of a decision.
+/// Whether a decision is carried out.
 #[derive(Debug, Clone, Copy)]
-pub enum How<'a> {
+pub enum Mode<'a> {
     /// It is shown, and nothing is deleted.
-    Shown,
+    DryRun,
     /// It is carried out.
-    Done {
+    Execute {
         /// Name of the agent; none for a command.
         by: Option<&'a str>,
     },
 }
 
-/// Decides, and carries out if that is `how`. `grace` is the age that an object without a manifest
-/// must have before it is deleted.
+/// Decides which snapshots stay, and deletes the others when `mode` is [`Mode::Execute`]. `grace`
+/// is the age that an object without a manifest must have before it is deleted.
 ///
 /// # Errors
 /// [`Error::NoRule`] when the policy keeps everything; [`Error::Repository`] when the store fails:
@@ -58,7 +59,7 @@ pub async fn run(
     policy: &Retention,
     grace: Span,
     now: DateTime<Utc>,
-    how: How<'_>,
+    mode: Mode<'_>,
 ) -> Result<PruneReport, Error> {
     let parsed = Policy::new(policy)?;
     if !parsed.has_rules() {
@@ -69,22 +70,26 @@ pub async fn run(
     let candidates = inventory.candidates(&proofs);
     let verdicts = retention::decide(&parsed, now, &candidates, &holds);
     let mut snapshots: Vec<_> = verdicts.iter().map(row).collect();
-    let dry_run = matches!(how, How::Shown);
-    if let How::Done { by } = how {
+    let dry_run = matches!(mode, Mode::DryRun);
+    if let Mode::Execute { by } = mode {
         let deletions = snapshots.iter().filter(|row| row.action == PruneAction::Delete);
         let deletions = deletions.map(|row| (row.id, why(&row.reasons))).collect();
+        // The ledger is written first: to an audit, a gap in the chain of manifests that no ledger
+        // explains is a broken chain. An entry whose manifest still exists, after a kill, harms
+        // nothing.
         let recorded = repository.record_pruned(cluster, &inventory, deletions, by, now).await?;
         carry_out(repository, cluster, &mut snapshots, &recorded, now).await?;
     }
     let age = Duration::from_std(grace.0).unwrap_or(Duration::MAX);
+    // Images go last, and only when they are old: a manifest without its image would be a damaged
+    // snapshot, and a young image may belong to a save that has not committed yet.
     let swept = repository.sweep(cluster, &inventory, SweepOptions { now, age, dry_run }).await?;
     warnings.extend(unsure(&swept));
     let totals = totals(&snapshots, &swept);
     if !dry_run && totals.withheld > 0 && totals.deleted == 0 && totals.swept == 0 {
         warnings.push(format!(
             "the store let nothing be deleted: {} objects are locked, or these credentials may \
-             not delete, or may not \
-             write under pruned/ and deleted/",
+             not delete, or may not write under pruned/ and deleted/",
             totals.withheld
         ));
     }
@@ -144,8 +149,7 @@ pub async fn delete(
                 PruneOutcome::Held => "it was held meanwhile",
                 _ => {
                     "the store does not let it go: it is locked, or these credentials may not \
-                     delete, or may not write \
-                     under pruned/ and deleted/"
+                     delete, or may not write under pruned/ and deleted/"
                 }
             };
             warnings.push(format!("{id} stays: {why}"));
@@ -236,8 +240,7 @@ fn unsure(swept: &Swept) -> Option<String> {
     (count > 0).then(|| {
         format!(
             "{count} images ({bytes} bytes) that no readable manifest names stay: a manifest that \
-             cannot be \
-             read may name them"
+             cannot be read may name them"
         )
     })
 }
@@ -267,5 +270,5 @@ fn totals(snapshots: &[PrunedSnapshot], swept: &Swept) -> PruneTotals {
     totals
 }
 
-/// Objects that a report tells one by one; it counts all.
+/// Objects that a report lists one by one; all are counted.
 pub const MAX_SWEPT: usize = MAX_LISTED;

@@ -1,7 +1,8 @@
 //! A restore from its source to its receipt: opened, planned, carried out, each a state of its own.
 //!
 //! ```text
-//! open_snapshot, open_image, open_file ─▶ Opened ─ plan ─▶ Planned ─ (preflight) ─ carry_out ─▶ receipt
+//! open_snapshot, open_image, open_file ─▶ Opened
+//!     ─ plan ─▶ Planned ─ (preflight) ─ carry_out ─▶ receipt
 //! ```
 //! The engine decides and writes ([`etcdr_restore_engine`]); here its source is found, in a
 //! repository or a file, and its blocking work is kept off the threads that drive connections.
@@ -43,9 +44,9 @@ pub struct Opened {
     taken_at: Option<DateTime<Utc>>,
 }
 
-/// What is wanted of a restore, whatever its source is.
+/// How to restore, whatever the source is.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct RestoreOptions {
     /// All members of the new cluster.
     pub initial_cluster: InitialCluster,
     /// The new cluster's token. Fresh and random unless the caller's user insists on one.
@@ -102,11 +103,12 @@ pub async fn open_snapshot(
     let id = names::resolve(cluster, &ids, name)?;
     let manifest = repository.manifest(cluster, &id).await?.manifest;
     let opened = open_image(repository, &manifest, identities).await?;
+    // Of all snapshots, not of this one only: clients may have seen the newest of these revisions,
+    // and the new cluster has to begin above it.
     Ok(Opened { highest_seen: ids.iter().map(SnapshotId::revision).max(), ..opened })
 }
 
-/// Opens the image of a manifest that is known. What other snapshots the repository has of the
-/// cluster is not looked at.
+/// Opens the image of a manifest that is known. Other snapshots of the cluster are not read.
 ///
 /// # Errors
 /// [`Error`]: the image is not there, or does not open with these keys, or is no snapshot.
@@ -161,11 +163,11 @@ impl Opened {
         &self.source
     }
 
-    /// Decides. Nothing is written, and the targets are not looked at.
+    /// Decides what will be done. Nothing is written, and the targets are not read.
     ///
     /// # Errors
-    /// [`Error::Engine`] for what does not make sense or cannot be done with this source.
-    pub fn plan(self, wanted: Wanted) -> Result<Planned, Error> {
+    /// [`Error::Engine`] for options that contradict one another or do not fit this source.
+    pub fn plan(self, wanted: RestoreOptions) -> Result<Planned, Error> {
         let Self { source, chunks, highest_seen, taken_at } = self;
         let bump = match wanted.raise {
             Raise::Auto => Bump::Auto { highest_seen, margin: DEFAULT_BUMP_MARGIN },
@@ -197,13 +199,13 @@ impl Planned {
         &self.plan.report
     }
 
-    /// The same, of a plan that is not carried out.
+    /// What would be done, of a plan that is not carried out.
     #[must_use]
     pub fn into_report(self) -> RestorePlan {
         self.plan.report
     }
 
-    /// Looks whether the targets are free and have room, and changes nothing.
+    /// Checks whether the targets are free and have room, and changes nothing.
     ///
     /// # Errors
     /// [`Error::Engine`] for a target that [`Planned::carry_out`] would refuse before it reads the

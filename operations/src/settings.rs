@@ -193,14 +193,15 @@ mod tests {
 
     #[test]
     fn credentials_are_read_as_a_shell_would() {
-        let text = "# comment\nexport AWS_ACCESS_KEY_ID=AK\nAWS_SECRET_ACCESS_KEY='s=e c'\n\nX=\"y\"\nnothing\n";
+        let text = "# comment\nexport AWS_ACCESS_KEY_ID=AK\n\
+                    AWS_SECRET_ACCESS_KEY='s=e c'\n\nX=\"y\"\nnothing\n";
         let all: Vec<_> = assignments(text).collect();
         let pairs = [("AWS_ACCESS_KEY_ID", "AK"), ("AWS_SECRET_ACCESS_KEY", "s=e c"), ("X", "y")];
         assert_eq!(all, pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 
     #[test]
-    fn every_value_that_cannot_be_used_is_told() {
+    fn every_value_that_cannot_be_used_is_named() {
         let mut config = Config::default();
         config.repository.url = "ftp://x".to_owned();
         config.etcd.endpoint = "carrier pigeon".to_owned();

@@ -1,4 +1,4 @@
-//! How work is told to end before it is done.
+//! How running work is asked to stop early.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use etcdr_schemas::diagnose::carry;
 use etcdr_schemas::{Diagnose, Diagnosis, ExitCode};
 use tokio::sync::watch;
 
-/// Raised by a signal, and looked at by blocking work between two chunks.
+/// Raised by a signal, and checked by blocking work between two chunks.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<Stopping>);
 
@@ -18,7 +18,8 @@ struct Stopping {
     raised: AtomicBool,
     /// Milliseconds that the command gets to end by itself; 0: it is dropped at once.
     winds_up: AtomicU64,
-    told: watch::Sender<bool>,
+    /// Becomes `true` when the work is to end.
+    ends: watch::Sender<bool>,
     /// SIGHUP was seen so often; a command that listens is not stopped by it.
     hangups: watch::Sender<u64>,
 }
@@ -27,7 +28,7 @@ impl StopFlag {
     /// From now on the work is to end.
     pub fn raise(&self) {
         self.0.raised.store(true, Ordering::Relaxed);
-        self.0.told.send_replace(true);
+        self.0.ends.send_replace(true);
     }
 
     /// Whether the work is to end.
@@ -36,13 +37,13 @@ impl StopFlag {
         self.0.raised.load(Ordering::Relaxed)
     }
 
-    /// The command ends by itself within `grace` when it is told, and has a result then: it is not
-    /// dropped at once.
+    /// Announces that the command ends by itself within `grace` of the signal and has a result
+    /// then: it is not dropped at once. The receiver becomes `true` when it should end.
     #[must_use]
     pub fn wind_up(&self, grace: Duration) -> watch::Receiver<bool> {
         let millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         self.0.winds_up.store(millis, Ordering::Relaxed);
-        self.0.told.subscribe()
+        self.0.ends.subscribe()
     }
 
     /// The time that the command wants to end by itself.
@@ -75,7 +76,7 @@ impl StopFlag {
     }
 }
 
-/// The work was told to end before it was done.
+/// The work was stopped before it was done.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;

@@ -1,4 +1,4 @@
-//! One snapshot, or one file, looked at level by level until one fails.
+//! Checks one snapshot or one file level by level, until a level fails.
 
 use std::io;
 use std::path::Path;
@@ -20,10 +20,10 @@ pub use error::Error;
 
 mod error;
 
-/// Threads that look into a database; more would wait for the same memory.
+/// Threads that check a database; more would wait for the same memory.
 const MAX_WORKERS: usize = 4;
 
-/// Most pages of the ledger that are told one by one.
+/// Most pages of the ledger that are reported one by one.
 const MOST_DOUBTS: usize = 10;
 
 /// What to do when a level finds damage.
@@ -183,7 +183,7 @@ async fn deep(
     Ok(())
 }
 
-/// The levels that look into a database, up to `level`.
+/// The levels that read a database, up to `level`.
 fn examine(
     image: impl ReadAt,
     level: Level,
@@ -202,7 +202,7 @@ fn expected(image: &Image) -> Expected {
     Expected {
         size: image.plain_size,
         sha256: image.plain_sha256,
-        // The level's meaning is that etcd's own digest was looked at.
+        // The level promises that etcd's own digest was checked.
         by_reader: false,
     }
 }
@@ -220,7 +220,8 @@ pub async fn file(
 ) -> Result<VerifyReport, Error> {
     let subject = path.display().to_string();
     let mut run = Run::new(subject.clone(), level.max(Level::Content));
-    // A plain file is looked into while its bytes are summed: both mostly wait for the same pages.
+    // The database in a plain file is checked while its bytes are hashed: both mostly wait for the
+    // same pages of the file.
     let plain = level >= Level::Structure && archive::is_plain(path)?;
     let examined = if plain { Some(LocalFile::open(path)?) } else { None };
     let examined = examined.map(|file| spawn_blocking(move || examine(file, level, None, &Hidden)));
@@ -235,7 +236,7 @@ pub async fn file(
     }
     match examined {
         Some(examined) => {
-            // Of bytes that are not what they should be, nothing more is told.
+            // When the bytes are wrong, what was found in the database means nothing.
             let examined = examined.await?;
             if run.wants(Level::Structure) {
                 run.note_examined(examined, &subject)?;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use etcdr_operations::export::{self, Destination};
 use etcdr_operations::import::{self, ImportRequest};
-use etcdr_operations::prune::{self, How};
-use etcdr_operations::restore::{self, Raise, Wanted};
+use etcdr_operations::prune::{self, Mode};
+use etcdr_operations::restore::{self, Raise, RestoreOptions};
 use etcdr_operations::stop::StopFlag;
 use etcdr_operations::{inspect, verify};
 use etcdr_repository::{
@@ -92,14 +92,14 @@ impl Place {
     }
 }
 
-fn wanted(root: &Path) -> Wanted {
+fn wanted(root: &Path) -> RestoreOptions {
     let target = |name: &str| Target {
         name: name.to_owned(),
         data_dir: root.join(name),
         wal_dir: None,
         advertise: None,
     };
-    Wanted {
+    RestoreOptions {
         initial_cluster: InitialCluster::parse("a=http://h:1,b=http://h:2").unwrap(),
         token: "t".to_owned(),
         targets: vec![target("a"), target("b")],
@@ -207,7 +207,7 @@ async fn a_prune_without_a_rule_is_refused_and_with_one_keeps_the_newest() {
     let Place { repository, cluster, .. } = &place;
     let run = async |keep_last| {
         let policy = Retention { keep_last, ..Retention::default() };
-        prune::run(repository, cluster, &policy, Span::days(1), now(), How::Shown).await
+        prune::run(repository, cluster, &policy, Span::days(1), now(), Mode::DryRun).await
     };
     assert!(matches!(run(None).await, Err(prune::Error::NoRule)));
     let report = run(Some(1)).await.unwrap();

@@ -48,7 +48,7 @@ impl Api for Admin {
         let answer = send(self, |reply| Command::Save { progress, reply }).await?;
         // One message is on its way, the next waits for it.
         let (sender, receiver) = mpsc::channel(2);
-        tokio::spawn(tell(sender, state, answer, self.signs));
+        tokio::spawn(stream_progress(sender, state, answer, self.signs));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
@@ -57,7 +57,8 @@ impl Api for Admin {
         request: Request<pb::ListSnapshotsRequest>,
     ) -> Answer<Response<pb::ListSnapshotsResponse>> {
         let limit = request.into_inner().limit;
-        let ids = self.shelf.list().await.map_err(|failure| error::to_status(failure.as_ref()))?;
+        let ids =
+            self.repository.list().await.map_err(|failure| error::to_status(failure.as_ref()))?;
         let limit = if limit == 0 { MAX_LISTED } else { limit.min(MAX_LISTED) };
         let snapshots = ids.iter().take(limit as usize).map(|id| pb::Snapshot {
             id: id.to_string(),
@@ -93,7 +94,7 @@ impl Api for Admin {
         &self,
         _: Request<pb::PlanPruneRequest>,
     ) -> Answer<Response<pb::PlanPruneResponse>> {
-        let plan = self.shelf.plan_prune().await;
+        let plan = self.repository.plan_prune().await;
         let report_json = plan.map_err(|failure| error::to_status(failure.as_ref()))?;
         Ok(Response::new(pb::PlanPruneResponse { report_json }))
     }
@@ -121,7 +122,7 @@ impl Api for Admin {
         let force = request.into_inner().force;
         let round = ask(self, |reply| Command::Defragment { force, reply }).await?;
         let incomplete = !round.is_complete();
-        Ok(Response::new(pb::DefragmentResponse { members: round.told, incomplete }))
+        Ok(Response::new(pb::DefragmentResponse { members: round.sentences, incomplete }))
     }
 }
 
@@ -130,11 +131,11 @@ async fn set_paused(admin: &Admin, schedule: String, pause: bool) -> Answer<Vec<
     ask(admin, |reply| Command::Pause { schedule, pause, reply }).await
 }
 
-type Told = mpsc::Sender<Answer<pb::SaveSnapshotResponse>>;
+type SaveSender = mpsc::Sender<Answer<pb::SaveSnapshotResponse>>;
 type Saved = Result<(Vec<Manifest>, Vec<String>), crate::Error>;
 
-async fn tell(
-    sender: Told,
+async fn stream_progress(
+    sender: SaveSender,
     state: watch::Receiver<pb::SaveProgress>,
     mut answer: oneshot::Receiver<Saved>,
     signed: bool,

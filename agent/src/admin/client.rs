@@ -16,7 +16,7 @@ use tonic::{Response, Status};
 use tower::{ServiceExt as _, service_fn};
 
 use super::api::admin_client::AdminClient;
-use super::relay::Drawn;
+use super::relay::ProgressReplay;
 use super::{Error, error, tls};
 
 /// Time in which a connection must stand.
@@ -92,7 +92,7 @@ impl Client {
     pub async fn save(&self, progress: &dyn Progress) -> Result<RemoteSaved, Error> {
         let mut stream =
             self.call(async |mut api| api.save_snapshot(pb::SaveSnapshotRequest {}).await).await?;
-        let mut drawn = Drawn::new(progress);
+        let mut drawn = ProgressReplay::new(progress);
         let end = loop {
             match stream.message().await {
                 Ok(Some(pb::SaveSnapshotResponse { step: Some(step) })) => match step {
@@ -203,7 +203,7 @@ impl Client {
         ask: impl AsyncFnOnce(AdminClient<Channel>) -> Result<Response<A>, Status>,
     ) -> Result<A, Error> {
         let mut channel = self.channel.clone();
-        // An agent that is gone is told apart from one that did not answer.
+        // Checked first, to distinguish an agent that is gone from one that does not answer.
         channel.ready().await.map_err(|error| unreachable(&self.address, &error))?;
         let api = AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER);
         ask(api).await.map(Response::into_inner).map_err(|status| self.failed(&status))
@@ -227,7 +227,7 @@ fn unreachable(address: &str, error: &dyn std::error::Error) -> Error {
 }
 
 async fn over_socket(address: &str, path: &Path) -> Result<Channel, Error> {
-    // Tried once by hand: of a failure inside a channel little is told.
+    // Tried once directly: a failure inside a channel does not say what is wrong with the socket.
     if let Err(source) = UnixStream::connect(path).await {
         let path = path.to_owned();
         return Err(match source.kind() {

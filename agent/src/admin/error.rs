@@ -195,7 +195,7 @@ fn exit_code(number: u32) -> ExitCode {
     all.into_iter().find(|code| *code as u32 == number).unwrap_or(ExitCode::Failed)
 }
 
-/// An error with its causes in one line; what the text before tells already is left out.
+/// An error with its causes in one line; a cause that is already in the text is left out.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -64,7 +64,8 @@ impl Drop for Listener {
         if let Socket::Unix { path, inode, .. } = &self.socket
             && fs::symlink_metadata(path).is_ok_and(|found| found.ino() == *inode)
         {
-            // Nobody is left to tell; the next agent finds that no one answers on it.
+            // Nobody is left to report a failure to; the next agent finds that no one answers on
+            // it.
             let _ = fs::remove_file(path);
         }
     }

@@ -30,8 +30,8 @@ impl Progress for Relay {
     }
 }
 
-/// Draws what arrives of a [`Relay`].
-pub(super) struct Drawn<'a> {
+/// Shows what arrives of a [`Relay`] on the caller's progress.
+pub(super) struct ProgressReplay<'a> {
     progress: &'a dyn Progress,
     stage: String,
     done: u64,
@@ -48,7 +48,7 @@ const STAGES: [&str; 7] = [
     "verifying",
 ];
 
-impl<'a> Drawn<'a> {
+impl<'a> ProgressReplay<'a> {
     pub(super) const fn new(progress: &'a dyn Progress) -> Self {
         Self { progress, stage: String::new(), done: 0 }
     }

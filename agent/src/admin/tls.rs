@@ -21,14 +21,14 @@ const MAX_PEM: u64 = 1 << 20;
 /// show does not depend on them.
 pub(super) struct Certificates {
     files: [PathBuf; 3],
-    known: Mutex<Known>,
+    loaded: Mutex<Loaded>,
 }
 
-struct Known {
+struct Loaded {
     /// Authority, certificate and key as they were read last.
     read: [Vec<u8>; 3],
     config: Arc<ServerConfig>,
-    /// Why the files cannot be used now, if so; told once.
+    /// Why the files cannot be used now, if so; logged once.
     refused: Option<String>,
 }
 
@@ -48,30 +48,30 @@ impl Certificates {
         let read = read_all(&files)?;
         let config = config(&read)
             .map_err(|reason| Error::Listen { address: address.to_owned(), reason })?;
-        Ok(Self { files, known: Mutex::new(Known { read, config, refused: None }) })
+        Ok(Self { files, loaded: Mutex::new(Loaded { read, config, refused: None }) })
     }
 
     /// As the files are now; as they were while they cannot be used, such as in the middle of a
     /// renewal. Blocks.
     pub(super) fn current(&self) -> Arc<ServerConfig> {
         let read = read_all(&self.files).map_err(|error| error.to_string());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match read.and_then(|read| known.take(read)) {
-            Ok(()) => known.refused = None,
-            Err(reason) if known.refused.as_ref() == Some(&reason) => {}
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        match read.and_then(|read| loaded.take(read)) {
+            Ok(()) => loaded.refused = None,
+            Err(reason) if loaded.refused.as_ref() == Some(&reason) => {}
             Err(reason) => {
                 tracing::warn!(
                     reason,
                     "the admin interface's certificates cannot be used; the old ones stay"
                 );
-                known.refused = Some(reason);
+                loaded.refused = Some(reason);
             }
         }
-        Arc::clone(&known.config)
+        Arc::clone(&loaded.config)
     }
 }
 
-impl Known {
+impl Loaded {
     fn take(&mut self, read: [Vec<u8>; 3]) -> Result<(), String> {
         if read != self.read {
             self.config = config(&read)?;

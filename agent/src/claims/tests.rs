@@ -32,9 +32,9 @@ fn slot() -> Slot {
     Slot { cluster, schedule: "hourly".to_owned(), tick: clock() }
 }
 
-async fn turn<'a>(store: &'a Repository, who: &'a Identity, rank: usize) -> ClaimResult<'a> {
+async fn contend_as<'a>(store: &'a Repository, who: &'a Identity, rank: usize) -> ClaimResult<'a> {
     let terms = Terms { rank, silent_since: Instant::now(), member: None, grace: GRACE };
-    take(store, slot(), who, terms, &clock, |_| {}).await.unwrap()
+    contend(store, slot(), who, terms, &clock, |_| {}).await.unwrap()
 }
 
 fn id() -> SnapshotId {
@@ -46,7 +46,7 @@ async fn many_agents_of_one_rank_take_a_tick_once() {
     let store = repository().await;
     let agents: Vec<_> = (0..16).map(agent).collect();
     let contests = agents.iter().map(|who| async {
-        match turn(&store, who, 0).await {
+        match contend_as(&store, who, 0).await {
             ClaimResult::Held(held, _) => {
                 held.may_commit(id()).await.unwrap();
                 held.done(vec![id()]).await.unwrap();
@@ -63,11 +63,12 @@ async fn many_agents_of_one_rank_take_a_tick_once() {
 async fn the_next_takes_over_after_the_grace_and_the_first_finds_out() {
     let store = repository().await;
     let (first, second) = (agent(1), agent(2));
-    let ClaimResult::Held(held, ClaimOutcome::Won) = turn(&store, &first, 0).await else {
+    let ClaimResult::Held(held, ClaimOutcome::Won) = contend_as(&store, &first, 0).await else {
         panic!()
     };
     let began = Instant::now();
-    let ClaimResult::Held(other, ClaimOutcome::TakenOver) = turn(&store, &second, 1).await else {
+    let ClaimResult::Held(other, ClaimOutcome::TakenOver) = contend_as(&store, &second, 1).await
+    else {
         panic!()
     };
     assert!(began.elapsed() >= GRACE, "{:?}", began.elapsed());
@@ -82,7 +83,7 @@ async fn the_next_takes_over_after_the_grace_and_the_first_finds_out() {
 async fn a_holder_that_shows_signs_of_life_keeps_it() {
     let store = repository().await;
     let (first, second) = (agent(1), agent(2));
-    let ClaimResult::Held(held, _) = turn(&store, &first, 0).await else { panic!() };
+    let ClaimResult::Held(held, _) = contend_as(&store, &first, 0).await else { panic!() };
     let work = async {
         tokio::select! {
             () = sleep(GRACE * 10) => {}
@@ -90,7 +91,7 @@ async fn a_holder_that_shows_signs_of_life_keeps_it() {
         }
         held.done(vec![id()]).await.unwrap();
     };
-    let (other, ()) = tokio::join!(turn(&store, &second, 1), work);
+    let (other, ()) = tokio::join!(contend_as(&store, &second, 1), work);
     let ClaimResult::Done(record) = other else { panic!("taken from a holder that is alive") };
     assert_eq!(record.agent, "a1");
 }
@@ -99,10 +100,10 @@ async fn a_holder_that_shows_signs_of_life_keeps_it() {
 async fn what_is_given_up_goes_to_the_next_without_waiting() {
     let store = repository().await;
     let (first, second) = (agent(1), agent(2));
-    let ClaimResult::Held(held, _) = turn(&store, &first, 0).await else { panic!() };
+    let ClaimResult::Held(held, _) = contend_as(&store, &first, 0).await else { panic!() };
     held.give_up(&etcdr_operations::Error::NoEndpoint).await.unwrap();
     let began = Instant::now();
-    let ClaimResult::Held(..) = turn(&store, &second, 1).await else { panic!() };
+    let ClaimResult::Held(..) = contend_as(&store, &second, 1).await else { panic!() };
     assert!(began.elapsed() < GRACE / 2, "{:?}", began.elapsed());
 }
 
@@ -110,10 +111,10 @@ async fn what_is_given_up_goes_to_the_next_without_waiting() {
 async fn an_own_claim_whose_answer_was_lost_is_gone_on_with() {
     let store = repository().await;
     let first = agent(1);
-    let ClaimResult::Held(held, _) = turn(&store, &first, 0).await else { panic!() };
+    let ClaimResult::Held(held, _) = contend_as(&store, &first, 0).await else { panic!() };
     drop(held);
     let began = Instant::now();
-    let ClaimResult::Held(..) = turn(&store, &first, 0).await else { panic!() };
+    let ClaimResult::Held(..) = contend_as(&store, &first, 0).await else { panic!() };
     assert!(began.elapsed() < GRACE / 2, "{:?}", began.elapsed());
 }
 
@@ -122,6 +123,8 @@ async fn the_second_waits_one_grace_for_the_first() {
     let store = repository().await;
     let second = agent(2);
     let began = Instant::now();
-    let ClaimResult::Held(_, ClaimOutcome::Won) = turn(&store, &second, 1).await else { panic!() };
+    let ClaimResult::Held(_, ClaimOutcome::Won) = contend_as(&store, &second, 1).await else {
+        panic!()
+    };
     assert!(began.elapsed() >= GRACE, "{:?}", began.elapsed());
 }

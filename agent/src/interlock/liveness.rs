@@ -28,7 +28,7 @@ pub(crate) enum Life {
     Alive,
     /// It has not renewed its claim for a grace.
     Dead,
-    /// It has not been looked at for long enough.
+    /// It has not been observed for a grace yet.
     Unknown,
 }
 
@@ -40,6 +40,8 @@ impl Liveness {
             let number = claim.number;
             let sighting = match self.seen.get(&key) {
                 Some(before) if before.number == number => *before,
+                // Only a number that rises proves life: a claim that is seen for the first time may
+                // be of an agent that died long ago.
                 before => Sighting { number, since: now, renewed: before.is_some() },
             };
             (key, sighting)
@@ -58,7 +60,7 @@ impl Liveness {
         open.iter().find(|(slot, _)| self.life(slot, now, grace) != Life::Dead)
     }
 
-    /// How it stands with the holder of a slot that was noted.
+    /// Whether the holder of a slot that was noted is alive.
     pub(crate) fn life(&self, slot: &Slot, now: Instant, grace: Duration) -> Life {
         match self.seen.get(&(slot.schedule.clone(), slot.tick)) {
             Some(seen) if now.duration_since(seen.since) >= grace => Life::Dead,

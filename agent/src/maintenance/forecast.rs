@@ -157,13 +157,13 @@ mod tests {
             let digest = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 44;
             GIB + digest
         };
-        let told = (0..40).filter(|run| {
+        let forecasts = (0..40).filter(|run| {
             let found = seen(7200, 15, |second| noise(second + run * 1_000_003));
             found.left(GIB + (8 << 20)).is_some()
         });
         // Twice the standard error is passed by chance once in forty times.
-        let told = told.count();
-        assert!(told <= 4, "{told} of 40");
+        let forecasts = forecasts.count();
+        assert!(forecasts <= 4, "{forecasts} of 40");
         assert_eq!(
             seen(86_400, 15, |second| GIB - second.unsigned_abs() * 100).left(8 * GIB),
             None

@@ -1,4 +1,4 @@
-//! Looks at all members of a cluster, and reaches one of them.
+//! Asks all members of a cluster for their status, and connects to single ones.
 
 use etcdr_node::{Client, ConnectOptions, Error as NodeError, Metrics, Status};
 use etcdr_schemas::MemberId;
@@ -36,7 +36,7 @@ impl Members {
     ///
     /// # Errors
     /// Those of asking our own member; what others do is in their state.
-    pub async fn look(&self) -> Result<(Vec<MemberSeen>, Vec<Alarm>), NodeError> {
+    pub async fn probe(&self) -> Result<(Vec<MemberSeen>, Vec<Alarm>), NodeError> {
         let client = Client::connect(&self.options).await?;
         let own = client.status().await?;
         let alarms = client.alarms().await?;
@@ -62,7 +62,7 @@ impl Members {
 
     /// Asks members that were seen before, without the one beside us, which is silent for the
     /// reason that is given.
-    pub async fn look_beside(&self, before: Vec<MemberSeen>, silence: &str) -> Vec<MemberSeen> {
+    pub async fn probe_others(&self, before: Vec<MemberSeen>, silence: &str) -> Vec<MemberSeen> {
         let asked = before.into_iter().take(MAX_MEMBERS).map(|before| async move {
             if before.own {
                 return MemberSeen { state: Err(silence.to_owned()), ..before };
@@ -128,12 +128,12 @@ impl Members {
         &self,
         member: MemberId,
     ) -> Result<(Client, ConnectOptions, Option<&str>), String> {
-        let told = |error: NodeError| error.to_string();
-        let client = Client::connect(&self.options).await.map_err(told)?;
-        if client.status().await.map_err(told)?.member_id == member {
+        let text = |error: NodeError| error.to_string();
+        let client = Client::connect(&self.options).await.map_err(text)?;
+        if client.status().await.map_err(text)?.member_id == member {
             return Ok((client, self.options.clone(), self.metrics_url.as_deref()));
         }
-        let members = client.member_list(true).await.map_err(told)?;
+        let members = client.member_list(true).await.map_err(text)?;
         match members.iter().find(|one| one.id == member) {
             Some(member) => {
                 let (client, options) = capture::reach(member, &self.options).await?;

@@ -102,7 +102,8 @@ pub fn may_begin(member: MemberId, streams: Option<u64>) -> Result<(), Refusal> 
     }
 }
 
-/// The members to defragment: followers by id, the leader last. Empty when none is worth it.
+/// The members to defragment: followers by id, the leader last, since defragmentation blocks a
+/// member and with the leader all writes. Empty when none is worth it.
 ///
 /// # Errors
 /// Why none may be, however worth it.

@@ -19,7 +19,7 @@ use super::register;
 use crate::event::{Event, PruneSeen, ScheduleSeen};
 use etcdr_operations::capture::Stages;
 
-/// Names of schedules that are told apart.
+/// Schedules that have a label of their own; those beyond share `other`.
 const MAX_SCHEDULES: usize = 64;
 /// The label of captures that no schedule asked for.
 const ON_DEMAND: &str = "on-demand";

@@ -1,4 +1,5 @@
-//! What is so at the time of the scrape: filled from a report, so that what is gone is gone.
+//! The gauges, filled from a report at each scrape, so that a member that is gone takes its series
+//! with it.
 
 use std::sync::atomic::AtomicU64;
 

@@ -5,8 +5,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use etcdr_schemas::report::{StatusReport, TimelineEntry, TimelineOutcome};
 
+use super::format;
 use super::html::Html;
-use super::words;
 
 /// The window that is shown, at least and at most.
 const LEAST: TimeDelta = TimeDelta::hours(1);
@@ -75,7 +75,7 @@ pub(super) fn draw(html: &mut Html, report: &StatusReport) {
     html.put("<line class=\"target\" x1=\"0\" x2=\"100%\" y1=\"", round(line), "\" y2=\"");
     html.put("", round(line), "\"/>");
     html.put("<text class=\"labt\" x=\"0\" y=\"", round(line - 5.0), "\">");
-    html.put("target ", words::span(report.newest.target_age_seconds), "</text>");
+    html.put("target ", format::span(report.newest.target_age_seconds), "</text>");
     let shown = report.timeline.iter().rev().filter(|entry| entry.at >= scale.from);
     for entry in shown {
         point(html, entry, &scale);
@@ -113,7 +113,10 @@ fn saw(html: &mut Html, teeth: &[Tooth], scale: &Scale) {
     };
     let line: String =
         points.iter().map(|(x, y)| format!("{},{} ", round(*x), round(*y))).collect();
-    html.raw("<svg x=\"0\" y=\"14\" width=\"100%\" height=\"126\" viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\">");
+    html.raw(
+        "<svg x=\"0\" y=\"14\" width=\"100%\" height=\"126\" viewBox=\"0 0 1000 1000\" \
+         preserveAspectRatio=\"none\">",
+    );
     html.put("<polygon class=\"area\" points=\"", round(first.0), ",1000 ").text(&line);
     html.put("", round(last.0), ",1000\"/>");
     html.put(
@@ -127,7 +130,7 @@ fn point(html: &mut Html, entry: &TimelineEntry, scale: &Scale) {
     let x = round(scale.x(entry.at) * 100.0);
     html.put("<svg x=\"", x, "%\" y=\"140\" width=\"1\" height=\"1\">");
     html.raw(mark(entry.outcome)).raw("<title>");
-    html.text(words::moment(entry.at)).raw(" ").text(outcome(entry.outcome));
+    html.text(format::moment(entry.at)).raw(" ").text(outcome(entry.outcome));
     if let Some(error) = &entry.error {
         html.raw(": ").text(error);
     }
@@ -157,7 +160,10 @@ fn legend(html: &mut Html) {
         html.raw("<span><svg width=\"12\" height=\"12\" viewBox=\"-6 -6 12 12\">");
         html.raw(mark(outcome)).put("</svg>", self::outcome(outcome), "</span>");
     }
-    html.raw("<span><svg width=\"18\" height=\"12\"><path class=\"saw\" d=\"M1 10 16 2V10\"/></svg>age of the newest restorable</span></p>");
+    html.raw(
+        "<span><svg width=\"18\" height=\"12\"><path class=\"saw\" d=\"M1 10 16 2V10\"/>\
+         </svg>age of the newest restorable</span></p>",
+    );
 }
 
 fn summary(report: &StatusReport, scale: &Scale) -> String {
@@ -168,7 +174,7 @@ fn summary(report: &StatusReport, scale: &Scale) -> String {
     let window = (scale.now - scale.from).num_seconds().unsigned_abs();
     format!(
         "The last {}: {} snapshots, {} suspect, {} failed captures",
-        words::span(window),
+        format::span(window),
         count(TimelineOutcome::Snapshot),
         count(TimelineOutcome::Suspect),
         count(TimelineOutcome::Failed)

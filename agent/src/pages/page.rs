@@ -2,9 +2,9 @@
 
 use etcdr_schemas::report::{StatusReport, StatusWarning};
 
+use super::format::{self, moment, relative, span};
 use super::html::Html;
-use super::words::{self, moment, relative, span};
-use super::{chart, facts};
+use super::{chart, sections};
 
 /// Share of the target from which it is near, in percent.
 const NEAR: u64 = 80;
@@ -63,11 +63,11 @@ pub fn render(report: &StatusReport) -> String {
     header(&mut html, report);
     headline(&mut html, report, standing);
     warnings(&mut html, report);
-    facts::cards(&mut html, report);
+    sections::cards(&mut html, report);
     timeline(&mut html, report);
     html.raw("<div class=\"two\">");
-    facts::members(&mut html, report);
-    facts::schedules(&mut html, report);
+    sections::members(&mut html, report);
+    sections::schedules(&mut html, report);
     html.raw("</div>");
     footer(&mut html, report);
     html.raw("</main></body></html>");
@@ -97,7 +97,10 @@ fn headline(html: &mut Html, report: &StatusReport, standing: Standing) {
     }
     html.raw("<div class=\"state\"><div class=\"row\">");
     if report.ready {
-        html.raw("<span class=\"good\"><span class=\"pill\">Ready</span></span><span>etcd and the store answer</span>");
+        html.raw(
+            "<span class=\"good\"><span class=\"pill\">Ready</span></span>\
+             <span>etcd and the store answer</span>",
+        );
     } else {
         html.raw("<span class=\"bad\"><span class=\"pill\">Cannot save</span></span>");
     }
@@ -163,11 +166,17 @@ fn timeline(html: &mut Html, report: &StatusReport) {
         return;
     }
     chart::draw(html, report);
-    html.raw("<details><summary>The last ones as a table</summary><div class=\"scroll\"><table><thead><tr>");
+    html.raw(
+        "<details><summary>The last ones as a table</summary><div class=\"scroll\"><table>\
+         <thead><tr>",
+    );
     html.raw(
         "<th scope=\"col\">When</th><th scope=\"col\">What</th><th scope=\"col\">Schedule</th>",
     );
-    html.raw("<th scope=\"col\" class=\"num\">Stored</th><th scope=\"col\" class=\"num\">Took</th></tr></thead><tbody>");
+    html.raw(
+        "<th scope=\"col\" class=\"num\">Stored</th><th scope=\"col\" class=\"num\">Took</th>\
+         </tr></thead><tbody>",
+    );
     for entry in report.timeline.iter().take(20) {
         html.put("<tr><td>", moment(entry.at), "</td><td>");
         html.text(chart::outcome(entry.outcome));
@@ -178,7 +187,7 @@ fn timeline(html: &mut Html, report: &StatusReport) {
             html.put(": ", error, "");
         }
         html.put("</td><td>", entry.schedule.as_deref().unwrap_or("–"), "</td><td class=\"num\">");
-        html.text(entry.stored_size.map_or("–".to_owned(), words::bytes));
+        html.text(entry.stored_size.map_or("–".to_owned(), format::bytes));
         let took = entry.seconds.map_or("–".to_owned(), |took| format!("{took:.1} s"));
         html.put("</td><td class=\"num\">", took, "</td></tr>");
     }

@@ -1,4 +1,5 @@
-//! One tick's snapshot, from the contest for it to the last word about it.
+//! Takes the snapshot of one tick: contends for the claim, captures under it, and reports what
+//! follows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +40,8 @@ pub(super) async fn tick(
         Ok(done) => done,
         Err(error) => {
             let (schedule, holder) = (schedule.name().to_owned(), None);
-            shared.tell(&Event::StoreFailed { error: error.to_string() });
-            shared.tell(&Event::Claim { schedule, tick, outcome: ClaimOutcome::Failed, holder });
+            shared.emit(&Event::StoreFailed { error: error.to_string() });
+            shared.emit(&Event::Claim { schedule, tick, outcome: ClaimOutcome::Failed, holder });
             false
         }
     }
@@ -60,37 +61,37 @@ async fn attempt(
     let beside = |record: &ClaimRecord| {
         shared.heard_others();
         if record.agent == shared.identity.agent && record.stage.is_open() {
-            shared.tell(&Event::NameTwice { name: record.agent.clone() });
+            shared.emit(&Event::NameTwice { name: record.agent.clone() });
         }
     };
     let contest =
-        claims::take(&repository, slot.clone(), &shared.identity, terms, &*shared.clock, beside);
-    let turn = tokio::select! {
-        turn = contest => turn?,
+        claims::contend(&repository, slot.clone(), &shared.identity, terms, &*shared.clock, beside);
+    let result = tokio::select! {
+        result = contest => result?,
         () = ticks::superseded(shared, schedule, tick) => return Ok(true),
         _ = stop.changed() => return Ok(false),
     };
-    let told = |outcome, holder| {
+    let claim_event = |outcome, holder| {
         let schedule = schedule.name().to_owned();
-        shared.tell(&Event::Claim { schedule, tick, outcome, holder });
+        shared.emit(&Event::Claim { schedule, tick, outcome, holder });
     };
-    match turn {
+    match result {
         ClaimResult::Done(record) => {
             let other = record.instance != shared.identity.instance;
             if other {
                 shared.heard_others();
             }
             let outcome = if other { ClaimOutcome::Lost } else { ClaimOutcome::Done };
-            told(outcome, other.then_some(record.agent));
+            claim_event(outcome, other.then_some(record.agent));
             shared.stored.notify_one();
             Ok(true)
         }
         ClaimResult::Held(held, outcome) => {
-            told(outcome, None);
-            tell_skew(shared, &repository, &slot).await;
+            claim_event(outcome, None);
+            emit_clock_skew(shared, &repository, &slot).await;
             let result = hold(shared, &repository, &held, schedule.name(), tick).await;
             if let Err(Error::ClaimLost { .. }) = result {
-                told(ClaimOutcome::LostLater, None);
+                claim_event(ClaimOutcome::LostLater, None);
             }
             shared.stored.notify_one();
             Ok(result.is_ok())
@@ -99,10 +100,10 @@ async fn attempt(
 }
 
 /// The store's clock against ours, seen at a claim that was just written.
-async fn tell_skew(shared: &Shared, repository: &Repository, slot: &Slot) {
+async fn emit_clock_skew(shared: &Shared, repository: &Repository, slot: &Slot) {
     if let Ok(Some(claim)) = repository.newest_claim(slot).await {
         let seconds = (claim.record.written_at - claim.stored_at).num_seconds();
-        shared.tell(&Event::ClockSkew { seconds });
+        shared.emit(&Event::ClockSkew { seconds });
     }
 }
 
@@ -128,12 +129,14 @@ async fn hold(
     };
     let result = tokio::select! {
         result = work => result,
+        // Without the claim the work ends at once: another agent takes this tick.
         () = held.keep() => Err(dropped(shared, schedule, held.lost())),
         () = shared.ends(Shutdown::Now) => Err(dropped(shared, schedule, Error::Stopping)),
     };
     match result {
         Ok(ids) => {
-            // The manifest is there; that the tick is done is found out from it too.
+            // The manifest exists, and the claim names it: another agent sees that the tick is done
+            // also when this fails.
             if let Err(error) = held.done(ids).await {
                 tracing::warn!(%error, "the claim could not be closed");
             }
@@ -150,8 +153,9 @@ async fn hold(
     }
 }
 
-/// Waits until no agent defragments; the claim of this capture is in the store. A store that cannot
-/// say so does not cost the snapshot. An end that is so far is the only error.
+/// Waits until no agent defragments; the claim of this capture is in the store already. When the
+/// store cannot answer that, the snapshot is taken all the same. The only error is
+/// [`Error::Stopping`], when the agent's end is as far as `until`.
 pub(super) async fn wait_for_rounds(
     shared: &Shared,
     repository: &Repository,
@@ -165,7 +169,7 @@ pub(super) async fn wait_for_rounds(
     let hears = |record: &ClaimRecord| {
         waits = true;
         let (schedule, holder) = (schedule.map(str::to_owned), record.agent.clone());
-        shared.tell(&Event::CaptureWaits { schedule, holder });
+        shared.emit(&Event::CaptureWaits { schedule, holder });
         progress.begin(interlock::WAITING, None);
     };
     let over = interlock::rounds_over(repository, cluster, &shared.rounds, grace, hears);
@@ -189,10 +193,10 @@ pub(super) async fn wait_for_rounds(
     }
 }
 
-/// What was under way is dropped, and cannot tell that itself.
+/// Reports work that is dropped and cannot report that itself.
 fn dropped(shared: &Shared, schedule: &str, error: Error) -> Error {
     let schedule = Some(schedule.to_owned());
-    shared.tell(&Event::CaptureFailed { schedule, error: error.to_string(), again: false });
+    shared.emit(&Event::CaptureFailed { schedule, error: error.to_string(), again: false });
     error
 }
 
@@ -221,7 +225,7 @@ async fn persist(
         let again = !is_over(&error)
             && !error.is_permanent()
             && tries <= shared.settings().config.capture.retries;
-        shared.tell(&Event::CaptureFailed {
+        shared.emit(&Event::CaptureFailed {
             schedule: trigger.schedule.clone(),
             error: error.to_string(),
             again,
@@ -233,11 +237,12 @@ async fn persist(
             () = sleep(pause) => {}
             () = shared.ends(Shutdown::Soon) => return Err(error),
         }
+        // Doubled: a store or an etcd that is overloaded gets time to recover.
         pause = (pause * 2).min(MAX_PAUSE);
     }
 }
 
-/// One capture, told from its beginning to what follows it.
+/// One capture, with its events from the beginning to the verification afterwards.
 pub(super) async fn once(
     shared: &Shared,
     repository: &Repository,
@@ -247,7 +252,7 @@ pub(super) async fn once(
 ) -> Result<Vec<Saved>, Error> {
     let settings = shared.settings();
     let schedule = trigger.schedule.clone();
-    shared.tell(&Event::CaptureBegan { schedule: schedule.clone() });
+    shared.emit(&Event::CaptureBegan { schedule: schedule.clone() });
     let request = SaveRequest {
         cluster: settings.config.cluster.clone(),
         endpoints: monitor::endpoints(shared, &settings)?,
@@ -262,19 +267,19 @@ pub(super) async fn once(
     let saved = capture::save(repository, request, &*shared.clock, progress, gate);
     let saved = saved.await.map_err(Into::into)?;
     for one in &saved {
-        tell_saved(shared, &schedule, one);
+        emit_saved(shared, &schedule, one);
     }
     follow_up(shared, repository, &saved).await;
     Ok(saved)
 }
 
-fn tell_saved(shared: &Shared, schedule: &Option<String>, saved: &Saved) {
+fn emit_saved(shared: &Shared, schedule: &Option<String>, saved: &Saved) {
     if let Some(hash_kv) = &saved.manifest.hash_kv {
         let members: Vec<_> = hash_kv.dissented.iter().map(|dissent| dissent.member_id).collect();
         let revision = hash_kv.revision;
-        shared.tell(&Event::Dissent { members, revision });
+        shared.emit(&Event::Dissent { members, revision });
     }
-    shared.tell(&Event::Captured(Box::new(Captured {
+    shared.emit(&Event::Captured(Box::new(Captured {
         schedule: schedule.clone(),
         manifest: saved.manifest.clone(),
         stages: saved.stages,
@@ -296,7 +301,7 @@ async fn follow_up(shared: &Shared, repository: &Repository, saved: &[Saved]) {
             _ => deep(shared, repository, id, level).await.err(),
         };
         sound &= failure.is_none();
-        shared.tell(&Event::Verified { id, level: level.max(Level::Object), failure });
+        shared.emit(&Event::Verified { id, level: level.max(Level::Object), failure });
     }
     if sound {
         heartbeat(shared).await;
@@ -327,7 +332,7 @@ async fn heartbeat(shared: &Shared) {
         Ok(Some(url)) => url,
         Ok(None) => return,
         Err(error) => {
-            return shared.tell(&Event::Heartbeat { failure: Some(error.to_string()) });
+            return shared.emit(&Event::Heartbeat { failure: Some(error.to_string()) });
         }
     };
     let began = Instant::now();
@@ -335,8 +340,8 @@ async fn heartbeat(shared: &Shared) {
         let client = reqwest::Client::builder().timeout(HEARTBEAT_TIMEOUT).build()?;
         client.get(url).send().await?.error_for_status().map(drop)
     };
-    // The URL is a secret: it must not be part of what is told.
+    // The URL is a secret: it must not be part of what is reported.
     let failure = asked.await.err().map(|error| error.without_url().to_string());
     tracing::debug!(took = ?began.elapsed(), "the dead man's switch was told");
-    shared.tell(&Event::Heartbeat { failure });
+    shared.emit(&Event::Heartbeat { failure });
 }

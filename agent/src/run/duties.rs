@@ -1,4 +1,4 @@
-//! What the agents of a cluster do besides snapshots, each duty by one of them: prune, defragment,
+//! The duties of the agents besides snapshots, each done by one of them: prune, defragment,
 //! compact.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const NAP: Duration = Duration::from_secs(1);
 /// Pause after a duty that could not be contended for.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// One of them.
+/// A duty of the agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Duty {
     /// Carries the retention out.
@@ -87,7 +87,7 @@ pub(super) async fn follow(shared: Arc<Shared>, duty: Duty, mut stop: watch::Rec
                         ticks.handled(tick);
                         continue;
                     }
-                    // Told; within the tick it is tried again.
+                    // Reported already; within the tick it is tried again.
                     Ok(false) => AGAIN.min(settings.config.agent.takeover.0),
                     Err(Error::Stopping) => return,
                     Err(error) => {
@@ -125,7 +125,7 @@ async fn contend(
     }
 }
 
-/// Whoever has the tick's claim does the work; what comes of it is told by the work.
+/// Whoever has the tick's claim does the work; the work reports its result itself.
 async fn by_one(
     shared: &Arc<Shared>,
     duty: Duty,
@@ -136,7 +136,8 @@ async fn by_one(
     let terms = monitor::terms(shared, &settings).await;
     let repository = settings.open().await?;
     let slot = claims::duty(&settings.config.cluster, duty.name(), tick);
-    let contest = claims::take(&repository, slot, &shared.identity, terms, &*shared.clock, |_| {});
+    let contest =
+        claims::contend(&repository, slot, &shared.identity, terms, &*shared.clock, |_| {});
     let ClaimResult::Held(held, _) = contest.await? else { return Ok(true) };
     tokio::select! {
         () = work => held.done(Vec::new()).await?,
@@ -151,7 +152,7 @@ async fn prune(shared: &Shared) {
     let pruned = async {
         let repository = settings.open().await.map_err(|error| error.to_string())?;
         let now = (shared.clock)();
-        let how = prune::How::Done { by: Some(&shared.identity.agent) };
+        let how = prune::Mode::Execute { by: Some(&shared.identity.agent) };
         let run = prune::run(&repository, cluster, retention, prune.grace, now, how);
         run.await.map_err(|error| error.to_string())
     };
@@ -160,10 +161,10 @@ async fn prune(shared: &Shared) {
             for warning in &report.warnings {
                 tracing::warn!(warning, "about the retention");
             }
-            shared.tell(&Event::Pruned(PruneSeen::from(&report)));
+            shared.emit(&Event::Pruned(PruneSeen::from(&report)));
             shared.stored.notify_one();
         }
-        Err(error) => shared.tell(&Event::PruneFailed { error }),
+        Err(error) => shared.emit(&Event::PruneFailed { error }),
     }
 }
 
@@ -175,8 +176,8 @@ async fn compact(shared: &Shared) {
         Ok::<_, Error>(maintenance::compact(&client, config).await)
     };
     match asked.await {
-        Ok(Some(event)) => shared.tell(&event),
+        Ok(Some(event)) => shared.emit(&event),
         Ok(None) => {}
-        Err(error) => shared.tell(&Event::Compacted { result: Err(error.to_string()) }),
+        Err(error) => shared.emit(&Event::Compacted { result: Err(error.to_string()) }),
     }
 }

@@ -1,4 +1,4 @@
-//! The monitor: members, alarms and store, looked at regularly.
+//! The monitor: asks members, alarms and store regularly.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,48 +21,48 @@ use etcdr_operations::settings::Settings;
 const LIST_EVERY: Duration = Duration::from_secs(300);
 /// How often it is tried again when it could not be listed.
 const LIST_AGAIN: Duration = Duration::from_secs(15);
-/// How often the next ticks are told.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How often the next ticks are computed, and emitted when they changed.
+const TICKS_EVERY: Duration = Duration::from_secs(1);
 /// Snapshots whose manifests are read for the timeline.
 const NEWEST: usize = 50;
 /// Longest wait for all members, who are asked at once.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Looks as long as the agent runs.
+/// Monitors as long as the agent runs.
 pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let (mut look_at, mut list_at) = (Instant::now(), Instant::now());
+    let (mut probe_at, mut list_at) = (Instant::now(), Instant::now());
     let (mut schedules, mut forecast) = (Vec::new(), Forecast::default());
     while !*stop.borrow() {
-        if Instant::now() >= look_at {
-            let seen = look(&shared).await;
+        if Instant::now() >= probe_at {
+            let seen = probe(&shared).await;
             quota(&shared, &seen, &mut forecast).await;
-            look_at = Instant::now() + shared.settings().config.maintenance.every.0;
+            probe_at = Instant::now() + shared.settings().config.maintenance.every.0;
         }
         if Instant::now() >= list_at {
             list_at = Instant::now() + if list(&shared).await { LIST_EVERY } else { LIST_AGAIN };
         }
         let seen = next_ticks(&shared);
         if seen != schedules {
-            shared.tell(&Event::Schedules(seen.clone()));
+            shared.emit(&Event::Schedules(seen.clone()));
             schedules = seen;
         }
         tokio::select! {
-            () = sleep(TELL_EVERY) => {}
+            () = sleep(TICKS_EVERY) => {}
             () = shared.stored.notified() => list_at = Instant::now(),
             _ = stop.changed() => {}
         }
     }
 }
 
-/// Asks all members how they are and which alarms are raised, and tells.
-pub(super) async fn look(shared: &Shared) -> Vec<MemberSeen> {
+/// Asks all members for their status and alarms, and emits both.
+pub(super) async fn probe(shared: &Shared) -> Vec<MemberSeen> {
     let members = match shared.settings().own_member() {
         Ok(own) => Members::through(own),
         Err(error) => return unknown(shared, error.to_string()),
     };
-    let seen = match tokio::time::timeout(PATIENCE, members.look()).await {
+    let seen = match tokio::time::timeout(PATIENCE, members.probe()).await {
         Ok(Ok((seen, alarms))) => {
-            shared.tell(&Event::Alarms(alarms));
+            shared.emit(&Event::Alarms(alarms));
             seen
         }
         silent => {
@@ -75,15 +75,15 @@ pub(super) async fn look(shared: &Shared) -> Vec<MemberSeen> {
             if before.is_empty() {
                 return unknown(shared, reason);
             }
-            members.look_beside(before, &reason).await
+            members.probe_others(before, &reason).await
         }
     };
     shared.members.send_replace(seen.clone());
-    shared.tell(&Event::Members(seen.clone()));
+    shared.emit(&Event::Members(seen.clone()));
     seen
 }
 
-/// Tells that the member beside us is silent, and that nobody else is known.
+/// Emits that the member beside us is silent and that nobody else is known.
 fn unknown(shared: &Shared, reason: String) -> Vec<MemberSeen> {
     let own = MemberSeen {
         id: etcdr_schemas::MemberId(0),
@@ -92,14 +92,15 @@ fn unknown(shared: &Shared, reason: String) -> Vec<MemberSeen> {
         client_urls: Vec::new(),
         state: Err(reason),
     };
-    shared.tell(&Event::Members(vec![own]));
+    shared.emit(&Event::Members(vec![own]));
     Vec::new()
 }
 
-/// Looks, and says how this agent may contend for a tick.
+/// Asks the members and decides how this agent contends for a tick.
 pub(super) async fn terms(shared: &Shared, settings: &Settings) -> Terms {
-    let seen = look(shared).await;
+    let seen = probe(shared).await;
     let own = seen.iter().find(|member| member.own).map(|member| member.id);
+    // From what the members say now: with an old view, agents would disagree about who comes first.
     let rank = candidates::rank(&seen, own, settings.config.capture.max_lag);
     Terms {
         rank,
@@ -143,7 +144,7 @@ async fn quota(shared: &Shared, seen: &[MemberSeen], forecast: &mut Forecast) {
     forecast.observe((shared.clock)(), size);
     let settings = shared.settings();
     let configured = settings.config.maintenance.quota.map(|quota| quota.0);
-    let told = match (configured, settings.own_member()) {
+    let quota = match (configured, settings.own_member()) {
         (None, Ok(own)) => {
             let url = settings.config.etcd.metrics_url.as_deref();
             let asked = Metrics::read(&own, url);
@@ -152,12 +153,12 @@ async fn quota(shared: &Shared, seen: &[MemberSeen], forecast: &mut Forecast) {
         }
         (configured, _) => configured,
     };
-    if let Some(event) = maintenance::quota(forecast, told) {
-        shared.tell(&event);
+    if let Some(event) = maintenance::quota(forecast, quota) {
+        shared.emit(&event);
     }
 }
 
-/// Lists the repository, and tells. `false` when it could not.
+/// Lists the repository and emits what it holds. `false` when it could not be listed.
 async fn list(shared: &Shared) -> bool {
     let settings = shared.settings();
     let cluster = &settings.config.cluster;
@@ -178,11 +179,11 @@ async fn list(shared: &Shared) -> bool {
     };
     match listed.await {
         Ok(catalog) => {
-            shared.tell(&Event::Catalog(catalog));
+            shared.emit(&Event::Catalog(catalog));
             true
         }
         Err(error) => {
-            shared.tell(&Event::StoreFailed { error: error.to_string() });
+            shared.emit(&Event::StoreFailed { error: error.to_string() });
             false
         }
     }

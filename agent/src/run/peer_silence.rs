@@ -1,4 +1,4 @@
-//! How long the agents that come before this one have been silent.
+//! Measures how long the agents that come before this one have been silent.
 
 use tokio::time::Instant;
 

@@ -1,4 +1,4 @@
-//! What is asked of the agent through its admin interface.
+//! Carries out what the agent is asked for through its admin interface.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ async fn serve(shared: &Arc<Shared>, command: Command) {
             let result = unscheduled::on_demand(shared, &progress).await;
             if let Err(error) = &result {
                 let error = error.to_string();
-                shared.tell(&Event::CaptureFailed { schedule: None, error, again: false });
+                shared.emit(&Event::CaptureFailed { schedule: None, error, again: false });
             }
             shared.stored.notify_one();
             let result = result.map(|saved| {
@@ -40,14 +40,14 @@ async fn serve(shared: &Arc<Shared>, command: Command) {
             let verified = async {
                 let repository = shared.settings().open().await?;
                 let failure = capturing::deep(shared, &repository, id, level).await.err();
-                shared.tell(&Event::Verified { id, level, failure: failure.clone() });
+                shared.emit(&Event::Verified { id, level, failure: failure.clone() });
                 Ok::<_, Error>(failure.into_iter().collect())
             };
             drop(reply.send(verified.await));
         }
         Command::Pause { schedule, pause, reply } => {
             let changed = set_paused(shared, schedule.as_deref(), pause);
-            shared.tell(&Event::Schedules(monitor::next_ticks(shared)));
+            shared.emit(&Event::Schedules(monitor::next_ticks(shared)));
             drop(reply.send(Ok(changed)));
         }
         Command::Defragment { force, reply } => {

@@ -1,4 +1,4 @@
-//! A round of defragmentation by this agent, from the claim for it to the last word about it.
+//! A round of defragmentation by this agent: claims it, carries it out, and closes the claim.
 //!
 //! The claim keeps it apart from other rounds and from the captures of all agents
 //! ([`crate::interlock`]).
@@ -41,14 +41,14 @@ pub(super) async fn tick(
         }
         let terms = monitor::terms(shared, &settings).await;
         let (slot, identity) = (slot.clone(), &shared.identity);
-        claims::take(&repository, slot, identity, terms, &*shared.clock, |_| {}).await.map(Ok)
+        claims::contend(&repository, slot, identity, terms, &*shared.clock, |_| {}).await.map(Ok)
     };
-    let turn: Result<_, Error> = tokio::select! {
-        turn = contest => turn,
+    let contested: Result<_, Error> = tokio::select! {
+        result = contest => result,
         () = ticks::superseded(shared, schedule, tick) => return Ok(true),
         () = shared.ends(Shutdown::Soon) => return Err(Error::Stopping),
     };
-    let refusal = match turn? {
+    let refusal = match contested? {
         Ok(ClaimResult::Done(_)) => return Ok(true),
         Ok(ClaimResult::Held(held, _)) => {
             let round = carry_out(shared, &settings, &repository, &held, &mut liveness, false);
@@ -91,11 +91,11 @@ fn slot_of(settings: &Settings, tick: DateTime<Utc>) -> Slot {
     Slot { cluster, schedule: interlock::ROUNDS.to_owned(), tick }
 }
 
-/// Nothing is done; tells why.
+/// Nothing is done; the reason is emitted and returned.
 fn refuse(shared: &Shared, refusal: Refusal) -> Round {
     let reason = refusal.to_string();
-    shared.tell(&Event::DefragmentSkipped { reason: reason.clone() });
-    Round { told: vec![reason], refusal: Some(refusal), failed: false }
+    shared.emit(&Event::DefragmentSkipped { reason: reason.clone() });
+    Round { sentences: vec![reason], refusal: Some(refusal), failed: false }
 }
 
 /// Works on a round that is claimed, and closes the claim.
@@ -107,6 +107,8 @@ async fn carry_out(
     liveness: &mut Liveness,
     force: bool,
 ) -> Result<Round, Error> {
+    // Checked after the claim was written, as captures do: of two that begin at once, at least one
+    // sees the other.
     if let Some(refusal) = interlock::admit(repository, held, liveness).await? {
         return Ok(refuse(shared, refusal));
     }
@@ -140,8 +142,8 @@ async fn work(
     let free = shared.busy.try_lock();
     let (capturing, lost) = (free.is_err(), AtomicBool::new(false));
     let situation = || Situation { is_mine: !lost.load(Ordering::Relaxed), capturing, force };
-    let mut tell = |event: Event| shared.tell(&event);
-    let round = maintenance::defragment(&members, &config, &situation, &mut tell);
+    let mut emit = |event: Event| shared.emit(&event);
+    let round = maintenance::defragment(&members, &config, &situation, &mut emit);
     tokio::pin!(round);
     Ok(tokio::select! {
         round = &mut round => round,

@@ -40,12 +40,12 @@ pub(super) async fn last(shared: &Shared) {
     };
     if let Err(error) = taken.await {
         let schedule = Some(schedule.name.clone());
-        shared.tell(&Event::CaptureFailed { schedule, error: error.to_string(), again: false });
+        shared.emit(&Event::CaptureFailed { schedule, error: error.to_string(), again: false });
     }
 }
 
-/// Takes it under a claim of its own, which other agents' rounds of defragmentation see. An end
-/// that is so far ends the wait for those.
+/// Takes it under a claim of its own, which other agents' rounds of defragmentation see. The wait
+/// for rounds ends when the agent's end is as far as `until`.
 async fn take(
     shared: &Shared,
     repository: &Repository,
@@ -71,7 +71,8 @@ async fn take(
     let result = tokio::select! {
         result = &mut work => result,
         () = held.keep() => {
-            // Nobody takes it over, and it is worth more than what may begin beside it now.
+            // Nobody takes this claim over, and the snapshot is worth more than a round that may
+            // begin beside it now.
             tracing::warn!("the claim of a snapshot could not be renewed; the snapshot goes on");
             work.await
         }

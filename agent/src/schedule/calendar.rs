@@ -11,7 +11,7 @@ use chrono_tz::{GapInfo, Tz};
 
 use super::fields::Fields;
 
-/// Days that are looked through for the next tick: nine years, since 29 February may be eight years
+/// Days that are searched for the next tick: nine years, since 29 February may be eight years
 /// away.
 const MAX_DAYS: usize = 9 * 366;
 
@@ -110,7 +110,7 @@ impl Calendar {
 enum Pass {
     /// The only or first moment with that clock.
     First,
-    /// The same, or the end of the gap that the clock is in.
+    /// The only or first moment with that clock, or the end of the gap that the clock is in.
     Shifted,
     /// The second moment with that clock.
     Second,

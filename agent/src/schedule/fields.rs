@@ -85,8 +85,8 @@ fn fits(name: &str, field: &str, names: bool) -> Result<(), String> {
 /// The crate draws a picture of where it stopped; the first line says it.
 fn one_line(error: &cron::error::Error) -> String {
     let text = error.to_string();
-    let told = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-    told.trim().chars().take(120).collect()
+    let message = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    message.trim().chars().take(120).collect()
 }
 
 const NAMES: [&str; 7] =

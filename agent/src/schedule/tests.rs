@@ -167,11 +167,11 @@ fn what_cannot_be_meant_is_refused_with_a_reason() {
         ("@every soon", "not a time"),
     ];
     for (cron, wanted) in table {
-        let told = Schedule::plain("s", cron, "UTC", &cluster()).map(|_| ()).unwrap_err();
-        assert!(told.contains(wanted) && !told.contains('\n'), "{cron}: {told}");
+        let message = Schedule::plain("s", cron, "UTC", &cluster()).map(|_| ()).unwrap_err();
+        assert!(message.contains(wanted) && !message.contains('\n'), "{cron}: {message}");
     }
-    let told = Schedule::plain("s", "@daily", "Mars/Base", &cluster()).unwrap_err();
-    assert!(told.contains("IANA"), "{told}");
+    let message = Schedule::plain("s", "@daily", "Mars/Base", &cluster()).unwrap_err();
+    assert!(message.contains("IANA"), "{message}");
     assert!(Schedule::plain("s", &"1,".repeat(1000), "UTC", &cluster()).is_err());
 }
 
@@ -248,8 +248,10 @@ proptest! {
         hour in prop::sample::select(vec!["*", "2", "*/3", "0,23", "1-3"]),
         day in prop::sample::select(vec!["*", "31", "*/5"]),
         weekday in prop::sample::select(vec!["*", "0", "1-5"]),
-        zone in prop::sample::select(vec!["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe",
-            "America/Havana", "Africa/Cairo", "Asia/Beirut", "Pacific/Apia"]),
+        zone in prop::sample::select(vec![
+            "UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe",
+            "America/Havana", "Africa/Cairo", "Asia/Beirut", "Pacific/Apia",
+        ]),
         second in 1_200_000_000i64..2_000_000_000,
     ) {
         let schedule = schedule(&format!("{minute} {hour} {day} * {weekday}"), zone);
@@ -272,7 +274,7 @@ proptest! {
 
 #[test]
 fn a_jitter_that_is_longer_than_the_period_is_refused() {
-    let told = |cron: &str, zone: &str, seconds| {
+    let message = |cron: &str, zone: &str, seconds| {
         let schedule = ScheduleConfig {
             cron: cron.to_owned(),
             time_zone: zone.to_owned(),
@@ -293,8 +295,8 @@ fn a_jitter_that_is_longer_than_the_period_is_refused() {
         ("30 12 * * *", "Europe/Berlin", 23 * 3600),
     ];
     for (cron, zone, most) in table {
-        assert_eq!(told(cron, zone, most), Vec::<String>::new(), "{cron}");
-        let refused = told(cron, zone, most + 1);
+        assert_eq!(message(cron, zone, most), Vec::<String>::new(), "{cron}");
+        let refused = message(cron, zone, most + 1);
         assert!(refused.len() == 1 && refused[0].contains("schedules[0].jitter"), "{refused:?}");
         assert!(refused[0].contains("the shortest time between two ticks"), "{refused:?}");
     }

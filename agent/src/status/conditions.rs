@@ -1,5 +1,5 @@
-//! What is the matter: conditions that events raise and clear. The same one twice is one with a
-//! count.
+//! What is wrong now: conditions that events raise and clear. One that is raised again is counted,
+//! and not listed twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,101 +9,101 @@ use etcdr_schemas::report::StatusWarning;
 
 /// A kind of condition.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Kind {
+pub(super) struct ConditionKind {
     /// Part of the report contract: codes are added, never changed.
     pub(super) code: &'static str,
     /// Whether backups are at risk while it lasts.
     pub(super) urgent: bool,
     /// What to do about it, as a sentence.
     pub(super) next: &'static str,
-    /// Where nothing tells that it is over: the time after which it is, in seconds.
+    /// Seconds after which it counts as over, for a condition that no event ends.
     pub(super) fades: Option<u64>,
 }
 
-const fn urgent(code: &'static str, next: &'static str) -> Kind {
-    Kind { code, urgent: true, next, fades: None }
+const fn urgent(code: &'static str, next: &'static str) -> ConditionKind {
+    ConditionKind { code, urgent: true, next, fades: None }
 }
 
-const fn mild(code: &'static str, next: &'static str) -> Kind {
-    Kind { code, urgent: false, next, fades: None }
+const fn mild(code: &'static str, next: &'static str) -> ConditionKind {
+    ConditionKind { code, urgent: false, next, fades: None }
 }
 
-pub(super) static OVER_AGE: Kind = urgent(
+pub(super) static OVER_AGE: ConditionKind = urgent(
     "age.over_target",
     "Look at the failures below; take one by hand with `etcdr snapshot save --agent`.",
 );
-pub(super) static STORE: Kind = urgent(
+pub(super) static STORE: ConditionKind = urgent(
     "store.failed",
     "Check the store's address, credentials and network; `etcdr config check` tries each of them.",
 );
-pub(super) static CAPTURE: Kind = urgent(
+pub(super) static CAPTURE: ConditionKind = urgent(
     "capture.failed",
     "Read the error; the agent tries again at the next tick. `etcdr config check` tries every \
      part.",
 );
-pub(super) static CLAIM: Kind = urgent(
+pub(super) static CLAIM: ConditionKind = urgent(
     "claim.failed",
     "Check that the agent's credentials may create objects under the cluster's claims/ prefix.",
 );
-pub(super) static SUSPECT: Kind = urgent(
+pub(super) static SUSPECT: ConditionKind = urgent(
     "snapshot.suspect",
     "Restore the snapshot before it; find out why members disagree before you trust newer ones.",
 );
-pub(super) static DISSENT: Kind = urgent(
+pub(super) static DISSENT: ConditionKind = urgent(
     "members.dissent",
     "Its data differs from the majority's: remove that member and add it anew with an empty data \
      directory.",
 );
-pub(super) static DAMAGED: Kind = urgent(
+pub(super) static DAMAGED: ConditionKind = urgent(
     "verify.failed",
     "Take a new snapshot now, and look at the store: what it returns is not what was stored.",
 );
-pub(super) static MEMBER: Kind =
+pub(super) static MEMBER: ConditionKind =
     mild("member.down", "Check that member's process, network and certificates.");
-pub(super) static OWN_MEMBER: Kind = urgent(
+pub(super) static OWN_MEMBER: ConditionKind = urgent(
     "member.own_down",
     "Check the etcd process beside this agent, and etcd.* in the configuration.",
 );
-pub(super) static MEMBER_ERRORS: Kind =
+pub(super) static MEMBER_ERRORS: ConditionKind =
     mild("member.errors", "Look into etcd's log of that member.");
-pub(super) static ALARM: Kind = urgent(
+pub(super) static ALARM: ConditionKind = urgent(
     "etcd.alarm",
     "NOSPACE: compact, defragment, then `etcdctl alarm disarm`. CORRUPT: replace the member, \
      never disarm first.",
 );
-pub(super) static QUOTA: Kind = mild(
+pub(super) static QUOTA: ConditionKind = mild(
     "quota.soon",
     "Compact and defragment, find what grows with `etcdr inspect`, or raise --quota-backend-bytes.",
 );
-pub(super) static PRUNE: Kind = mild(
+pub(super) static PRUNE: ConditionKind = mild(
     "prune.failed",
     "Check that its credentials may list and delete; nothing is lost meanwhile but space.",
 );
-pub(super) static DEFRAGMENT: Kind =
+pub(super) static DEFRAGMENT: ConditionKind =
     mild("defragment.failed", "Look at the member's health; it is tried again in the next round.");
-pub(super) static COMPACT: Kind =
+pub(super) static COMPACT: ConditionKind =
     mild("compact.failed", "Look at the member's health; it is tried again in the next round.");
-pub(super) static HEARTBEAT: Kind = mild(
+pub(super) static HEARTBEAT: ConditionKind = mild(
     "heartbeat.failed",
     "Check watch.heartbeat_url and the way to it; the snapshots themselves are taken.",
 );
-pub(super) static CONFIG: Kind = mild(
+pub(super) static CONFIG: ConditionKind = mild(
     "config.refused",
     "The old configuration stays in use. Correct the file (`etcdr config check` names the keys) \
      and reload.",
 );
-pub(super) static TWINS: Kind = Kind {
+pub(super) static NAME_TWICE: ConditionKind = ConditionKind {
     code: "agent.name_twice",
     urgent: true,
     next: "Give each agent its own agent.name; two of a name may take each other's claims for \
         their own.",
     fades: Some(600),
 };
-pub(super) static SKEW: Kind =
+pub(super) static CLOCK_SKEW: ConditionKind =
     mild("clock.skew", "Set this machine's clock (NTP): ids and claims go by it.");
-pub(super) static PAUSED: Kind =
+pub(super) static PAUSED: ConditionKind =
     mild("schedule.paused", "Nothing is taken for it until `etcdr agent resume`.");
-pub(super) static REMARK: Kind =
+pub(super) static CAPTURE_WARNING: ConditionKind =
     mild("capture.warning", "The snapshot exists; look at what it says before you rely on it.");
 
 /// More than this are not kept: the least recent mild ones go first.
@@ -119,7 +119,7 @@ pub(super) struct Conditions(BTreeMap<(&'static str, String), Held>);
 
 #[derive(Debug)]
 struct Held {
-    kind: &'static Kind,
+    kind: &'static ConditionKind,
     since: DateTime<Utc>,
     last: DateTime<Utc>,
     count: u64,
@@ -127,10 +127,10 @@ struct Held {
 }
 
 impl Conditions {
-    /// It is so; `subject` tells apart those of one kind.
+    /// Raises a condition; `subject` distinguishes those of one kind.
     pub(super) fn raise(
         &mut self,
-        kind: &'static Kind,
+        kind: &'static ConditionKind,
         subject: impl ToString,
         text: impl AsRef<str>,
         now: DateTime<Utc>,
@@ -153,18 +153,18 @@ impl Conditions {
         }
     }
 
-    /// It is not so any more.
-    pub(super) fn clear(&mut self, kind: &'static Kind, subject: impl ToString) {
+    /// Ends a condition.
+    pub(super) fn clear(&mut self, kind: &'static ConditionKind, subject: impl ToString) {
         self.0.remove(&(kind.code, subject.to_string()));
     }
 
-    /// None of the kind is so any more, but for the subjects that `stays` says.
-    pub(super) fn retain(&mut self, kind: &'static Kind, stays: impl Fn(&str) -> bool) {
+    /// Ends all conditions of a kind but those whose subject `stays` accepts.
+    pub(super) fn retain(&mut self, kind: &'static ConditionKind, stays: impl Fn(&str) -> bool) {
         self.0.retain(|(code, subject), _| *code != kind.code || stays(subject));
     }
 
-    /// None of the kind is so any more.
-    pub(super) fn clear_all(&mut self, kind: &'static Kind) {
+    /// Ends all conditions of a kind.
+    pub(super) fn clear_all(&mut self, kind: &'static ConditionKind) {
         self.retain(kind, |_| false);
     }
 

@@ -100,7 +100,7 @@ impl State {
             }
             Event::Dissent { members, revision } => {
                 self.dissenting = members.iter().copied().take(MAX_SEEN).collect();
-                self.tell_dissent(&format!("at revision {revision}"), now);
+                self.raise_dissent(&format!("at revision {revision}"), now);
             }
             Event::Verified { id, level, failure } => {
                 let (id, level, failure) = (*id, *level, failure.clone());
@@ -120,7 +120,7 @@ impl State {
         }
     }
 
-    /// What is told of maintenance and of the agent itself.
+    /// Events of maintenance and of the agent itself.
     fn apply_upkeep(&mut self, event: &Event, now: DateTime<Utc>) {
         let conditions = &mut self.conditions;
         match event {
@@ -148,7 +148,7 @@ impl State {
             Event::ReloadRefused { problems } => self.refused(problems, now),
             Event::NameTwice { name } => {
                 let text = format!("Another agent is called {name} too.");
-                conditions.raise(&kinds::TWINS, name, text, now);
+                conditions.raise(&kinds::NAME_TWICE, name, text, now);
             }
             Event::ClockSkew { seconds } if seconds.unsigned_abs() >= SKEW => {
                 let side = if *seconds > 0 { "ahead of" } else { "behind" };
@@ -156,9 +156,9 @@ impl State {
                     "This machine's clock is {} s {side} the others'.",
                     seconds.unsigned_abs()
                 );
-                conditions.raise(&kinds::SKEW, "", text, now);
+                conditions.raise(&kinds::CLOCK_SKEW, "", text, now);
             }
-            Event::ClockSkew { .. } => conditions.clear_all(&kinds::SKEW),
+            Event::ClockSkew { .. } => conditions.clear_all(&kinds::CLOCK_SKEW),
             Event::Stopping => self.stopping = true,
             _ => {}
         }
@@ -238,7 +238,7 @@ impl State {
         self.history.captured(captured, now);
         self.store_answered(now);
         self.conditions.clear_all(&kinds::CAPTURE);
-        self.conditions.clear_all(&kinds::REMARK);
+        self.conditions.clear_all(&kinds::CAPTURE_WARNING);
         let manifest = &captured.manifest;
         match manifest.suspect.first() {
             None => self.conditions.clear_all(&kinds::SUSPECT),
@@ -249,12 +249,12 @@ impl State {
         }
         let remarks = captured.warnings.iter().filter(|text| !manifest.suspect.contains(text));
         for text in remarks.take(5) {
-            self.conditions.raise(&kinds::REMARK, text, text, now);
+            self.conditions.raise(&kinds::CAPTURE_WARNING, text, text, now);
         }
         if let Some(hash_kv) = &manifest.hash_kv {
             self.dissenting =
                 hash_kv.dissented.iter().map(|one| one.member_id).take(MAX_SEEN).collect();
-            self.tell_dissent(&format!("at revision {}", hash_kv.revision), now);
+            self.raise_dissent(&format!("at revision {}", hash_kv.revision), now);
         }
     }
 
@@ -279,7 +279,7 @@ impl State {
         self.conditions.raise(&kinds::CAPTURE, schedule.unwrap_or_default(), text, now);
     }
 
-    fn tell_dissent(&mut self, when: &str, now: DateTime<Utc>) {
+    fn raise_dissent(&mut self, when: &str, now: DateTime<Utc>) {
         let dissenting = &self.dissenting;
         let still = |one: &str| dissenting.iter().any(|id| id.to_string() == one);
         self.conditions.retain(&kinds::DISSENT, still);

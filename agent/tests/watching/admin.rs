@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcdr_agent::admin::{self, Admin, AnyFailure, Client, Credentials, Error, Listener, Shelf};
+use etcdr_agent::admin::{
+    self, Admin, AnyFailure, Client, Credentials, Error, Listener, RepositoryAccess,
+};
 use etcdr_agent::command::Command;
 use etcdr_schemas::config::AdminConfig;
 use etcdr_schemas::report::Level;
@@ -17,7 +19,7 @@ use crate::samples::{before, healthy, id, manifest, noon};
 
 struct Books;
 
-impl Shelf for Books {
+impl RepositoryAccess for Books {
     fn list(&self) -> BoxFuture<'_, Result<Vec<SnapshotId>, AnyFailure>> {
         Box::pin(async { Ok((1..=1500).map(|minute| id(before(minute))).collect()) })
     }
@@ -80,7 +82,7 @@ pub fn start(config: &AdminConfig) -> Running {
         commands,
         status: Arc::new(healthy()),
         clock: Arc::new(noon),
-        shelf: Arc::new(Books),
+        repository: Arc::new(Books),
         signs: true,
     };
     let (stop, stopped) = oneshot::channel();

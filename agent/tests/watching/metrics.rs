@@ -1,4 +1,4 @@
-//! The metrics: their text, and that the table tells all of them.
+//! The metrics: their text, and that the table lists all of them.
 
 use std::collections::BTreeMap;
 

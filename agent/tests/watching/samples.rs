@@ -1,4 +1,4 @@
-//! Agents in a good and in a bad way, told by events as the loop tells them.
+//! An agent that is well and one that is not, each made of events as the loop emits them.
 
 use std::time::Duration;
 
@@ -50,7 +50,8 @@ pub fn manifest(at: DateTime<Utc>, suspect: &[&str]) -> Manifest {
         "revision": 8_412_345, "db_size": 512 << 20,
         "started_at": at, "finished_at": at + TimeDelta::milliseconds(9400),
         "image": {
-            "key": "prod-eu/images/x.db.zst.age", "plain_size": (512 << 20) + 32, "plain_sha256": digest,
+            "key": "prod-eu/images/x.db.zst.age", "plain_size": (512 << 20) + 32,
+            "plain_sha256": digest,
             "stored_size": 118 << 20, "stored_sha256": digest, "codec": {}
         },
         "alarms": [], "suspect": suspect, "tool_version": "0.1.0"

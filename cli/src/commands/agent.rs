@@ -26,16 +26,16 @@ use crate::{config, output};
 #[command(args_conflicts_with_subcommands = true)]
 pub(in crate::commands) struct Args {
     #[command(subcommand)]
-    ask: Option<Ask>,
+    request: Option<Request>,
 }
 
 /// What a running agent can be asked to do.
 #[derive(Debug, clap::Subcommand)]
-enum Ask {
+enum Request {
     /// Let schedules rest: one, or all
-    Pause(Asked),
+    Pause(ScheduleArgs),
     /// Let schedules go on; a tick that was missed is caught up
-    Resume(Asked),
+    Resume(ScheduleArgs),
     /// Defragment the members now, one after the other, the leader last
     Defragment {
         /// Also members below the configured bounds
@@ -48,7 +48,7 @@ enum Ask {
 }
 
 #[derive(Debug, clap::Args)]
-struct Asked {
+struct ScheduleArgs {
     /// Name of the schedule [default: all]
     schedule: Option<String>,
 
@@ -68,23 +68,23 @@ struct AgentAddress {
     files: AgentFiles,
 }
 
-impl Ask {
+impl Request {
     async fn run(self) -> anyhow::Result<ExitCode> {
         let mut complete = true;
         let (done, nothing) = match self {
-            Self::Pause(Asked { schedule, agent }) => {
+            Self::Pause(ScheduleArgs { schedule, agent }) => {
                 let client = agent.files.connect(agent.agent.as_deref()).await?;
                 (client.pause(schedule).await?, "no schedule that runs has that name")
             }
-            Self::Resume(Asked { schedule, agent }) => {
+            Self::Resume(ScheduleArgs { schedule, agent }) => {
                 let client = agent.files.connect(agent.agent.as_deref()).await?;
                 (client.resume(schedule).await?, "no schedule that rests has that name")
             }
             Self::Defragment { force, agent } => {
                 let client = agent.files.connect(agent.agent.as_deref()).await?;
-                let told;
-                (told, complete) = client.defragment(force).await?;
-                (told, "there was nothing to do")
+                let lines;
+                (lines, complete) = client.defragment(force).await?;
+                (lines, "there was nothing to do")
             }
         };
         match done.as_slice() {
@@ -95,7 +95,7 @@ impl Ask {
     }
 }
 
-/// The priority that the configuration asks for; 0 when it cannot be read, which is told later.
+/// The priority that the configuration asks for; 0 when it cannot be read, which is reported later.
 pub(in crate::commands) fn nice(global: &Global) -> u8 {
     let path = global.config_path();
     path.and_then(|path| config::parse(&path).ok()).map_or(0, |config| config.capture.nice.min(19))
@@ -130,12 +130,12 @@ pub(in crate::commands) fn refuse_ignored(typed: &ArgMatches) -> Result<(), CliE
 impl Args {
     /// Whether this process is the agent, and not one that asks it.
     pub(super) const fn runs(&self) -> bool {
-        self.ask.is_none()
+        self.request.is_none()
     }
 
     pub(super) async fn run(self, global: &Global, stop: StopFlag) -> anyhow::Result<ExitCode> {
-        if let Some(ask) = self.ask {
-            return ask.run().await;
+        if let Some(request) = self.request {
+            return request.run().await;
         }
         let path = global.config_path().ok_or_else(config::missing)?;
         let settings = load(&path).map_err(|problems| config::invalid(&path, &problems))?;
@@ -146,7 +146,8 @@ impl Args {
         };
         crate::start_logging(format, &directives(&agent.log_level), true);
         let name = agent.name.clone().unwrap_or_else(machine_name);
-        tracing::info!(agent = name, config = %path.display(), version = context::VERSION, "starting");
+        let (config, version) = (path.display(), context::VERSION);
+        tracing::info!(agent = name, %config, version, "starting");
         let outside = Outside {
             load: Box::new(move || load(&path)),
             name,
@@ -163,7 +164,7 @@ impl Args {
     }
 }
 
-/// Tells systemd, where it waits for that.
+/// Reports to systemd, where that waits for it.
 fn notify(notice: Notice) {
     let state = match notice {
         Notice::Ready => NotifyState::Ready,
@@ -177,8 +178,9 @@ fn load(path: &Path) -> Result<Settings, Vec<etcdr_schemas::config::Problem>> {
     configuration::check(config::parse(path)?, context::store_variables())
 }
 
-/// What is logged at a level. The store's library tells each of its retries at `info`: a store that
-/// is gone for hours would fill the log with them, and what became of them is told by the agent.
+/// What is logged at a level. The store's library logs each of its retries at `info`: a store that
+/// is gone for hours would fill the log with them, and the agent itself reports what became of
+/// them.
 fn directives(level: &str) -> String {
     match level {
         "info" => "info,object_store=warn".to_owned(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use etcdr_operations::audit::{
-    self, AuditRequest, Audited, Budget, Destination, Error, Limits, Stop, Wanted, kinds,
+    self, AuditRequest, AuditSelection, Audited, Budget, Destination, Error, Limits, Stop, kinds,
 };
 use etcdr_operations::stop::{Interrupted, StopFlag};
 use etcdr_repository::{Identities, Repository, SigningKey};
@@ -24,12 +24,14 @@ mod sizes;
 
 /// Look at everything a repository holds of a cluster, and write a report
 ///
-/// Every manifest is read and compared with what is there, in every run: missing images, orphans, a broken chain,
-/// wrong signatures, stale or suspect snapshots. Then the chosen snapshots are looked at as deep as the level says;
-/// levels from content on need an identity. A bad snapshot does not end the audit, nor does one that cannot be checked.
+/// Every manifest is read and compared with what is there, in every run: missing images, orphans, a
+/// broken chain, wrong signatures, stale or suspect snapshots. Then the chosen snapshots are looked
+/// at as deep as the level says; levels from content on need an identity. A bad snapshot does not
+/// end the audit, nor does one that cannot be checked.
 ///
-/// The report goes under <cluster>/reports/audits in the repository; nothing else is written. Exit code 20: something
-/// is damaged. 3: something needs a look. 12: no snapshot could be checked, for want of a key.
+/// The report goes under <cluster>/reports/audits in the repository; nothing else is written. Exit
+/// code 20: something is damaged. 3: something needs a look. 12: no snapshot could be checked, for
+/// want of a key.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// How deep to look at each chosen snapshot [default: object]
@@ -170,7 +172,8 @@ impl Args {
 
     fn request(&self, global: &Global, cluster: ClusterName) -> anyhow::Result<AuditRequest> {
         let level = self.level.map(Level::from);
-        // Levels that need no key must not ask for the file that holds one. A resumed audit may be deeper.
+        // Levels that need no key must not ask for the file that holds one. A resumed audit may be
+        // deeper.
         let identities = match level {
             Some(Level::Manifest | Level::Object) => Identities::none(),
             None if !self.resume => Identities::none(),
@@ -190,7 +193,7 @@ impl Args {
             |time: Duration| chrono::Duration::from_std(time).unwrap_or(chrono::Duration::MAX);
         Ok(AuditRequest {
             cluster,
-            wanted: Wanted { level, order, sample: self.sample, seed: self.seed },
+            selection: AuditSelection { level, order, sample: self.sample, seed: self.seed },
             resume: self.resume,
             limits: Limits {
                 max_age: self.max_age.map(span),
@@ -215,7 +218,7 @@ struct Tools {
 }
 
 impl Tools {
-    /// Audits one cluster, and tells on stderr what was found.
+    /// Audits one cluster and prints on stderr what was found.
     async fn audit(
         &self,
         repository: &Repository,
@@ -237,7 +240,8 @@ impl Tools {
     }
 }
 
-/// Damage counts before everything; an audit for which no key was there at all has failed, not warned.
+/// Damage counts before everything; an audit that had no key at all has failed, and does not only
+/// warn.
 fn code_of(report: &AuditReport, stopped: bool) -> ExitCode {
     use etcdr_schemas::report::AuditVerdict;
     let totals = &report.totals;

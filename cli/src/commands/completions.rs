@@ -7,7 +7,8 @@ use etcdr_schemas::ExitCode;
 use super::Cli;
 use crate::output;
 
-/// Print a completion script for a shell, e.g. `etcdr completions bash > /etc/bash_completion.d/etcdr`
+/// Print a completion script for a shell, e.g. `etcdr completions bash >
+/// /etc/bash_completion.d/etcdr`
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The shell

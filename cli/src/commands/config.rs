@@ -50,7 +50,8 @@ impl Command {
     }
 }
 
-/// Exit codes: 64 when the file is wrong; 1 when something does not work; 3 when something needs a look.
+/// Exit codes: 64 when the file is wrong; 1 when something does not work; 3 when something needs a
+/// look.
 async fn check(global: &Global, offline: bool) -> anyhow::Result<ExitCode> {
     let path = global.config_path().ok_or_else(config::missing)?;
     let mut report = ConfigCheckReport {

@@ -1,8 +1,9 @@
-//! `etcdr demo`: the whole way on this machine, told with timings.
+//! `etcdr demo`: saves, loses and restores a cluster on this machine, and shows the time of each
+//! step.
 
 mod objects;
-mod scenes;
-mod story;
+mod stage_log;
+mod steps;
 
 use std::path::PathBuf;
 
@@ -13,15 +14,20 @@ use etcdr_schemas::report::DemoReport;
 
 use crate::options::Global;
 use crate::output;
-use scenes::Stage;
+use steps::Setup;
 
 /// Show the whole way on this machine: save, verify, lose everything, restore, compare
 ///
-/// Starts its own etcd in a temporary folder, touches nothing else, and leaves nothing behind, also on Ctrl-C.
+/// Starts its own etcd in a temporary folder, touches nothing else, and leaves nothing behind, also
+/// on Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Number of Kubernetes-like keys to write
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=2_000_000))]
+    #[arg(
+        long,
+        default_value_t = 20_000,
+        value_parser = clap::value_parser!(u32).range(100..=2_000_000)
+    )]
     keys: u32,
 
     /// Folder that holds the etcd binary [default: the PATH is searched]
@@ -34,8 +40,8 @@ impl Args {
         let path = std::env::var_os("PATH");
         let binary = EtcdBinary::locate(self.etcd_bin_dir.as_deref(), path.as_deref()).await?;
         let folder = tempfile::Builder::new().prefix("etcdr-demo-").tempdir()?;
-        let stage = Stage { keys: self.keys, binary, root: folder.path().to_owned() };
-        let report = scenes::play(&stage, global.quiet).await?;
+        let setup = Setup { keys: self.keys, binary, root: folder.path().to_owned() };
+        let report = steps::run(&setup, global.quiet).await?;
         folder.close().context("cannot remove the demo's temporary folder")?;
         let identical = report.identical;
         output::print(global.output, report, closing)?;
@@ -55,7 +61,8 @@ fn closing(report: &DemoReport) -> String {
          etcdr keygen --dir keys\n  \
          export ETCDR_REPOSITORY=file:///var/backups/etcd ETCDR_IDENTITY=keys/identity.txt\n  \
          etcdr init --recipient keys/recipient.txt\n  \
-         etcdr snapshot save --endpoints https://127.0.0.1:2379 --cacert CA --cert CERT --key KEY\n  \
+         etcdr snapshot save --endpoints https://127.0.0.1:2379 --cacert CA --cert CERT \
+         --key KEY\n  \
          etcdr verify latest\n  \
          etcdr restore latest --dry-run --all-members DIR --initial-cluster a=URL,b=URL,c=URL"
     )

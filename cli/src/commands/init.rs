@@ -11,8 +11,8 @@ use crate::output;
 
 /// Make a repository
 ///
-/// Writes etcdr.json at the root. Snapshots will be encrypted to the recipients given here, unless a save names
-/// its own.
+/// Writes etcdr.json at the root. Snapshots will be encrypted to the recipients given here, unless
+/// a save names its own.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// age recipient (age1…, ssh-ed25519 …), or a file with one a line (repeatable)
@@ -29,8 +29,8 @@ impl Args {
         if self.recipient.is_empty() && !self.no_encryption {
             return Err(CliError::usage(
                 "a repository needs recipients to encrypt to",
-                "Say --recipient AGE (make one with `etcdr keygen --dir DIR`), or --no-encryption if you mean it: \
-                 a snapshot holds every secret of the cluster.",
+                "Say --recipient AGE (make one with `etcdr keygen --dir DIR`), or --no-encryption \
+                 if you mean it: a snapshot holds every secret of the cluster.",
             )
             .into());
         }

@@ -17,16 +17,18 @@ mod render;
 
 /// Look into a database, a snapshot or a data directory, damaged ones too
 ///
-/// Shows meta pages, buckets, space, members, versions, revisions, leases, alarms and the largest prefixes of keys.
-/// What is damaged is told with page and byte, and the rest is shown all the same. Nothing is written. Exit code 20
-/// means that something is damaged.
+/// Shows meta pages, buckets, space, members, versions, revisions, leases, alarms and the largest
+/// prefixes of keys. What is damaged is told with page and byte, and the rest is shown all the
+/// same. Nothing is written. Exit code 20 means that something is damaged.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A database, a snapshot file or a data directory; otherwise the name of a snapshot in the repository
+    /// A database, a snapshot file or a data directory; otherwise the name of a snapshot in the
+    /// repository
     #[arg(value_name = "FILE|DIR|NAME")]
     target: PathBuf,
 
-    /// Look through meta page 0 or 1 instead of the newest: the older one shows the transaction before
+    /// Look through meta page 0 or 1 instead of the newest: the older one shows the transaction
+    /// before
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=1))]
     meta: Option<u8>,
 
@@ -35,11 +37,21 @@ pub(super) struct Args {
     wal_dir: Option<PathBuf>,
 
     /// Segments of a key that make its prefix
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..=16)
+    )]
     prefix_depth: u32,
 
     /// Prefixes that are listed
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u16).range(1..=1000)
+    )]
     top: u16,
 }
 
@@ -65,16 +77,16 @@ impl Args {
         let path = self.target.clone();
         if path.is_dir() {
             let wal_dir = self.wal_dir.clone();
-            let look =
+            let inspect =
                 move || engine::data_dir(&path, wal_dir.as_deref(), options, progress.as_ref());
-            return Ok(blocking(look).await??);
+            return Ok(blocking(inspect).await??);
         }
         if path.exists() {
             if !archive::is_plain(&path)? {
                 return Err(packed(&path).into());
             }
-            let look = move || engine::file(&path, options, progress.as_ref());
-            return Ok(blocking(look).await??);
+            let inspect = move || engine::file(&path, options, progress.as_ref());
+            return Ok(blocking(inspect).await??);
         }
         let name = self.name(global)?;
         let repository = global.open().await?;
@@ -105,6 +117,7 @@ impl Args {
 fn packed(path: &Path) -> CliError {
     CliError::usage(
         format!("inspect reads a file at random, and {} is packed", path.display()),
-        "Unpack it first (gunzip, zstd -d, unzip, tar -x), or `etcdr snapshot import` it and inspect the snapshot.",
+        "Unpack it first (gunzip, zstd -d, unzip, tar -x), or `etcdr snapshot import` it and \
+         inspect the snapshot.",
     )
 }

@@ -16,9 +16,9 @@ use crate::output;
 
 /// Make an age identity and a minisign key pair
 ///
-/// Writes identity.txt and signing.key (secret, mode 0600) and recipient.txt and signing.pub (public). Existing
-/// files are never overwritten. Keep identity.txt away from the machines that take backups: they need only
-/// recipient.txt.
+/// Writes identity.txt and signing.key (secret, mode 0600) and recipient.txt and signing.pub
+/// (public). Existing files are never overwritten. Keep identity.txt away from the machines that
+/// take backups: they need only recipient.txt.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Folder to write the four files to; made if it is missing
@@ -42,7 +42,8 @@ impl Args {
         })?;
         if !global.quiet {
             output::say(
-                "Keep identity.txt and signing.key safe: without identity.txt no snapshot can be restored.",
+                "Keep identity.txt and signing.key safe: without identity.txt no snapshot can be \
+                 restored.",
             );
         }
         Ok(ExitCode::Done)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use etcdr_operations::prune::{self, How};
+use etcdr_operations::prune::{self, Mode};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::config::{PruneConfig, Retention};
 use etcdr_schemas::report::{
@@ -16,9 +16,10 @@ use crate::output;
 
 /// Delete the snapshots that no rule keeps, and sweep what belongs to none
 ///
-/// A snapshot stays when any rule keeps it. Held ones and the newest that is known to be restorable always stay.
-/// Manifests are deleted first; an image goes when its manifest has been gone for the grace. Needs no key.
-/// What the store does not let go (locks, missing rights) is skipped and counted.
+/// A snapshot stays when any rule keeps it. Held ones and the newest that is known to be restorable
+/// always stay. Manifests are deleted first; an image goes when its manifest has been gone for the
+/// grace. Needs no key. What the store does not let go (locks, missing rights) is skipped and
+/// counted.
 #[derive(Debug, clap::Args)]
 pub(in crate::commands) struct Args {
     /// Show what would be deleted, and delete nothing
@@ -28,7 +29,8 @@ pub(in crate::commands) struct Args {
     #[command(flatten)]
     rules: RetentionFlags,
 
-    /// Age that an object without a manifest must have before it is deleted [default: that of the configuration, else 1d]
+    /// Age that an object without a manifest must have before it is deleted [default: that of the
+    /// configuration, else 1d]
     #[arg(long, value_name = "TIME")]
     grace: Option<Span>,
 }
@@ -94,7 +96,8 @@ impl Args {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let typed = Retention::from(self.rules);
         let file = global.file.as_deref();
-        // One rule that was typed, and none of the file's counts: what is shown is what was asked for.
+        // One rule that was typed, and none of the file's counts: what is shown is what was asked
+        // for.
         let policy = match file {
             Some(file) if typed == Retention::default() => file.retention.clone(),
             _ => typed,
@@ -113,7 +116,7 @@ async fn prune(
 ) -> anyhow::Result<ExitCode> {
     let repository = global.open().await?;
     let now = context::now();
-    let how = if dry_run { How::Shown } else { How::Done { by: None } };
+    let how = if dry_run { Mode::DryRun } else { Mode::Execute { by: None } };
     let report = prune::run(&repository, &global.cluster, policy, grace, now, how).await?;
     for unusable in &report.unusable {
         output::say(format!("warning: {}: {}", unusable.key, unusable.reason));

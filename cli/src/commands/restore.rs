@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ArgGroup;
-use etcdr_operations::restore::{self, Opened, Raise, Wanted};
+use etcdr_operations::restore::{self, Opened, Raise, RestoreOptions};
 use etcdr_operations::stop::StopFlag;
 use etcdr_repository::SnapshotName;
 use etcdr_schemas::{ExitCode, TargetVersion};
@@ -125,9 +125,9 @@ impl Args {
         }
     }
 
-    fn wanted(&self) -> anyhow::Result<Wanted> {
+    fn wanted(&self) -> anyhow::Result<RestoreOptions> {
         let (initial_cluster, targets) = self.targets.resolve()?;
-        Ok(Wanted {
+        Ok(RestoreOptions {
             initial_cluster,
             token: self.targets.token()?,
             targets,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use etcdr_agent::admin::{Client, Credentials};
-use etcdr_agent::pages::words::{relative, span};
+use etcdr_agent::pages::format::{relative, span};
 use etcdr_operations::stop::StopFlag;
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::report::{MemberStatus, StatusReport};
@@ -17,11 +17,12 @@ const DEFAULT_SOCKET: &str = "unix:///run/etcdr/agent.sock";
 
 /// Show how a running agent and its cluster are
 ///
-/// Asks the agent's admin interface. Exit code 0: it can save and its newest restorable snapshot is younger than the
-/// target; 3: it is not so, or something needs a look; 1: no agent answers.
+/// Asks the agent's admin interface. Exit code 0: it can save and its newest restorable snapshot is
+/// younger than the target; 3: it is not so, or something needs a look; 1: no agent answers.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Address of the agent: unix:///path/to/agent.sock, or https://HOST:PORT [default: the socket of the configuration, else unix:///run/etcdr/agent.sock]
+    /// Address of the agent: unix:///path/to/agent.sock, or https://HOST:PORT [default: the socket
+    /// of the configuration, else unix:///run/etcdr/agent.sock]
     #[arg(long, value_name = "URL", env = "ETCDR_AGENT")]
     agent: Option<String>,
 
@@ -29,7 +30,13 @@ pub(super) struct Args {
     files: AgentFiles,
 
     /// Show it again and again, with so much time between
-    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s", value_parser = crate::options::duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        default_missing_value = "2s",
+        value_parser = crate::options::duration
+    )]
     watch: Option<Duration>,
 }
 

@@ -17,8 +17,8 @@ mod contents;
 
 /// Check a snapshot, as deep as the level says
 ///
-/// Each level includes those before it. `manifest` and `object` need no identity. Exit code 20 means that the data
-/// is damaged; 0 that every check of the level passed.
+/// Each level includes those before it. `manifest` and `object` need no identity. Exit code 20
+/// means that the data is damaged; 0 that every check of the level passed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// latest, latest~N, an id or an unambiguous part of one, @TIME, @rREVISION
@@ -44,7 +44,8 @@ pub(super) enum LevelArg {
     Content,
     /// The database: pages, order of keys, free list
     Structure,
-    /// What it says: every row and its history, HashKV, leases, users, Kubernetes' values; counts what there is
+    /// What it says: every row and its history, HashKV, leases, users, Kubernetes' values; counts
+    /// what there is
     Semantic,
 }
 
@@ -94,7 +95,7 @@ impl Args {
             output::say(" safe: Looking changed nothing; other snapshots are not affected.");
             output::say(format!(" next: {}", verify::USE_ANOTHER));
         }
-        // A file has no manifest and is no stored object: those levels are not told of it.
+        // A file has no manifest and is no stored object: those levels are not shown for it.
         let from = if self.file.is_some() { Level::Content } else { Level::Manifest };
         output::print(global.output, report, |report| human(report, from))?;
         Ok(code)

@@ -11,21 +11,21 @@ use etcdr_schemas::report::{
 use etcdr_schemas::{AuditId, ClusterName, SnapshotId};
 use futures_util::{StreamExt, stream};
 
-use super::facts::{self, Facts};
 use super::findings::Findings;
 use super::history::{self, History};
+use super::manifest_facts::{self, ClusterFacts};
 use super::walk::{self, Steps};
 use super::{AuditRequest, Error, Limits, choose, compare, kinds, timeline};
 use crate::verify;
 
-/// Objects that are looked at again at once.
+/// Second checks of objects that run at once.
 const AT_ONCE: usize = 16;
 
 /// Everything that is known before the first image is read.
 pub(super) struct Baseline {
     base: AuditReport,
     pub(super) settings: AuditSettings,
-    pub(super) facts: Facts,
+    pub(super) facts: ClusterFacts,
     findings: Findings,
     /// When each snapshot was last found good, by earlier audits.
     verified: BTreeMap<SnapshotId, DateTime<Utc>>,
@@ -48,7 +48,7 @@ pub(super) async fn prepare(
     let cluster = &request.cluster;
     let (objects, facts, mut findings) = surface(repository, request, now).await?;
     let ids = facts.ids();
-    let wanted = request.resume.then_some(&request.wanted);
+    let wanted = request.resume.then_some(&request.selection);
     let search = history::Search { ids: &ids, wanted, now };
     let names = objects.reports.iter().rev().copied();
     let History { verified, unfinished, findings: doubts, .. } =
@@ -66,7 +66,7 @@ pub(super) async fn prepare(
             (report, steps)
         }
         None => {
-            let settings = request.wanted.settings(request.seed);
+            let settings = request.selection.settings(request.seed);
             let pending = choose::choose(&ids, &settings, &verified).into();
             let base = begin(repository, request, settings, now);
             (base, Steps { pending, ..Steps::default() })
@@ -115,16 +115,16 @@ fn begin(
     }
 }
 
-/// What can be told without reading an image: the listing, and manifests.
+/// What is known without reading an image: from the listing and the manifests.
 async fn surface(
     repository: &Repository,
     request: &AuditRequest,
     now: DateTime<Utc>,
-) -> Result<(ClusterObjects, Facts, Findings), Error> {
+) -> Result<(ClusterObjects, ClusterFacts, Findings), Error> {
     let cluster = &request.cluster;
-    let (mut facts, mut findings) = (Facts::default(), Findings::default());
+    let (mut facts, mut findings) = (ClusterFacts::default(), Findings::default());
     let inventory = Inventory::read(repository, cluster, |id, examined| {
-        let (fact, found) = facts::weigh(cluster, *id, examined, repository.info());
+        let (fact, found) = manifest_facts::weigh(cluster, *id, examined, repository.info());
         facts.list.push(fact);
         findings.extend(found);
     });
@@ -165,23 +165,24 @@ async fn surface(
     Ok((inventory.objects, facts, findings))
 }
 
-/// Looks again at images that the listing does not have as it should.
+/// Checks again the images that the listing lacks or has with another size: a save or a prune may
+/// have run between the listing and the manifests.
 async fn confirm_images(
     repository: &Repository,
     cluster: &ClusterName,
     objects: &ClusterObjects,
-    facts: &mut Facts,
+    facts: &mut ClusterFacts,
     findings: &mut Findings,
 ) -> Result<(), Error> {
-    let mut looked = stream::iter(compare::suspects(objects, facts))
+    let mut checked = stream::iter(compare::suspects(objects, facts))
         .map(|suspect| async move {
             let object = repository.stored_image(cluster, &suspect.image).await?;
             let manifest = repository.has_manifest(cluster, &suspect.id).await?;
-            Ok::<_, Error>((suspect.id, compare::judge(&suspect, object, manifest)))
+            Ok::<_, Error>((suspect.id, compare::confirm(&suspect, object, manifest)))
         })
         .buffered(AT_ONCE);
-    while let Some(looked) = looked.next().await {
-        if let (id, Some(finding)) = looked? {
+    while let Some(checked) = checked.next().await {
+        if let (id, Some(finding)) = checked? {
             facts.broken.insert(id);
             findings.add(finding);
         }

@@ -1,4 +1,4 @@
-//! Reports on the way and at the end: what a killed audit loses is bounded.
+//! Writes reports during an audit and at its end, so that what a killed audit loses is bounded.
 
 use bytes::Bytes;
 use chrono::{DateTime, Duration, Utc};
@@ -52,7 +52,7 @@ impl<'a> Checkpoints<'a> {
             && since(self.last) >= pause
     }
 
-    /// Writes a report on the way. That it could not be written is told at the end.
+    /// Writes a report of the progress. A failure is reported at the end of the audit.
     pub(super) async fn add(&mut self, report: AuditReport, now: DateTime<Utc>) {
         self.last = now;
         if let Err(error) = self.write(report).await {

@@ -1,4 +1,4 @@
-//! Which snapshots are looked at, in which order, and when the budget is used up. Pure.
+//! Decides which snapshots are checked, in which order, and when the budget is used up. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use etcdr_schemas::{Sha256Digest, SnapshotId};
 /// What the user asked for; what is not said is taken from the audit that is resumed, or is the
 /// default.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wanted {
+pub struct AuditSelection {
     /// How deep; `object` when not said.
     pub level: Option<Level>,
     /// Newest first when not said.
@@ -20,7 +20,7 @@ pub struct Wanted {
     pub seed: Option<u64>,
 }
 
-impl Wanted {
+impl AuditSelection {
     /// Settings of a new audit.
     pub(super) fn settings(&self, fresh_seed: u64) -> AuditSettings {
         AuditSettings {
@@ -56,7 +56,7 @@ pub(super) fn size(sample: AuditSample, all: usize) -> usize {
     }
 }
 
-/// The snapshots to look at, in order. `verified` tells when each was last found good.
+/// The snapshots to check, in order. `verified` has the time at which each was last found good.
 ///
 /// A sample is drawn by the hash of seed and id: it depends on nothing else, so that the seed
 /// repeats it, and a snapshot more or less changes little.
@@ -84,7 +84,7 @@ fn lot(seed: &str, id: &SnapshotId) -> Sha256Digest {
     Sha256Digest::of(format!("{seed} {id}").as_bytes())
 }
 
-/// Stored bytes that looking at an image at this level reads: all of it once for each level above
+/// Stored bytes that a check of an image at this level reads: all of it once for each level above
 /// `manifest`.
 pub(super) fn cost(level: Level, stored_size: u64) -> u64 {
     let readers = Level::ALL.iter().filter(|one| **one > Level::Manifest && **one <= level).count();
@@ -134,7 +134,11 @@ mod tests {
     }
 
     fn settings(order: AuditOrder, sample: AuditSample, seed: u64) -> AuditSettings {
-        let wanted = Wanted { order: Some(order), sample: Some(sample), ..Wanted::default() };
+        let wanted = AuditSelection {
+            order: Some(order),
+            sample: Some(sample),
+            ..AuditSelection::default()
+        };
         wanted.settings(seed)
     }
 
@@ -187,15 +191,20 @@ mod tests {
     #[test]
     fn a_resumed_audit_must_be_the_one_that_was_asked_for() {
         let kept = settings(AuditOrder::Newest, AuditSample::Count(3), 7);
-        assert!(Wanted::default().fits(&kept));
+        assert!(AuditSelection::default().fits(&kept));
         assert!(
-            Wanted { seed: Some(7), level: Some(Level::Object), ..Wanted::default() }.fits(&kept)
+            AuditSelection {
+                seed: Some(7),
+                level: Some(Level::Object),
+                ..AuditSelection::default()
+            }
+            .fits(&kept)
         );
         for other in [
-            Wanted { level: Some(Level::Content), ..Wanted::default() },
-            Wanted { order: Some(AuditOrder::OldestVerified), ..Wanted::default() },
-            Wanted { sample: Some(AuditSample::All), ..Wanted::default() },
-            Wanted { seed: Some(8), ..Wanted::default() },
+            AuditSelection { level: Some(Level::Content), ..AuditSelection::default() },
+            AuditSelection { order: Some(AuditOrder::OldestVerified), ..AuditSelection::default() },
+            AuditSelection { sample: Some(AuditSample::All), ..AuditSelection::default() },
+            AuditSelection { seed: Some(8), ..AuditSelection::default() },
         ] {
             assert!(!other.fits(&kept), "{other:?}");
         }
@@ -216,12 +225,15 @@ mod tests {
                 .collect();
             let sample = AuditSample::PerMille(share);
             let newest = choose(&ids, &settings(AuditOrder::Newest, sample, seed), &verified);
-            let oldest = choose(&ids, &settings(AuditOrder::OldestVerified, sample, seed), &verified);
+            let by_age = settings(AuditOrder::OldestVerified, sample, seed);
+            let oldest = choose(&ids, &by_age, &verified);
             prop_assert!(newest.is_sorted_by(|a, b| a > b));
-            let in_order = |a: &SnapshotId, b: &SnapshotId| match (verified.get(a), verified.get(b)) {
-                (None, Some(_)) => true,
-                (Some(_), None) => false,
-                (left, right) => left < right || (left == right && a > b),
+            let in_order = |a: &SnapshotId, b: &SnapshotId| {
+                match (verified.get(a), verified.get(b)) {
+                    (None, Some(_)) => true,
+                    (Some(_), None) => false,
+                    (left, right) => left < right || (left == right && a > b),
+                }
             };
             prop_assert!(oldest.is_sorted_by(in_order));
             let set: BTreeSet<_> = newest.iter().copied().collect();
@@ -231,7 +243,10 @@ mod tests {
         }
 
         #[test]
-        fn a_budget_is_never_overdrawn(limit in 0u64..1_000, costs in prop::collection::vec(0u64..300, 0..20)) {
+        fn a_budget_is_never_overdrawn(
+            limit in 0u64..1_000,
+            costs in prop::collection::vec(0u64..300, 0..20),
+        ) {
             let mut budget = Budget { bytes: Some(limit), ..Budget::default() };
             let mut spent = 0;
             for cost in costs {

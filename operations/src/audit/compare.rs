@@ -1,13 +1,13 @@
-//! A listing against what the manifests say. Pure: what looks wrong is looked at again before it is
-//! told, because saves and prunes go on meanwhile.
+//! Compares the listing with the manifests. Pure. What differs is checked again before it is
+//! reported, because saves and prunes go on meanwhile.
 
 use etcdr_repository::inventory::{Certainty, MAX_UNKNOWN_KEYS, OrphanImage};
 use etcdr_repository::{ClusterObjects, Grace, Inventory, StoredObject};
 use etcdr_schemas::SnapshotId;
 use etcdr_schemas::report::Finding;
 
-use super::facts::Facts;
 use super::kinds;
+use super::manifest_facts::ClusterFacts;
 
 /// An image that is not as its manifest says, by the listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) struct Suspect {
 }
 
 /// Images that are not in the listing, or have another size in it.
-pub(super) fn suspects(objects: &ClusterObjects, facts: &Facts) -> Vec<Suspect> {
+pub(super) fn suspects(objects: &ClusterObjects, facts: &ClusterFacts) -> Vec<Suspect> {
     let usable = facts.list.iter().filter_map(|fact| Some((fact.id, fact.details()?)));
     usable
         .filter(|(_, details)| {
@@ -32,9 +32,9 @@ pub(super) fn suspects(objects: &ClusterObjects, facts: &Facts) -> Vec<Suspect> 
         .collect()
 }
 
-/// What a second look at a suspect says. `now` is the object, `manifest_there` whether it still has
-/// one.
-pub(super) fn judge(
+/// What the second check of a suspect finds. `now` is the object, `manifest_there` whether it still
+/// has one.
+pub(super) fn confirm(
     suspect: &Suspect,
     now: Option<StoredObject>,
     manifest_there: bool,
@@ -89,7 +89,7 @@ pub(super) fn leftovers(
     found
 }
 
-/// Unknown keys beyond those that are told.
+/// Number of unknown keys beyond those that are listed.
 pub(super) const fn more_unknown_keys(objects: &ClusterObjects) -> u64 {
     objects.unknown_keys_count.saturating_sub(MAX_UNKNOWN_KEYS as u64)
 }
@@ -104,7 +104,7 @@ mod tests {
     use etcdr_schemas::{ClusterName, Revision, Sha256Digest};
     use proptest::prelude::*;
 
-    use super::super::facts::{Details, Fact, Use};
+    use super::super::manifest_facts::{Details, ManifestFacts, Usability};
     use super::*;
 
     fn at(minutes: i64) -> DateTime<Utc> {
@@ -120,11 +120,11 @@ mod tests {
         layout::image(&cluster, &id(n), &etcdr_schemas::manifest::Codec::default()).as_ref().into()
     }
 
-    fn facts(sizes: &BTreeMap<u32, u64>) -> Facts {
-        let list = sizes.iter().rev().map(|(n, size)| Fact {
+    fn facts(sizes: &BTreeMap<u32, u64>) -> ClusterFacts {
+        let list = sizes.iter().rev().map(|(n, size)| ManifestFacts {
             id: id(*n),
             sha256: None,
-            use_of: Use::Usable(Details {
+            usability: Usability::Usable(Details {
                 image: key(*n),
                 stored_size: *size,
                 previous: None,
@@ -133,7 +133,7 @@ mod tests {
                 cluster_id: None,
             }),
         });
-        Facts { list: list.collect(), ..Facts::default() }
+        ClusterFacts { list: list.collect(), ..ClusterFacts::default() }
     }
 
     /// What the listing has, all of it written at minute 0, and what the manifests say.
@@ -159,7 +159,7 @@ mod tests {
         Inventory { objects, entries: said.iter().map(entry).collect(), ..Inventory::default() }
     }
 
-    /// Half an hour, looked at when so many minutes have passed.
+    /// A grace of half an hour, as of so many minutes later.
     fn grace(minutes: i64) -> Grace {
         Grace { now: at(minutes), age: Duration::minutes(30) }
     }
@@ -207,26 +207,26 @@ mod tests {
         let mut inventory = inventory(&BTreeMap::new(), &found);
         let signature = StoredObject { size: 1, modified: at(0) };
         inventory.objects.signatures.insert(id(2), signature);
-        let told = |inventory: &Inventory, minutes| {
+        let found_after = |inventory: &Inventory, minutes| {
             let signature = |id: &SnapshotId| id.to_string();
             let lonely = leftovers(inventory, &signature, grace(minutes)).len();
             (orphans(inventory, grace(minutes)).len(), lonely)
         };
         // By our clock it is a year later; the store has seen ten minutes.
         inventory.objects.newest = Some(at(10));
-        assert_eq!(told(&inventory, 365 * 24 * 60), (0, 0));
+        assert_eq!(found_after(&inventory, 365 * 24 * 60), (0, 0));
         // The store's clock has gone on as well.
         inventory.objects.newest = Some(at(31));
-        assert_eq!(told(&inventory, 365 * 24 * 60), (1, 1));
+        assert_eq!(found_after(&inventory, 365 * 24 * 60), (1, 1));
         // Ours is behind.
-        assert_eq!(told(&inventory, 10), (0, 0));
+        assert_eq!(found_after(&inventory, 10), (0, 0));
     }
 
     #[test]
-    fn a_second_look_decides() {
+    fn a_second_check_decides() {
         let suspect = Suspect { id: id(1), image: key(1), expected: 5 };
         let stored = |size| Some(StoredObject { size, modified: at(0) });
-        let code = |now, there| judge(&suspect, now, there).map(|finding| finding.code);
+        let code = |now, there| confirm(&suspect, now, there).map(|finding| finding.code);
         assert_eq!(code(None, true).as_deref(), Some("image.missing"));
         assert_eq!(code(stored(4), true).as_deref(), Some("image.size"));
         assert_eq!(code(stored(5), true), None);

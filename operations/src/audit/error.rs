@@ -10,7 +10,7 @@ pub enum Error {
     /// The repository could not be read.
     #[error(transparent)]
     Repository(#[from] etcdr_repository::Error),
-    /// Stopped before the first snapshot was looked at.
+    /// Stopped before the first snapshot was checked.
     #[error("the audit was stopped while it read manifests")]
     Interrupted,
     /// There is no report.
@@ -26,7 +26,7 @@ pub enum Error {
         key: String,
         /// What is wrong.
         kind: Kind,
-        /// The same in words.
+        /// What is wrong with it, as a sentence.
         message: String,
     },
 }

@@ -29,7 +29,7 @@ impl Findings {
         findings.into_iter().for_each(|finding| self.add(finding));
     }
 
-    /// Notes that there are `more` of a code that are not told one by one.
+    /// Counts `more` findings of a code that are not listed one by one.
     pub(super) fn count_more(&mut self, code: &str, more: u64) {
         if more > 0 {
             let count = self.counts.entry(code.to_owned()).or_default();

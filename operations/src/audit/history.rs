@@ -12,7 +12,7 @@ use etcdr_schemas::report::{
 use etcdr_schemas::{AuditId, ClusterName, SnapshotId};
 use serde::Deserialize;
 
-use super::choose::Wanted;
+use super::choose::AuditSelection;
 use super::kinds;
 
 /// Most reports that are read, newest first: what is older counts as never verified.
@@ -87,13 +87,13 @@ pub(super) struct Search<'a> {
     /// Snapshots whose last verification is wanted.
     pub(super) ids: &'a [SnapshotId],
     /// What an audit must be like to be resumed; `None` when none is to be.
-    pub(super) wanted: Option<&'a Wanted>,
+    pub(super) wanted: Option<&'a AuditSelection>,
     /// Results from the future are those of now.
     pub(super) now: DateTime<Utc>,
 }
 
 impl History {
-    /// What the last audit that looked at each snapshot says of it.
+    /// What the last audit that checked each snapshot says of it.
     pub(super) fn proofs(&self) -> BTreeMap<SnapshotId, Proof> {
         let good = self.verified.keys().map(|id| (*id, Proof::Audited));
         let damaged = self.damaged.iter().filter(|(id, at)| {

@@ -15,7 +15,8 @@ macro_rules! kinds {
             Kind { code: $code, severity: Severity::$severity, advice: $advice };)*
 
         /// All of them, and the three that an audit shares with a verification.
-        pub const ALL: &[Kind] = &[MANIFEST_UNREADABLE, CHAIN_BROKEN, LEDGER_UNREADABLE, $($name),*];
+        pub const ALL: &[Kind] =
+            &[MANIFEST_UNREADABLE, CHAIN_BROKEN, LEDGER_UNREADABLE, $($name),*];
     };
 }
 
@@ -88,7 +89,8 @@ kinds! {
     /// No key opens it.
     KEY = "snapshot.key", Warning, "Give the identity of one of its recipients: --identity FILE.";
     /// The check could not be made.
-    UNCHECKED = "snapshot.unchecked", Warning, "Run the audit again with --resume when the store answers.";
+    UNCHECKED = "snapshot.unchecked", Warning,
+        "Run the audit again with --resume when the store answers.";
     /// An object that belongs to nothing.
     OBJECT_UNKNOWN = "object.unknown", Warning,
         "Nothing of etcdr's lies there: find out whose it is.";
@@ -104,6 +106,6 @@ kinds! {
         "Allow these credentials to create objects under reports/, or say --no-report.";
     /// The budget does not reach for a single snapshot.
     BUDGET = "audit.budget", Warning, "Give a larger --max-bytes or --max-time.";
-    /// A cluster that could not be looked at.
+    /// A cluster that could not be audited.
     CLUSTER_UNCHECKED = "cluster.unchecked", Warning, "Run the audit again for this cluster.";
 }

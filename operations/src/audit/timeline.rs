@@ -1,4 +1,4 @@
-//! Snapshots against one another and against the clock: chain, revisions, clusters, age. Pure.
+//! Compares snapshots with one another and with the clock: chain, revisions, clusters, age. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use etcdr_repository::ledger::{Ledger, Lines};
 use etcdr_schemas::report::Finding;
 use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
 
-use super::facts::{Fact, Facts, Use};
 use super::kinds;
+use super::manifest_facts::{ClusterFacts, ManifestFacts, Usability};
 
 /// Clocks may differ by this much before a snapshot counts as one from the future.
 pub(super) const SKEW: Duration = Duration::minutes(5);
@@ -31,15 +31,15 @@ impl Default for Limits {
     }
 }
 
-/// Everything that one manifest cannot tell alone. `facts` are newest first. Without a ledger
-/// nobody knows which gaps somebody meant, and none is told.
+/// Findings that need more than one manifest. `facts` are newest first. Without a ledger nobody
+/// knows which gaps are intended, and none is reported.
 pub(super) fn findings(
     cluster: &ClusterName,
-    facts: &[Fact],
+    facts: &[ManifestFacts],
     ledger: Option<&Ledger>,
     now: DateTime<Utc>,
 ) -> Vec<Finding> {
-    let key = |fact: &Fact| layout::manifest(cluster, &fact.id).to_string();
+    let key = |fact: &ManifestFacts| layout::manifest(cluster, &fact.id).to_string();
     let mut found = chain(facts, ledger, &key);
     found.extend(neighbours(facts, &key));
     let horizon = now.checked_add_signed(SKEW).unwrap_or(now);
@@ -51,20 +51,25 @@ pub(super) fn findings(
 }
 
 /// What the ledger knows of snapshots that are not among the facts.
-pub(super) fn lines(facts: &[Fact], ledger: &Ledger) -> Lines {
+pub(super) fn lines(facts: &[ManifestFacts], ledger: &Ledger) -> Lines {
     ledger.lines(&|id| facts.binary_search_by(|fact| id.cmp(&fact.id)).is_ok())
 }
 
 /// Each manifest names the SHA-256 of the one before it. That one may be gone where the ledger says
 /// so, and of the oldest without that: it may have been deleted before there was a ledger.
-fn chain(facts: &[Fact], ledger: Option<&Ledger>, key: &dyn Fn(&Fact) -> String) -> Vec<Finding> {
+fn chain(
+    facts: &[ManifestFacts],
+    ledger: Option<&Ledger>,
+    key: &dyn Fn(&ManifestFacts) -> String,
+) -> Vec<Finding> {
     let by_digest: BTreeMap<Sha256Digest, SnapshotId> =
         facts.iter().filter_map(|fact| Some((fact.sha256?, fact.id))).collect();
     // What could not be read may be what is missed.
-    let unread = |fact: &Fact| fact.sha256.is_none() && matches!(fact.use_of, Use::Unread);
+    let unread =
+        |fact: &ManifestFacts| fact.sha256.is_none() && matches!(fact.usability, Usability::Unread);
     let holes = ledger.is_none() || facts.iter().any(unread);
     let lines = ledger.map(|ledger| lines(facts, ledger)).unwrap_or_default();
-    // By the second: among saves of one second the id does not tell the order.
+    // By the second: among saves of one second the id does not show the order.
     let oldest = facts.last().map(|fact| fact.id.time());
     let mut followers: BTreeMap<Sha256Digest, SnapshotId> = BTreeMap::new();
     let mut found = Vec::new();
@@ -86,7 +91,7 @@ fn chain(facts: &[Fact], ledger: Option<&Ledger>, key: &dyn Fn(&Fact) -> String)
             found.push(kinds::CHAIN_BROKEN.at(key(fact), message));
         }
         let Some(other) = followers.insert(previous, fact.id) else { continue };
-        // Of saves in one second the later one is not told by its id, and a third one follows
+        // Among saves of one second the id does not show which is later, and a third one may follow
         // either.
         let pruned = || ledger.and_then(|ledger| ledger.snapshot(&previous));
         let followed = by_digest.get(&previous).copied().or_else(pruned).map(|id| id.time());
@@ -100,7 +105,7 @@ fn chain(facts: &[Fact], ledger: Option<&Ledger>, key: &dyn Fn(&Fact) -> String)
 
 /// Revision and cluster id against the snapshot before. Imports come from anywhere and are left
 /// out.
-fn neighbours(facts: &[Fact], key: &dyn Fn(&Fact) -> String) -> Vec<Finding> {
+fn neighbours(facts: &[ManifestFacts], key: &dyn Fn(&ManifestFacts) -> String) -> Vec<Finding> {
     let captured = facts.iter().filter_map(|fact| Some((fact, fact.details()?)));
     let captured: Vec<_> = captured.filter(|(_, details)| details.captured).collect();
     let mut found = Vec::new();
@@ -125,7 +130,7 @@ fn neighbours(facts: &[Fact], key: &dyn Fn(&Fact) -> String) -> Vec<Finding> {
 /// Whether the newest snapshot, and the newest one that was verified, are young enough.
 pub(super) fn staleness(
     cluster: &ClusterName,
-    facts: &Facts,
+    facts: &ClusterFacts,
     verified: &BTreeMap<SnapshotId, DateTime<Utc>>,
     limits: &Limits,
     now: DateTime<Utc>,
@@ -157,7 +162,7 @@ pub(super) fn staleness(
 
 /// The newest snapshot that is there, usable, and was found good.
 pub(super) fn newest_verified(
-    facts: &Facts,
+    facts: &ClusterFacts,
     verified: &BTreeMap<SnapshotId, DateTime<Utc>>,
 ) -> Option<SnapshotId> {
     facts.sound().map(|fact| fact.id).find(|id| verified.contains_key(id))
@@ -185,11 +190,11 @@ mod tests {
     use etcdr_schemas::{ClusterId, Revision};
     use proptest::prelude::*;
 
-    use super::super::facts::Details;
+    use super::super::manifest_facts::Details;
     use super::*;
 
     /// Snapshots `count - 1` to 0, one a minute, each following the one before.
-    fn line(count: u8) -> Vec<Fact> {
+    fn line(count: u8) -> Vec<ManifestFacts> {
         (0..count).rev().map(|n| fact(n, n.checked_sub(1))).collect()
     }
 
@@ -201,7 +206,7 @@ mod tests {
         DateTime::from_timestamp(1_700_000_000 + i64::from(n) * 60, 0).unwrap()
     }
 
-    fn fact(n: u8, previous: Option<u8>) -> Fact {
+    fn fact(n: u8, previous: Option<u8>) -> ManifestFacts {
         let revision = Revision(100 + i64::from(n));
         let details = Details {
             image: "x".into(),
@@ -211,29 +216,29 @@ mod tests {
             revision,
             cluster_id: Some(ClusterId(7)),
         };
-        Fact {
+        ManifestFacts {
             id: SnapshotId::new(time(n), revision, n.into()),
-            use_of: Use::Usable(details),
+            usability: Usability::Usable(details),
             sha256: Some(digest(n)),
         }
     }
 
-    fn change(fact: &mut Fact, change: impl FnOnce(&mut Details)) {
-        if let Use::Usable(details) = &mut fact.use_of {
+    fn change(fact: &mut ManifestFacts, change: impl FnOnce(&mut Details)) {
+        if let Usability::Usable(details) = &mut fact.usability {
             change(details);
         }
     }
 
-    fn codes(facts: &[Fact]) -> Vec<String> {
+    fn codes(facts: &[ManifestFacts]) -> Vec<String> {
         codes_with(facts, &Ledger::default())
     }
 
-    fn codes_with(facts: &[Fact], ledger: &Ledger) -> Vec<String> {
+    fn codes_with(facts: &[ManifestFacts], ledger: &Ledger) -> Vec<String> {
         let found = findings(&ClusterName::default(), facts, Some(ledger), time(200));
         found.into_iter().map(|finding| finding.code).collect()
     }
 
-    type Defect = fn(&mut Vec<Fact>);
+    type Defect = fn(&mut Vec<ManifestFacts>);
 
     #[test]
     fn each_break_of_the_line_has_its_code_and_no_other() {
@@ -263,7 +268,11 @@ mod tests {
                 |facts| facts[2].sha256 = Some(digest(99)),
                 &["manifest.chain.broken"],
             ),
-            ("one unread", |facts| (facts[2].sha256, facts[2].use_of) = (None, Use::Unread), &[]),
+            (
+                "one unread",
+                |facts| (facts[2].sha256, facts[2].usability) = (None, Usability::Unread),
+                &[],
+            ),
             (
                 "two after one",
                 |facts| change(&mut facts[0], |d| d.previous = Some(digest(2))),
@@ -298,8 +307,8 @@ mod tests {
     }
 
     /// What the ledger says of these.
-    fn ledger(of: &[Fact]) -> Ledger {
-        let entry = |fact: &Fact| LedgerEntry {
+    fn ledger(of: &[ManifestFacts]) -> Ledger {
+        let entry = |fact: &ManifestFacts| LedgerEntry {
             id: fact.id,
             manifest_sha256: fact.sha256.unwrap(),
             previous_manifest_sha256: fact.details().unwrap().previous,
@@ -329,28 +338,28 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_from_the_future_are_told_beyond_the_skew() {
+    fn snapshots_from_the_future_are_reported_beyond_the_skew() {
         let facts = line(5);
-        let told = |now| {
+        let found = |now| {
             let found = findings(&ClusterName::default(), &facts, None, now);
             found.iter().filter(|finding| finding.code == "snapshot.clock.future").count()
         };
-        assert_eq!(told(time(4) - SKEW), 0);
-        assert_eq!(told(time(4) - SKEW - Duration::seconds(1)), 1);
-        assert_eq!(told(time(0) - Duration::days(1)), 5);
+        assert_eq!(found(time(4) - SKEW), 0);
+        assert_eq!(found(time(4) - SKEW - Duration::seconds(1)), 1);
+        assert_eq!(found(time(0) - Duration::days(1)), 5);
     }
 
     #[test]
     fn age_is_that_of_the_newest_that_can_be_used() {
         let cluster = ClusterName::default();
-        let mut facts = Facts { list: line(5), ..Facts::default() };
+        let mut facts = ClusterFacts { list: line(5), ..ClusterFacts::default() };
         let verified = BTreeMap::from([(facts.list[3].id, time(9))]);
         let limits = |age, verified_age| Limits {
             max_age: Some(Duration::seconds(age)),
             max_verified_age: Some(Duration::seconds(verified_age)),
             ..Limits::default()
         };
-        let codes = |facts: &Facts, limits: Limits| -> Vec<String> {
+        let codes = |facts: &ClusterFacts, limits: Limits| -> Vec<String> {
             let found = staleness(&cluster, facts, &verified, &limits, time(6));
             found.into_iter().map(|finding| finding.code).collect()
         };
@@ -378,12 +387,12 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever of a line is pruned, and whatever is lost: a break is told for exactly those
-        /// that lead to a lost one before they come to one that is there.
+        /// Whatever of a line is pruned, and whatever is lost: a break is reported for exactly
+        /// those that lead to a lost one before they come to one that is there.
         #[test]
         fn every_loss_is_told_and_no_prune(fate in prop::collection::vec(0u8..5, 30)) {
             let all = line(30);
-            let with = |wanted: fn(u8) -> bool| -> Vec<Fact> {
+            let with = |wanted: fn(u8) -> bool| -> Vec<ManifestFacts> {
                 let some = all.iter().zip(&fate).filter(|(_, fate)| wanted(**fate));
                 some.map(|(fact, _)| fact.clone()).collect()
             };
@@ -392,23 +401,23 @@ mod tests {
             let losses = (0..30).filter(|at| fate[*at] > 1 && Some(*at) != oldest);
             let before = |at: usize| fate[at + 1..].iter().find(|fate| **fate != 1);
             let losses = losses.filter(|at| before(*at) == Some(&0)).count();
-            let told = codes_with(&facts, &ledger(&pruned));
-            prop_assert_eq!(told.len(), losses);
-            prop_assert!(told.iter().all(|code| code == "manifest.chain.broken"));
+            let found = codes_with(&facts, &ledger(&pruned));
+            prop_assert_eq!(found.len(), losses);
+            prop_assert!(found.iter().all(|code| code == "manifest.chain.broken"));
         }
 
-        /// Whatever is taken out of a line: a break is told for exactly those whose predecessor is
-        /// gone, but for the oldest that is left.
+        /// Whatever is taken out of a line: a break is reported for exactly those whose predecessor
+        /// is gone, but for the oldest that is left.
         #[test]
         fn every_gap_is_told_once(gone in prop::collection::btree_set(0usize..30, 0..30)) {
             let all = line(30);
             let kept = all.iter().enumerate().filter(|(at, _)| !gone.contains(at));
-            let facts: Vec<Fact> = kept.map(|(_, fact)| fact.clone()).collect();
+            let facts: Vec<ManifestFacts> = kept.map(|(_, fact)| fact.clone()).collect();
             let present: Vec<usize> = (0..30).filter(|at| !gone.contains(at)).collect();
             let gaps = present.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
-            let told = codes(&facts);
-            prop_assert_eq!(told.len(), gaps);
-            prop_assert!(told.iter().all(|code| code == "manifest.chain.broken"));
+            let found = codes(&facts);
+            prop_assert_eq!(found.len(), gaps);
+            prop_assert!(found.iter().all(|code| code == "manifest.chain.broken"));
         }
     }
 }

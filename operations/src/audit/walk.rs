@@ -1,5 +1,5 @@
-//! From snapshot to snapshot: each is looked at as deep as asked, and whatever comes out, the next
-//! one follows.
+//! Checks the chosen snapshots one after the other at the level asked for; whatever one gives, the
+//! next one follows.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use etcdr_schemas::{ClusterName, Diagnose, ExitCode, Hidden, Progress, SnapshotI
 
 use super::Stop;
 use super::choose::{self, Budget};
-use super::facts::{Facts, Use};
 use super::kinds;
+use super::manifest_facts::{ClusterFacts, Usability};
 use crate::{Clock, verify};
 
 /// Most findings that are kept of one snapshot.
@@ -27,7 +27,7 @@ pub(super) struct Walk<'a> {
     pub(super) cluster: &'a ClusterName,
     pub(super) level: Level,
     pub(super) identities: &'a Identities,
-    pub(super) facts: &'a Facts,
+    pub(super) facts: &'a ClusterFacts,
     pub(super) clock: &'a Clock,
     pub(super) progress: &'a Arc<dyn Progress>,
 }
@@ -43,7 +43,7 @@ pub(super) struct Steps {
 }
 
 impl Walk<'_> {
-    /// Goes on until everything is looked at, the budget is used up, or it is stopped. `after` is
+    /// Goes on until everything is checked, the budget is used up, or it is stopped. `after` is
     /// called after each snapshot.
     pub(super) async fn run(
         &self,
@@ -58,14 +58,14 @@ impl Walk<'_> {
             if !budget.allows(cost, (self.clock)()) {
                 return AuditState::OutOfBudget;
             }
-            let looked = tokio::select! {
+            let examined = tokio::select! {
                 biased;
                 () = stop.raised() => return AuditState::Interrupted,
-                looked = self.look(&id) => looked,
+                examined = self.examine(&id) => examined,
             };
             steps.pending.pop_front();
             // A snapshot that was pruned meanwhile is no result.
-            if let Some(Looked { result, unreachable }) = looked {
+            if let Some(Examination { result, unreachable }) = examined {
                 silent = if unreachable { silent + 1 } else { 0 };
                 budget.spend(result.bytes);
                 steps.bytes_read = steps.bytes_read.saturating_add(result.bytes);
@@ -83,26 +83,26 @@ impl Walk<'_> {
         AuditState::Complete
     }
 
-    /// Stored bytes that looking at a snapshot will read.
+    /// Stored bytes that the check of a snapshot will read.
     pub(super) fn cost(&self, id: &SnapshotId) -> u64 {
         let whole = self.facts.get(id).filter(|fact| !self.facts.broken.contains(&fact.id));
         let details = whole.and_then(|fact| fact.details());
         details.map_or(0, |details| choose::cost(self.level, details.stored_size))
     }
 
-    async fn look(&self, id: &SnapshotId) -> Option<Looked> {
+    async fn examine(&self, id: &SnapshotId) -> Option<Examination> {
         let fact = self.facts.get(id)?;
-        let known = |outcome, passed| Some(Looked::plain(self.result(id, outcome, passed)));
-        match &fact.use_of {
-            Use::Damaged => return known(AuditOutcome::Damaged, None),
-            Use::Refused | Use::Unread => return known(AuditOutcome::Unchecked, None),
-            Use::Usable(_) if self.facts.broken.contains(id) => {
+        let known = |outcome, passed| Some(Examination::plain(self.result(id, outcome, passed)));
+        match &fact.usability {
+            Usability::Damaged => return known(AuditOutcome::Damaged, None),
+            Usability::Refused | Usability::Unread => return known(AuditOutcome::Unchecked, None),
+            Usability::Usable(_) if self.facts.broken.contains(id) => {
                 return known(AuditOutcome::Damaged, Some(Level::Manifest));
             }
-            Use::Usable(_) if self.level == Level::Manifest => {
+            Usability::Usable(_) if self.level == Level::Manifest => {
                 return known(AuditOutcome::Good, Some(Level::Manifest));
             }
-            Use::Usable(_) => {}
+            Usability::Usable(_) => {}
         }
         // Read again: what is kept of it is not enough, and it may have changed.
         let loaded = match self.repository.manifest(self.cluster, id).await {
@@ -114,14 +114,14 @@ impl Walk<'_> {
         let (report, outcome) =
             verify::image(self.repository, manifest, self.level, self.identities, &hidden).await;
         let passed = report.passed.last().copied();
-        let mut looked = match outcome {
+        let mut examined = match outcome {
             Ok(()) => {
                 let good = if report.ok { AuditOutcome::Good } else { AuditOutcome::Damaged };
-                Looked::plain(self.result(id, good, passed))
+                Examination::plain(self.result(id, good, passed))
             }
             Err(error) => self.failed(id, passed, &error),
         };
-        let result = &mut looked.result;
+        let result = &mut examined.result;
         // A level that failed has read the image to its end or near it; one that could not be made
         // has not.
         let read = match result.outcome {
@@ -134,7 +134,7 @@ impl Walk<'_> {
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         findings.truncate(MOST_FINDINGS);
         result.findings.extend(findings);
-        Some(looked)
+        Some(examined)
     }
 
     /// The check could not be made, or says that the manifest itself is damaged now.
@@ -143,7 +143,7 @@ impl Walk<'_> {
         id: &SnapshotId,
         passed: Option<Level>,
         error: &(impl Diagnose + ?Sized),
-    ) -> Looked {
+    ) -> Examination {
         let text: String = error.to_string().chars().take(600).collect();
         let place = id.to_string();
         let (outcome, finding): (_, Finding) = match error.exit_code() {
@@ -155,7 +155,7 @@ impl Walk<'_> {
         };
         let mut result = self.result(id, outcome, passed);
         result.findings.push(finding);
-        Looked { result, unreachable: !error.is_permanent() }
+        Examination { result, unreachable: !error.is_permanent() }
     }
 
     fn result(&self, id: &SnapshotId, outcome: AuditOutcome, passed: Option<Level>) -> AuditResult {
@@ -164,13 +164,13 @@ impl Walk<'_> {
     }
 }
 
-struct Looked {
+struct Examination {
     result: AuditResult,
     /// The store did not answer; it may when asked again.
     unreachable: bool,
 }
 
-impl Looked {
+impl Examination {
     const fn plain(result: AuditResult) -> Self {
         Self { result, unreachable: false }
     }
@@ -180,7 +180,7 @@ fn next(level: Level) -> Level {
     Level::ALL.into_iter().find(|other| *other > level).unwrap_or(level)
 }
 
-/// Those that the store did not give are still to be looked at: `--resume` tries them again.
+/// Those that the store did not give are still to be checked: `--resume` tries them again.
 fn put_back(steps: &mut Steps, count: u32) {
     let keep = steps.results.len().saturating_sub(count as usize);
     for result in steps.results.split_off(keep).into_iter().rev() {

@@ -62,7 +62,7 @@ impl Verdict {
         mine.into_iter().chain(others).collect()
     }
 
-    /// The same answers, where `source` is the member whose data is saved.
+    /// The verdict for a snapshot of `source`, from these answers.
     pub(crate) fn seen_from(&self, source: MemberId) -> Self {
         let mut other = self.clone();
         let Some(hash_kv) = &mut other.hash_kv else { return other };
@@ -77,7 +77,7 @@ impl Verdict {
         other
     }
 
-    /// Reasons to look before trusting a snapshot of `source`: a member holds other data than the
+    /// Reasons to doubt a snapshot of `source`: a member holds other data than the
     /// majority that is saved, the source is on the smaller side, or no side is larger.
     fn suspicion(&self, revision: Revision, source: MemberId) -> Vec<String> {
         let majority = self.has_majority();
@@ -90,15 +90,14 @@ impl Verdict {
             return dissents.map(|dissent| dissent_sentence(revision, &dissent)).collect();
         }
         let why = if majority { "unlike the majority" } else { "and there is no majority" };
-        let told = self.sides.iter().map(|side| {
+        let sides = self.sides.iter().map(|side| {
             let names = side.members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             format!("{names}: {}", side.hash.hash)
         });
-        let told = told.collect::<Vec<_>>().join("; ");
+        let sides = sides.collect::<Vec<_>>().join("; ");
         vec![format!(
             "HashKV at revision {revision}: member {source}, the source of this snapshot, holds \
-             other data than \
-             others, {why} ({told})"
+             other data than others, {why} ({sides})"
         )]
     }
 }

@@ -101,7 +101,7 @@ async fn ask(client: &Client, member: MemberId, revision: Revision) -> Answer {
             Ok(hash) => {
                 break Ok(MemberHash { compact_revision: hash.compact_revision, hash: hash.hash });
             }
-            // A follower may be an instant behind the revision that the leader told.
+            // A follower may be an instant behind the revision that the leader reported.
             Err(NodeError::Revision { message, .. })
                 if message.contains("future") && tries < 20 =>
             {

@@ -1,4 +1,5 @@
-//! Pours the bytes of a snapshot file into the repository, scanned on the way, and proves them.
+//! Moves the bytes of a snapshot file into the repository, scans them on the way, and proves what
+//! was stored by reading it back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub(crate) struct Target<'a> {
 }
 
 /// An image that a manifest may be written for.
-pub(crate) struct Poured {
+pub(crate) struct Ingested {
     pub(crate) id: SnapshotId,
     pub(crate) proven: ProvenImage,
     pub(crate) scanned: ScannedSnapshot,
@@ -56,11 +57,11 @@ impl Timing {
 /// The upload is completed only when the scanner has found the bytes to be a whole snapshot whose
 /// digest matches. After an error nothing is left but, where the store failed too, an orphan that
 /// nobody refers to.
-pub(crate) async fn pour<E: Into<Error>>(
+pub(crate) async fn run<E: Into<Error>>(
     target: Target<'_>,
     stream: impl Stream<Item = Result<Bytes, E>>,
     progress: &Arc<dyn Progress>,
-) -> Result<Poured, Error> {
+) -> Result<Ingested, Error> {
     let Target { repository, cluster, seal, started_at, nonce, pace } = target;
     let tap = ScanTap::Scanning(SnapshotScanner::new());
     let began = Instant::now();
@@ -78,9 +79,13 @@ pub(crate) async fn pour<E: Into<Error>>(
     let (staged, tap) = upload.finish().await.map_err(engine_first)?;
     progress.end();
     let ScanTap::Scanned(scanned) = tap else { return Err(RepositoryError::Stopped.into()) };
+    // The id names the revision that the bytes hold, not the one that etcd reported before: writes
+    // go on while it streams.
     let id = SnapshotId::new(started_at, scanned.facts.revision, nonce);
     let stored = repository.publish_image(staged, &id).await?;
     let uploaded = began.elapsed();
+    // Read back before a manifest can name it: a restore gets what the store returns, and not what
+    // was sent to it.
     match repository.read_back(&stored).await {
         Ok(proven) => {
             let timing = Timing {
@@ -88,7 +93,7 @@ pub(crate) async fn pour<E: Into<Error>>(
                 upload: uploaded.saturating_sub(streamed),
                 read_back: began.elapsed().saturating_sub(uploaded),
             };
-            Ok(Poured { id, proven, scanned, timing })
+            Ok(Ingested { id, proven, scanned, timing })
         }
         Err(error) => {
             // The read-back's error is the one to report; an orphan does no harm.

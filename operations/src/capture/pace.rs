@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::Error;
 use limit::{Brake, Rate};
 
-/// Longest sleep before the limits are looked at again: a pause may end early.
+/// Longest sleep before the limits are checked again: a pause may end early.
 const NAP: Duration = Duration::from_millis(50);
 
 /// The pace of one capture. Shared by the stream, which asks it, and the watch, which slows it
@@ -42,13 +42,15 @@ struct State {
 }
 
 impl Pace {
-    /// The pace of one capture; made anew for each. `metrics_url` is where the member's metrics
-    /// are, when not at its endpoint.
+    /// The pace of one capture; each capture has its own. `metrics_url` is where the member's
+    /// metrics are, when not at its endpoint.
     #[must_use]
     pub fn new(config: &CaptureConfig, metrics_url: Option<String>) -> Arc<Self> {
         let max_hold = config.max_hold.0;
         let state = State {
             rate: config.rate_limit.map(|limit| Rate::new(limit.0)),
+            // Half of the longest hold: pauses alone must not use up the time that the stream
+            // needs.
             brake: Brake::new(&config.back_off, max_hold / 2),
             opened: None,
             taken: 0,
@@ -104,7 +106,7 @@ impl Pace {
         };
         loop {
             let now = self.began.elapsed();
-            // Looked at each time: a pause may end early.
+            // Read again each time: a pause may end early.
             let until = self.lock().brake.until().max(allowed);
             let Some(wait) = until.checked_sub(now).filter(|wait| !wait.is_zero()) else { return };
             tokio::time::sleep(wait.min(NAP)).await;

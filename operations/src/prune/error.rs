@@ -60,7 +60,8 @@ impl Diagnose for Error {
                 failed("Take a new snapshot first. --force deletes it all the same.")
             }
             Self::Unusable { .. } => failed(
-                "Look at it: `etcdr verify NAME --level manifest`. --force deletes it all the same.",
+                "Look at it: `etcdr verify NAME --level manifest`. --force deletes it all the \
+                 same.",
             ),
         }
     }

@@ -6,7 +6,7 @@ use etcdr_schemas::{Diagnose, Diagnosis, ExitCode};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The source does not make sense, or a target could not be written.
+    /// The source or the options cannot be used, or a target could not be written.
     #[error(transparent)]
     Engine(#[from] etcdr_restore_engine::Error),
     /// The repository could not be read, or not opened with these keys.

@@ -171,7 +171,7 @@ fn defragment(members: &Members, situation: Situation) -> (Vec<String>, Vec<Even
         &move || situation,
         &mut |event| events.push(event),
     ));
-    (round.told, events)
+    (round.sentences, events)
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn members_are_defragmented_one_by_one_the_leader_last_and_not_when_one_is_down(
     let (told, events) = defragment(&members, Situation { force: false, ..forced });
     assert!(events.is_empty() && told == ["no member is worth it"], "{told:?} {events:?}");
     let (told, events) = defragment(&members, forced);
-    let (seen, _) = Runtime::new().unwrap().block_on(members.look()).unwrap();
+    let (seen, _) = Runtime::new().unwrap().block_on(members.probe()).unwrap();
     let leader = seen.iter().find(|one| one.state.as_ref().is_ok_and(|state| state.leader));
     let mut ids = Vec::new();
     for event in &events {

@@ -1,4 +1,4 @@
-//! What an audit found, for people.
+//! Prints what an audit found, for people.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +8,23 @@ use etcdr_schemas::report::{
 
 use crate::output;
 
-/// Findings of one code that are told one by one on stderr.
-const TOLD: u64 = 10;
+/// Findings of one code that are shown one by one on stderr.
+const MAX_SHOWN: u64 = 10;
 
-/// Snapshots that a table has rows for. Those with something to tell always have one.
+/// Snapshots that a table has rows for. Those with findings always have one.
 const ROWS: usize = 40;
 
-/// Tells what was found on stderr, the worst first, and the advice once for each code.
+/// Prints the findings on stderr, the worst first, and the advice once for each code.
 pub(super) fn findings(report: &AuditReport) {
     let deep = report.results.iter().flat_map(|result| &result.findings);
     let mut all: Vec<&Finding> = report.findings.iter().chain(deep).collect();
     all.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    let mut told: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for finding in all {
-        let count = told.entry(&finding.code).or_default();
+        let count = counts.entry(&finding.code).or_default();
         *count = count.saturating_add(1);
         let total = report.counts.get(&finding.code).copied().unwrap_or(*count);
-        if *count <= TOLD {
+        if *count <= MAX_SHOWN {
             let word = match finding.severity {
                 Severity::Damage => "damage",
                 Severity::Warning => "warning",
@@ -35,9 +35,9 @@ pub(super) fn findings(report: &AuditReport) {
                 finding.code, finding.place, finding.message
             ));
         }
-        if *count == TOLD.min(total) {
-            if total > TOLD {
-                let more = total.saturating_sub(TOLD);
+        if *count == MAX_SHOWN.min(total) {
+            if total > MAX_SHOWN {
+                let more = total.saturating_sub(MAX_SHOWN);
                 output::say(format!("  … and {more} more; --output json has them"));
             }
             output::say(format!("  next: {}", finding.advice));
@@ -48,11 +48,11 @@ pub(super) fn findings(report: &AuditReport) {
 /// One audit.
 pub(super) fn one(report: &AuditReport) -> String {
     let mut text = Vec::new();
-    let telling =
+    let has_findings =
         |result: &&AuditResult| result.outcome != AuditOutcome::Good || !result.findings.is_empty();
-    let (loud, quiet): (Vec<_>, Vec<_>) = report.results.iter().partition(telling);
-    let shown = loud.len().max(ROWS);
-    let rows: Vec<_> = loud.into_iter().chain(quiet).take(shown).map(row).collect();
+    let (notable, good): (Vec<_>, Vec<_>) = report.results.iter().partition(has_findings);
+    let shown = notable.len().max(ROWS);
+    let rows: Vec<_> = notable.into_iter().chain(good).take(shown).map(row).collect();
     let hidden = report.results.len().saturating_sub(rows.len());
     if !rows.is_empty() {
         text.push(output::table(["ID", "RESULT", "PASSED", "READ", "FINDINGS"], rows));
@@ -117,7 +117,8 @@ fn summary(report: &AuditReport) -> Vec<String> {
     };
     vec![
         format!(
-            "cluster {}: {verdict} at level {}: {} good, {} damaged, {} not checked of {} chosen; {state}",
+            "cluster {}: {verdict} at level {}: {} good, {} damaged, {} not checked of {} chosen; \
+             {state}",
             report.cluster,
             report.settings.level,
             totals.good,

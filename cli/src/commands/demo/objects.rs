@@ -1,6 +1,6 @@
 //! Keys and values like those of a Kubernetes API server, for the demo.
 //!
-//! The same number always gives the same object, so that a demo can be told twice.
+//! The same number always gives the same object, so that a demo can be repeated.
 
 use bytes::Bytes;
 
@@ -32,7 +32,8 @@ fn value(kind: &str, namespace: &str, name: &str, mix: u32) -> Vec<u8> {
         "env: production; tier: backend; managed-by: helm; ".repeat(1 + mix as usize % 24);
     value.extend_from_slice(
         format!(
-            "{{\"kind\":\"{kind}\",\"metadata\":{{\"name\":\"{name}\",\"namespace\":\"{namespace}\",\
+            "{{\"kind\":\"{kind}\",\"metadata\":{{\"name\":\"{name}\",\
+             \"namespace\":\"{namespace}\",\
              \"uid\":\"{mix:08x}-{:08x}\",\"annotations\":{{\"note\":\"{repeated}\"}}}}}}",
             scramble(mix)
         )

@@ -17,7 +17,8 @@ pub(super) fn next(report: &InspectReport) -> String {
     let other = report.recovery.as_ref().and_then(|left| left.other_meta.as_ref());
     match other.filter(|other| other.sound) {
         Some(other) => format!(
-            "Meta page {} (transaction {}) leads to a sound tree: look with --meta {}. To restore, use another snapshot.",
+            "Meta page {} (transaction {}) leads to a sound tree: look with --meta {}. To restore, \
+             use another snapshot.",
             other.page, other.txid, other.page
         ),
         None => {

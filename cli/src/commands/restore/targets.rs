@@ -17,7 +17,12 @@ pub(super) struct TargetFlags {
     data_dir: Option<PathBuf>,
 
     /// Write every member of --initial-cluster, each to DIR/<name>
-    #[arg(long, value_name = "DIR", requires = "initial_cluster", conflicts_with_all = ["wal_dir", "initial_advertise_peer_urls"])]
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "initial_cluster",
+        conflicts_with_all = ["wal_dir", "initial_advertise_peer_urls"]
+    )]
     all_members: Option<PathBuf>,
 
     /// Name of the one member to write

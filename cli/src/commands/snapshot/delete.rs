@@ -13,9 +13,9 @@ use crate::output;
 
 /// Delete snapshots by name
 ///
-/// The manifest goes now, so that the snapshot is not listed any more; its image goes with a `prune` after the grace.
-/// Until then the manifest is under `deleted/` in the repository. Held snapshots, and the newest that is known to be
-/// restorable, are refused unless --force is said.
+/// The manifest goes now, so that the snapshot is not listed any more; its image goes with a
+/// `prune` after the grace. Until then the manifest is under `deleted/` in the repository. Held
+/// snapshots, and the newest that is known to be restorable, are refused unless --force is said.
 #[derive(Debug, clap::Args)]
 pub(in crate::commands) struct Args {
     /// latest, latest~N, an id or an unambiguous part of one, @TIME, @rREVISION
@@ -54,8 +54,8 @@ impl Args {
         let deleted = |outcome: Option<PruneOutcome>| outcome == Some(PruneOutcome::Deleted);
         if report.snapshots.iter().any(|row| deleted(row.outcome)) && !global.quiet {
             output::say(format!(
-                "{} snapshots of cluster {cluster} are left; images of deleted ones go with `etcdr prune`, after its \
-                 --grace",
+                "{} snapshots of cluster {cluster} are left; images of deleted ones go with \
+                 `etcdr prune`, after its --grace",
                 report.left
             ));
         }

@@ -14,9 +14,9 @@ use crate::progress;
 
 /// Store a snapshot file, or a copy of member/snap/db
 ///
-/// Takes what `etcdctl snapshot save` or `etcdutl snapshot save` wrote, or the db file of a stopped member; plain
-/// or inside .gz, .zst, .zip, .tar or .tar.gz. It is checked as a live snapshot is, and named by the time of the
-/// import and the revision in its bytes.
+/// Takes what `etcdctl snapshot save` or `etcdutl snapshot save` wrote, or the db file of a stopped
+/// member; plain or inside .gz, .zst, .zip, .tar or .tar.gz. It is checked as a live snapshot is,
+/// and named by the time of the import and the revision in its bytes.
 #[derive(Debug, clap::Args)]
 pub(in crate::commands) struct Args {
     /// The file

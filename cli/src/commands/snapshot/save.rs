@@ -21,10 +21,12 @@ use crate::{output, progress};
 
 /// Take a snapshot of a live cluster and store it
 ///
-/// Streams from one healthy member; digest, compression, encryption and upload happen on the way, nothing is
-/// written to etcd's disk. The stored image is read back before the snapshot is recorded. Prints the id.
+/// Streams from one healthy member; digest, compression, encryption and upload happen on the way,
+/// nothing is written to etcd's disk. The stored image is read back before the snapshot is
+/// recorded. Prints the id.
 ///
-/// With --agent, a running agent does it, with its own configuration; the snapshot is taken even if this command ends.
+/// With --agent, a running agent does it, with its own configuration; the snapshot is taken even if
+/// this command ends.
 #[derive(Debug, clap::Args)]
 pub(in crate::commands) struct Args {
     #[command(flatten)]
@@ -37,8 +39,8 @@ pub(in crate::commands) struct Args {
     #[arg(long, value_name = "SIZE", help_heading = "Do no harm", value_parser = rate)]
     rate_limit: Option<Size>,
 
-    /// Let a running agent do it: unix:///path/to/agent.sock, or https://HOST:PORT. etcd, repository and keys are
-    /// those of its configuration
+    /// Let a running agent do it: unix:///path/to/agent.sock, or https://HOST:PORT. etcd,
+    /// repository and keys are those of its configuration
     #[arg(long, value_name = "URL")]
     agent: Option<String>,
 
@@ -72,8 +74,8 @@ impl StoringFlags {
         Ok(path.as_deref().map(SigningKey::read).transpose()?)
     }
 
-    /// Recipients that were typed, else those of the configuration, else those of the repository; none only where
-    /// `init --no-encryption` was said.
+    /// Recipients that were typed, else those of the configuration, else those of the repository;
+    /// none only where `init --no-encryption` was said.
     pub(super) fn seal_options(
         &self,
         repository: &Repository,
@@ -113,8 +115,8 @@ impl Args {
             pace: self.rate_limit.map(pace),
         };
         let progress = progress::for_stderr(global.quiet);
-        // On a worker, beside the connection that feeds it, and not on the main thread, which would have to be woken for
-        // every message. Dropping the set stops it.
+        // On a worker, beside the connection that feeds it, and not on the main thread, which would
+        // have to be woken for every message. Dropping the set stops it.
         let mut work = JoinSet::new();
         work.spawn(async move {
             capture::save(&repository, request, &context::now, &progress, &Always).await
@@ -124,8 +126,8 @@ impl Args {
     }
 }
 
-/// More than one is the exception: the members hold different data and there is no majority. The report is that of the
-/// first, and its warnings name the others.
+/// More than one is the exception: the members hold different data and there is no majority. The
+/// report is that of the first, and its warnings name the others.
 fn finish_all(global: &Global, saved: Vec<Saved>, signed: bool) -> anyhow::Result<ExitCode> {
     let mut saved = saved.into_iter();
     let mut first = saved.next().context("a save made no snapshot and no error")?;

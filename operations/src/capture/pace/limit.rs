@@ -25,6 +25,8 @@ impl Rate {
     pub(super) fn take(&mut self, bytes: u64, now: Duration) -> Duration {
         let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
         let cost = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        // Unused time counts for at most BURST: after a long rest the stream must not run at full
+        // speed.
         self.paid = self.paid.max(now.saturating_sub(BURST)).saturating_add(cost);
         self.paid
     }
@@ -33,8 +35,8 @@ impl Rate {
 /// How a member does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// 99th percentile of the fsync times of its write-ahead log since the last look; `None` when
-    /// there were none.
+    /// 99th percentile of the fsync times of its write-ahead log since the last reading; `None`
+    /// when there were none.
     Fsync(Option<Duration>),
     /// Time that a linearizable read took; `None` when it was not answered in time.
     Read(Option<Duration>),
@@ -79,11 +81,14 @@ impl Brake {
     pub(super) fn observe(&mut self, worse: bool, now: Duration) -> bool {
         if now < self.until {
             if !worse {
+                // A pause that ends early gives back the time that it did not use.
                 self.spent = self.spent.saturating_sub(self.until - now);
                 self.until = now;
             }
             return false;
         }
+        // Between two pauses the stream gets on: otherwise a member that is always slow would let
+        // no backup end.
         let rested = self.spent.is_zero() || now >= self.until.saturating_add(self.between);
         let pause = self.longest.min(self.budget.saturating_sub(self.spent));
         if !worse || !rested || pause.is_zero() {
@@ -141,8 +146,12 @@ mod tests {
         }
 
         #[test]
-        fn all_pauses_together_are_bounded(worse in prop::collection::vec(any::<bool>(), 1..200), budget in 0u64..3000) {
-            let limits = BackOff { max_pause: Span(ms(300)), every: Span(ms(100)), ..BackOff::default() };
+        fn all_pauses_together_are_bounded(
+            worse in prop::collection::vec(any::<bool>(), 1..200),
+            budget in 0u64..3000,
+        ) {
+            let (max_pause, every) = (Span(ms(300)), Span(ms(100)));
+            let limits = BackOff { max_pause, every, ..BackOff::default() };
             let mut brake = Brake::new(&limits, ms(budget));
             let (mut waited, mut before) = (Duration::ZERO, Duration::ZERO);
             for (step, worse) in worse.into_iter().enumerate() {

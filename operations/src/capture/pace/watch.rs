@@ -1,4 +1,4 @@
-//! Looks at the member while a stream is open, and slows the stream down.
+//! Watches how the member does while a stream is open, and slows the stream down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ impl Drop for Watching {
 }
 
 impl Pace {
-    /// Begins to look at a member, if that is wished.
+    /// Begins to watch a member, where the configuration asks for it.
     pub(crate) fn watch(
         self: &Arc<Self>,
         client: &Client,
@@ -50,7 +50,7 @@ impl Watch {
     async fn run(mut self) {
         let every = self.pace.back_off.every.0.max(Duration::from_millis(10));
         loop {
-            if let Some(reading) = self.look().await {
+            if let Some(reading) = self.probe().await {
                 let worse = reading.is_worse(&self.pace.back_off);
                 let began = {
                     let now = self.pace.began.elapsed();
@@ -65,7 +65,7 @@ impl Watch {
     }
 
     /// The first metrics say nothing yet: they count since the member started.
-    async fn look(&mut self) -> Option<Reading> {
+    async fn probe(&mut self) -> Option<Reading> {
         match Metrics::read(&self.options, self.pace.metrics_url.as_deref()).await {
             Ok(now) => {
                 let last = self.last.replace(now.clone())?;

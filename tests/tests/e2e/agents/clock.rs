@@ -31,7 +31,7 @@ fn start(settings: Settings, offset: &Arc<AtomicI64>) -> Start {
             Utc::now() + chrono::Duration::seconds(offset.load(Ordering::Relaxed))
         }),
         random: Box::new(move || random.fetch_add(1, Ordering::Relaxed)),
-        tell: Arc::new(|_| {}),
+        observer: Arc::new(|_| {}),
         turned: Arc::new(|| {}),
         configured: Box::new(|_| {}),
     }

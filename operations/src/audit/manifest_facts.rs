@@ -1,4 +1,4 @@
-//! What a manifest tells an audit, and what is wrong with the manifest by itself. Pure.
+//! What an audit needs to know of a manifest, and what is wrong with the manifest by itself. Pure.
 
 use std::collections::BTreeSet;
 
@@ -13,16 +13,16 @@ use super::kinds;
 
 /// What is kept of a manifest while the others are read: some 300 bytes.
 #[derive(Debug, Clone)]
-pub(super) struct Fact {
+pub(super) struct ManifestFacts {
     pub(super) id: SnapshotId,
-    pub(super) use_of: Use,
+    pub(super) usability: Usability,
     /// Of the stored bytes; absent when they could not be read.
     pub(super) sha256: Option<Sha256Digest>,
 }
 
 /// What can be done with a manifest.
 #[derive(Debug, Clone)]
-pub(super) enum Use {
+pub(super) enum Usability {
     /// Believed.
     Usable(Details),
     /// Damaged, or not the one its name says.
@@ -44,11 +44,11 @@ pub(super) struct Details {
     pub(super) cluster_id: Option<ClusterId>,
 }
 
-impl Fact {
+impl ManifestFacts {
     pub(super) const fn details(&self) -> Option<&Details> {
-        match &self.use_of {
-            Use::Usable(details) => Some(details),
-            Use::Damaged | Use::Refused | Use::Unread => None,
+        match &self.usability {
+            Usability::Usable(details) => Some(details),
+            Usability::Damaged | Usability::Refused | Usability::Unread => None,
         }
     }
 }
@@ -59,46 +59,46 @@ pub(super) fn weigh(
     id: SnapshotId,
     examined: &Result<Examined, RepositoryError>,
     info: &RepositoryInfo,
-) -> (Fact, Vec<Finding>) {
+) -> (ManifestFacts, Vec<Finding>) {
     let key = layout::manifest(cluster, &id).to_string();
-    let fact = |use_of, sha256| Fact { id, use_of, sha256 };
+    let fact = |usability, sha256| ManifestFacts { id, usability, sha256 };
     let examined = match examined {
         Ok(examined) => examined,
         Err(error @ RepositoryError::Damaged { .. }) => {
             let finding = kinds::MANIFEST_UNREADABLE.at(key, error.to_string());
-            return (fact(Use::Damaged, None), vec![finding]);
+            return (fact(Usability::Damaged, None), vec![finding]);
         }
         Err(error) => {
             let finding = kinds::UNCHECKED.at(key, error.to_string());
-            return (fact(Use::Unread, None), vec![finding]);
+            return (fact(Usability::Unread, None), vec![finding]);
         }
     };
     let sha256 = Some(examined.sha256);
-    // A manifest that nobody vouches for is not looked into.
+    // The contents of a manifest without a valid signature are not read.
     if let Err(error) = &examined.signature {
-        let (kind, use_of) = match error {
-            RepositoryError::Unsigned { .. } => (kinds::SIGNATURE_MISSING, Use::Refused),
-            _ => (kinds::SIGNATURE_WRONG, Use::Damaged),
+        let (kind, usability) = match error {
+            RepositoryError::Unsigned { .. } => (kinds::SIGNATURE_MISSING, Usability::Refused),
+            _ => (kinds::SIGNATURE_WRONG, Usability::Damaged),
         };
-        return (fact(use_of, sha256), vec![kind.at(key, error.to_string())]);
+        return (fact(usability, sha256), vec![kind.at(key, error.to_string())]);
     }
     match &examined.manifest {
         Ok(manifest) => {
             let mut findings = names(cluster, id, manifest, &key);
             if !findings.is_empty() {
-                return (fact(Use::Damaged, sha256), findings);
+                return (fact(Usability::Damaged, sha256), findings);
             }
             findings.extend(remarks(manifest, &key));
             findings.extend(readers(manifest, info));
-            (fact(Use::Usable(details(manifest)), sha256), findings)
+            (fact(Usability::Usable(details(manifest)), sha256), findings)
         }
         Err(error @ ManifestError::UnknownFormat(_)) => {
             let finding = kinds::MANIFEST_FORMAT.at(key, error.to_string());
-            (fact(Use::Refused, sha256), vec![finding])
+            (fact(Usability::Refused, sha256), vec![finding])
         }
         Err(error) => {
             let finding = kinds::MANIFEST_UNREADABLE.at(key, error.to_string());
-            (fact(Use::Damaged, sha256), vec![finding])
+            (fact(Usability::Damaged, sha256), vec![finding])
         }
     }
 }
@@ -182,18 +182,19 @@ fn readers(manifest: &Manifest, info: &RepositoryInfo) -> Vec<Finding> {
     }
 }
 
-/// Facts about all manifests of a cluster, newest first, in the shape in which the walk needs them.
+/// Facts about all manifests of a cluster, newest first, in the shape in which the walk
+/// needs them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Facts {
-    pub(super) list: Vec<Fact>,
+pub(super) struct ClusterFacts {
+    pub(super) list: Vec<ManifestFacts>,
     /// Snapshots whose damage is known without reading their image.
     pub(super) broken: BTreeSet<SnapshotId>,
     /// How many snapshots are not there because they were deleted on purpose.
     pub(super) pruned: u64,
 }
 
-impl Facts {
-    pub(super) fn get(&self, id: &SnapshotId) -> Option<&Fact> {
+impl ClusterFacts {
+    pub(super) fn get(&self, id: &SnapshotId) -> Option<&ManifestFacts> {
         let at = self.list.binary_search_by(|fact| id.cmp(&fact.id)).ok()?;
         self.list.get(at)
     }
@@ -207,9 +208,9 @@ impl Facts {
         self.sound().map(|fact| fact.id).find(|id| id.time() <= before)
     }
 
-    /// Those that are usable as far as can be told without reading images.
-    pub(super) fn sound(&self) -> impl Iterator<Item = &Fact> {
-        let usable = |fact: &&Fact| fact.details().is_some();
+    /// Those that are usable as far as is known without reading images.
+    pub(super) fn sound(&self) -> impl Iterator<Item = &ManifestFacts> {
+        let usable = |fact: &&ManifestFacts| fact.details().is_some();
         self.list.iter().filter(usable).filter(|fact| !self.broken.contains(&fact.id))
     }
 }

@@ -1,4 +1,4 @@
-//! Stages with their times, told on stderr while they happen.
+//! The stages of the demo with their times, printed on stderr as they end.
 
 use std::time::Instant;
 
@@ -7,18 +7,18 @@ use etcdr_schemas::report::DemoStage;
 use crate::output;
 
 /// The stages so far.
-pub(super) struct Story {
+pub(super) struct StageLog {
     quiet: bool,
     stages: Vec<DemoStage>,
 }
 
-impl Story {
+impl StageLog {
     pub(super) const fn new(quiet: bool) -> Self {
         Self { quiet, stages: Vec::new() }
     }
 
-    /// Runs one stage and tells what came out of it.
-    pub(super) async fn stage<T>(
+    /// Runs one stage and prints its result.
+    pub(super) async fn run<T>(
         &mut self,
         name: &str,
         work: impl Future<Output = anyhow::Result<(T, String)>>,

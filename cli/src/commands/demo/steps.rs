@@ -1,4 +1,5 @@
-//! What the demo plays: a cluster lives, is saved, is lost, and comes back as three.
+//! The steps of the demo: a cluster is written to, saved, destroyed, and restored with three
+//! members.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use etcdr_node::{
     Client, ClusterOptions, ConnectOptions, EtcdBinary, LocalCluster, MemberSpec, free_urls,
 };
 use etcdr_operations::capture::{self, Always, SaveRequest};
-use etcdr_operations::restore::{self as operation, Raise, Wanted};
+use etcdr_operations::restore::{self as operation, Raise, RestoreOptions};
 use etcdr_operations::stop::StopFlag;
 use etcdr_repository::{Identities, Location, Repository, SealOptions, StoreOptions, keys};
 use etcdr_restore_engine::check;
@@ -21,20 +22,20 @@ use etcdr_schemas::report::{DemoReport, RestoreReceipt};
 use etcdr_schemas::{ClusterName, Hidden, Progress, Revision};
 
 use super::objects::object;
-use super::story::Story;
+use super::stage_log::StageLog;
 use crate::context;
 use crate::output;
 
-/// Where and with what the demo plays.
-pub(super) struct Stage {
+/// What the steps work with.
+pub(super) struct Setup {
     pub(super) keys: u32,
     pub(super) binary: EtcdBinary,
     pub(super) root: PathBuf,
 }
 
-/// What a live store holds, as far as it can be asked for in a moment.
+/// What a live store holds, as far as it can be asked for quickly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Holds {
+struct Contents {
     revision: Revision,
     hash: u32,
     keys: i64,
@@ -42,49 +43,47 @@ struct Holds {
 
 const MEMBERS: [&str; 3] = ["a", "b", "c"];
 
-/// Plays all scenes.
-pub(super) async fn play(stage: &Stage, quiet: bool) -> anyhow::Result<DemoReport> {
-    let mut story = Story::new(quiet);
-    let (cluster, endpoint) = story.stage("an etcd of its own starts", start_one(stage)).await?;
-    let name = format!("{} Kubernetes-like keys are written", stage.keys);
-    let before = story.stage(&name, write(&endpoint, stage.keys)).await?;
+/// Runs all steps.
+pub(super) async fn run(setup: &Setup, quiet: bool) -> anyhow::Result<DemoReport> {
+    let mut log = StageLog::new(quiet);
+    let (cluster, endpoint) = log.run("an etcd of its own starts", start_one(setup)).await?;
+    let name = format!("{} Kubernetes-like keys are written", setup.keys);
+    let before = log.run(&name, write(&endpoint, setup.keys)).await?;
     let (repository, identities) =
-        story.stage("keys and an encrypted repository are made", prepare(stage)).await?;
-    let manifest = story.stage("a snapshot is saved", save(&repository, &endpoint)).await?;
-    story
-        .stage("the stored snapshot is verified", check(&repository, &manifest, &identities))
-        .await?;
-    story.stage("etcd is stopped, its data directory destroyed", lose(stage, cluster)).await?;
+        log.run("keys and an encrypted repository are made", prepare(setup)).await?;
+    let manifest = log.run("a snapshot is saved", save(&repository, &endpoint)).await?;
+    log.run("the stored snapshot is verified", check(&repository, &manifest, &identities)).await?;
+    log.run("etcd is stopped, its data directory destroyed", lose(setup, cluster)).await?;
     let urls = free_urls(MEMBERS.len())?;
-    let receipt = story
-        .stage(
+    let receipt = log
+        .run(
             "it is restored into a NEW cluster of three",
-            restore(stage, &repository, &manifest, &identities, &urls),
+            restore(setup, &repository, &manifest, &identities, &urls),
         )
         .await?;
-    let cluster = story.stage("the three members start", start_three(stage, &urls)).await?;
-    let identical = story
-        .stage("all three are compared with what was lost", compare(&cluster, before, &receipt))
+    let cluster = log.run("the three members start", start_three(setup, &urls)).await?;
+    let identical = log
+        .run("all three are compared with what was lost", compare(&cluster, before, &receipt))
         .await?;
-    story.stage("the new cluster takes a write", accept_write(&cluster, before.revision)).await?;
+    log.run("the new cluster takes a write", accept_write(&cluster, before.revision)).await?;
     cluster.stop().await?;
     Ok(DemoReport {
-        etcd_version: stage.binary.version().to_string(),
-        stages: story.into_stages(),
+        etcd_version: setup.binary.version().to_string(),
+        stages: log.into_stages(),
         identical,
     })
 }
 
-async fn start_one(stage: &Stage) -> anyhow::Result<((LocalCluster, String), String)> {
-    let members = [MemberSpec::new("lost", stage.root.join("lost"))];
-    let cluster = LocalCluster::start(&stage.binary, &members, &ClusterOptions::default()).await?;
+async fn start_one(setup: &Setup) -> anyhow::Result<((LocalCluster, String), String)> {
+    let members = [MemberSpec::new("lost", setup.root.join("lost"))];
+    let cluster = LocalCluster::start(&setup.binary, &members, &ClusterOptions::default()).await?;
     let endpoint = cluster.endpoints().into_iter().next().context("a cluster without endpoint")?;
-    let outcome = format!("version {} at {endpoint}", stage.binary.version());
+    let outcome = format!("version {} at {endpoint}", setup.binary.version());
     Ok(((cluster, endpoint), outcome))
 }
 
 /// Puts all objects, then deletes and updates some, so that there is history.
-async fn write(endpoint: &str, count: u32) -> anyhow::Result<(Holds, String)> {
+async fn write(endpoint: &str, count: u32) -> anyhow::Result<(Contents, String)> {
     const PER_TXN: u32 = 100;
     let client = Client::connect(&ConnectOptions::new(endpoint)).await?;
     let writer = client.writer();
@@ -104,7 +103,7 @@ async fn write(endpoint: &str, count: u32) -> anyhow::Result<(Holds, String)> {
     ))
 }
 
-async fn ask(client: &Client, at: Option<Revision>) -> anyhow::Result<Holds> {
+async fn ask(client: &Client, at: Option<Revision>) -> anyhow::Result<Contents> {
     let revision = match at {
         Some(revision) => revision,
         None => client.current_revision().await?,
@@ -118,13 +117,13 @@ async fn ask(client: &Client, at: Option<Revision>) -> anyhow::Result<Holds> {
     };
     let keys = client.range(everything).await?.count;
     let hash = client.hash_kv(Some(revision)).await?.hash;
-    Ok(Holds { revision, hash, keys })
+    Ok(Contents { revision, hash, keys })
 }
 
-async fn prepare(stage: &Stage) -> anyhow::Result<((Repository, Identities), String)> {
+async fn prepare(setup: &Setup) -> anyhow::Result<((Repository, Identities), String)> {
     let pair = keys::generate();
     let info = context::new_repository(vec![pair.recipient.clone()], false)?;
-    let location = Location::directory(stage.root.join("repository"));
+    let location = Location::directory(setup.root.join("repository"));
     let repository = Repository::init(&location, &StoreOptions::default(), info).await?;
     let identities = Identities::parse(&pair.identity_file, "the demo's identity")?;
     Ok((
@@ -173,14 +172,14 @@ async fn check(
     Ok(((), "digests match, every page is where it belongs".to_owned()))
 }
 
-async fn lose(stage: &Stage, cluster: LocalCluster) -> anyhow::Result<((), String)> {
+async fn lose(setup: &Setup, cluster: LocalCluster) -> anyhow::Result<((), String)> {
     cluster.stop().await?;
-    std::fs::remove_dir_all(stage.root.join("lost"))?;
+    std::fs::remove_dir_all(setup.root.join("lost"))?;
     Ok(((), "nothing but the repository is left".to_owned()))
 }
 
 async fn restore(
-    stage: &Stage,
+    setup: &Setup,
     repository: &Repository,
     manifest: &Manifest,
     identities: &Identities,
@@ -189,10 +188,10 @@ async fn restore(
     let opened = operation::open_image(repository, manifest, identities).await?;
     let pairs: Vec<_> =
         MEMBERS.iter().zip(urls).map(|(name, url)| format!("{name}={url}")).collect();
-    let wanted = Wanted {
+    let wanted = RestoreOptions {
         initial_cluster: InitialCluster::parse(&pairs.join(","))?,
         token: format!("etcdr-demo-{}", context::random_hex::<8>()?),
-        targets: MEMBERS.iter().map(|name| target(&stage.root, name)).collect(),
+        targets: MEMBERS.iter().map(|name| target(&setup.root, name)).collect(),
         target_version: None,
         // Left where it was, to compare the hash. In an incident leave the default: it raises the
         // revision.
@@ -215,23 +214,23 @@ fn target(root: &Path, name: &str) -> Target {
     Target { name: name.to_owned(), data_dir: root.join(name), wal_dir: None, advertise: None }
 }
 
-async fn start_three(stage: &Stage, urls: &[String]) -> anyhow::Result<(LocalCluster, String)> {
+async fn start_three(setup: &Setup, urls: &[String]) -> anyhow::Result<(LocalCluster, String)> {
     let members: Vec<_> = MEMBERS
         .iter()
         .zip(urls)
         .map(|(name, url)| {
-            let mut member = MemberSpec::new(*name, stage.root.join(name));
+            let mut member = MemberSpec::new(*name, setup.root.join(name));
             member.peer_url = Some(url.clone());
             member
         })
         .collect();
-    let cluster = LocalCluster::start(&stage.binary, &members, &ClusterOptions::default()).await?;
+    let cluster = LocalCluster::start(&setup.binary, &members, &ClusterOptions::default()).await?;
     Ok((cluster, "one cluster, three voters, one leader".to_owned()))
 }
 
 async fn compare(
     cluster: &LocalCluster,
-    before: Holds,
+    before: Contents,
     receipt: &RestoreReceipt,
 ) -> anyhow::Result<(bool, String)> {
     let mut identical = receipt.hash_kv.hash == before.hash;

@@ -1,4 +1,4 @@
-//! A report of what is known.
+//! Makes a report of what is known.
 
 use std::time::Duration;
 

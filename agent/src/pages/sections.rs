@@ -1,9 +1,9 @@
-//! The parts of the page that say one thing each.
+//! The sections of the page that show one subject each.
 
 use etcdr_schemas::report::{MemberStatus, StatusReport};
 
+use super::format::{bytes, relative, span};
 use super::html::Html;
-use super::words::{bytes, relative, span};
 
 /// What is stored, verified, pruned, and how near the quota is.
 pub(super) fn cards(html: &mut Html, report: &StatusReport) {
@@ -85,7 +85,12 @@ fn quota(html: &mut Html, report: &StatusReport) {
     let share = seen.size as f64 / seen.quota.max(1) as f64 * 100.0;
     html.put("<section><h2>Quota</h2><b>", main, "</b><p>");
     html.text(format!("{} of {}, {share:.0} %", bytes(seen.size), bytes(seen.quota)));
-    html.put("</p><meter aria-label=\"share of the quota\" max=\"100\" low=\"70\" high=\"85\" optimum=\"0\" value=\"", format!("{share:.0}"), "\"></meter></section>");
+    html.put(
+        "</p><meter aria-label=\"share of the quota\" max=\"100\" low=\"70\" high=\"85\" \
+         optimum=\"0\" value=\"",
+        format!("{share:.0}"),
+        "\"></meter></section>",
+    );
 }
 
 pub(super) fn members(html: &mut Html, report: &StatusReport) {
@@ -94,8 +99,14 @@ pub(super) fn members(html: &mut Html, report: &StatusReport) {
         html.raw("<p class=\"soft\">etcd has not answered yet.</p></section>");
         return;
     }
-    html.raw("<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Member</th><th scope=\"col\">State</th>");
-    html.raw("<th scope=\"col\" class=\"wide\">Version</th><th scope=\"col\" class=\"num\">Database</th>");
+    html.raw(
+        "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Member</th>\
+         <th scope=\"col\">State</th>",
+    );
+    html.raw(
+        "<th scope=\"col\" class=\"wide\">Version</th>\
+         <th scope=\"col\" class=\"num\">Database</th>",
+    );
     html.raw("<th scope=\"col\" class=\"num wide\">Revision</th></tr></thead><tbody>");
     for one in &report.members {
         member(html, one);
