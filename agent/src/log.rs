@@ -100,7 +100,7 @@ fn claim(schedule: &str, tick: &str, outcome: ClaimOutcome, holder: Option<&str>
     }
 }
 
-/// Lines about what is done beside snapshots.
+/// Lines about what is done besides snapshots.
 fn care(event: &Event) {
     match event {
         Event::Pruned(seen) => {

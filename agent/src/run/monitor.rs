@@ -24,9 +24,9 @@ const LIST_AGAIN: Duration = Duration::from_secs(15);
 /// How often the next ticks are computed, and emitted when they changed.
 const TICKS_EVERY: Duration = Duration::from_secs(1);
 /// Snapshots whose manifests are read for the timeline.
-const NEWEST: usize = 50;
+const MAX_TIMELINE: usize = 50;
 /// Longest wait for all members, who are asked at once.
-const PATIENCE: Duration = Duration::from_secs(15);
+const MEMBERS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Monitors as long as the agent runs.
 pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
@@ -60,7 +60,7 @@ pub(super) async fn probe(shared: &Shared) -> Vec<MemberSeen> {
         Ok(own) => Members::through(own),
         Err(error) => return unknown(shared, error.to_string()),
     };
-    let seen = match tokio::time::timeout(PATIENCE, members.probe()).await {
+    let seen = match tokio::time::timeout(MEMBERS_TIMEOUT, members.probe()).await {
         Ok(Ok((seen, alarms))) => {
             shared.emit(&Event::Alarms(alarms));
             seen
@@ -68,7 +68,7 @@ pub(super) async fn probe(shared: &Shared) -> Vec<MemberSeen> {
         silent => {
             let reason = match silent {
                 Ok(Err(error)) => error.to_string(),
-                _ => format!("it did not answer within {} s", PATIENCE.as_secs()),
+                _ => format!("it did not answer within {} s", MEMBERS_TIMEOUT.as_secs()),
             };
             // The others are known from before.
             let before = shared.members.borrow().clone();
@@ -148,7 +148,7 @@ async fn quota(shared: &Shared, seen: &[MemberSeen], forecast: &mut Forecast) {
         (None, Ok(own)) => {
             let url = settings.config.etcd.metrics_url.as_deref();
             let asked = Metrics::read(&own, url);
-            let asked = tokio::time::timeout(PATIENCE, asked).await;
+            let asked = tokio::time::timeout(MEMBERS_TIMEOUT, asked).await;
             asked.ok().and_then(Result::ok).and_then(|metrics| metrics.quota)
         }
         (configured, _) => configured,
@@ -165,7 +165,7 @@ async fn list(shared: &Shared) -> bool {
     let listed = async {
         let repository = settings.open().await?;
         let objects = repository.list_objects(cluster).await?;
-        let newest: Vec<_> = objects.ids.iter().take(NEWEST).copied().collect();
+        let newest: Vec<_> = objects.ids.iter().take(MAX_TIMELINE).copied().collect();
         let (manifests, _) = repository.manifests(cluster, &newest).await;
         let bytes = objects.images.values().fold(0u64, |sum, image| sum.saturating_add(image.size));
         let newest = manifests.into_iter().map(|loaded| SnapshotSeen {

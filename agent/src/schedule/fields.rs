@@ -4,10 +4,10 @@ use std::str::FromStr as _;
 
 use cron::TimeUnitSpec;
 
-/// Longest expression that is looked at, in bytes.
+/// Longest expression that is parsed, in bytes.
 const MAX_TEXT: usize = 256;
 
-/// Which minutes, hours, days and months are meant: bit `n` stands for the number `n`.
+/// The minutes, hours, days and months that an expression names: bit `n` stands for the number `n`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fields {
     pub(super) minutes: u64,

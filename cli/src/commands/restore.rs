@@ -96,7 +96,7 @@ impl Args {
         if self.dry_run {
             let preflight = planned.preflight();
             output::print(global.output, planned.into_report(), render::plan)?;
-            // A plan that would be refused is shown all the same, and not called good.
+            // A plan that would be refused is still shown, and the command fails.
             preflight?;
             return Ok(ExitCode::Done);
         }
