@@ -1,4 +1,4 @@
-//! Events as log lines: one for each thing that happened, with its facts as fields.
+//! Writes events as log lines: one for each thing that happened, with its facts as fields.
 
 use etcdr_schemas::report::Level;
 use tracing::{debug, error, info, warn};

@@ -1,4 +1,4 @@
-//! The configuration file: where it is, and what is wrong with it.
+//! Finds and reads the configuration file, and reports what is wrong with it.
 
 use std::fs::File;
 use std::io::Read as _;

@@ -1,4 +1,4 @@
-//! Tries everything that a configuration leads to, before the night when it is needed: etcd, the
+//! Tries everything that a configuration names, before it is needed in an incident: etcd, the
 //! store, keys, clocks, and what a restore will need.
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A restore from its source to its receipt: opened, planned, carried out, each a state of its own.
+//! Restores from a source to a receipt: opened, planned, carried out, each a state of its own.
 //!
 //! ```text
 //! open_snapshot, open_image, open_file ─▶ Opened

@@ -1,5 +1,5 @@
-//! A configuration made usable: connections, repository, keys. Files are read when they are needed,
-//! so that rotated certificates, credentials and keys are followed.
+//! Makes a configuration usable: connections, repository, keys. Files are read when they are
+//! needed, so that rotated certificates, credentials and keys are followed.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;

@@ -1,4 +1,4 @@
-//! What each call does.
+//! Carries out each call of the admin API.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Where the admin interface listens.
+//! Makes the socket on which the admin interface listens.
 
 use std::fs;
 use std::io;

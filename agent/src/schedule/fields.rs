@@ -1,4 +1,4 @@
-//! The five fields of a cron expression as sets.
+//! Parses the five fields of a cron expression into sets.
 
 use std::str::FromStr as _;
 

@@ -1,4 +1,4 @@
-//! How events change what is known.
+//! The state of the agent: how each event changes what is known.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `etcdr agent`.
+//! `etcdr agent`: runs the agent, or asks a running one to pause, resume or defragment.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `etcdr audit`.
+//! `etcdr audit`: from the flags to an audit of one cluster or all, and its exit code.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What is known of the cluster before a capture: members, alarms, the linearizable revision, and
-//! HashKV.
+//! Asks what must be known of the cluster before a capture: members, alarms, the linearizable
+//! revision, and HashKV.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How fast a capture may take from etcd, and for how long.
+//! Limits how fast a capture takes bytes from etcd, and for how long.
 //!
 //! Three limits, all on the side of the stream: bytes a second; pauses while the member's own disk
 //! is slow; and the longest time for which etcd's read transaction may be open. What decides
