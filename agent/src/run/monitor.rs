@@ -48,6 +48,7 @@ pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>)
         }
         tokio::select! {
             () = sleep(TICKS_EVERY) => {}
+            // This agent has changed the repository: what it shows should not be minutes old.
             () = shared.stored.notified() => list_at = Instant::now(),
             _ = stop.changed() => {}
         }
@@ -128,6 +129,8 @@ pub(super) fn endpoints(
 ) -> Result<Vec<ConnectOptions>, Error> {
     let own = settings.own_member()?;
     let members = shared.members.borrow();
+    // The own member first: its data need not cross the network, and its agent is the one that was
+    // ranked by it. While it is silent, any snapshot is better than none.
     let silent = members.iter().any(|member| member.own && member.state.is_err());
     if !silent {
         return Ok(vec![own]);

@@ -122,6 +122,7 @@ impl Pace {
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         tokio::select! {
+            // Work that is done counts, also when the time is over in the same moment.
             biased;
             done = work => done,
             error = self.too_long() => Err(error),
