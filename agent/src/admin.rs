@@ -65,12 +65,12 @@ pub struct Admin {
 /// Bytes of one request.
 const MAX_REQUEST: usize = 64 << 10;
 /// Requests of one connection at one time.
-const STREAMS: u32 = 16;
+const MAX_STREAMS: u32 = 16;
 /// Time without a sign of life after which a connection is asked for one, and in which it must give
 /// it.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// Time that calls have to end after `shutdown`.
-const GRACE: Duration = Duration::from_secs(3);
+const DRAIN_TIME: Duration = Duration::from_secs(3);
 
 /// Serves until `shutdown`. A socket is removed then.
 ///
@@ -93,8 +93,8 @@ pub async fn serve(
         .build_v1()
         .map_err(|error| broken(&error))?;
     let router = Server::builder()
-        .max_concurrent_streams(STREAMS)
-        .concurrency_limit_per_connection(STREAMS as usize)
+        .max_concurrent_streams(MAX_STREAMS)
+        .concurrency_limit_per_connection(MAX_STREAMS as usize)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
         .http2_max_header_list_size(16 << 10)
@@ -113,7 +113,7 @@ pub async fn serve(
     }
     end.send_replace(true);
     // Calls that take longer end with the process; what they asked for is the loop's to finish.
-    match tokio::time::timeout(GRACE, serving).await {
+    match tokio::time::timeout(DRAIN_TIME, serving).await {
         Ok(Err(error)) => Err(broken(&error)),
         Ok(Ok(())) | Err(_) => Ok(()),
     }

@@ -98,8 +98,12 @@ pub(crate) async fn contend<'a>(
                 // Those who come later give those before them the first chance.
                 let stagger = poll * u32::try_from(terms.rank.min(8)).unwrap_or(8);
                 let wait = match (record.stage.is_open(), own) {
+                    // An open claim of our own: its answer was lost, and no work runs under it.
                     (true, true) => Duration::ZERO,
+                    // Another works on it, and counts as alive for a grace. Or this agent has
+                    // failed: the others get a grace to try before it tries again.
                     (true, false) | (false, true) => terms.grace + stagger,
+                    // Another has given up: the next agent may try at once.
                     (false, false) => stagger,
                 };
                 let outcome = if own { ClaimOutcome::Won } else { ClaimOutcome::TakenOver };
@@ -266,6 +270,7 @@ impl HeldClaim<'_> {
 
     /// Writes the next number. Numbers of our own whose answers were lost are passed over.
     async fn write_next(&self, state: &mut State, stage: &ClaimStage) -> Result<(), Error> {
+        // Bounded: each turn passes over numbers of our own, of which there are a few at most.
         for _ in 0..8 {
             let number = state.number + 1;
             if self.write(number, stage.clone()).await? {

@@ -1,4 +1,4 @@
-//! A configuration that an agent can follow: the settings of all operations, and schedules.
+//! Checks a configuration for an agent: the settings of all operations, and schedules.
 
 use std::collections::BTreeMap;
 

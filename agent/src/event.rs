@@ -103,7 +103,7 @@ pub enum Event {
         /// Up to where, or why not.
         result: Result<Revision, String>,
     },
-    /// When the database reaches its quota, if it goes on as it does.
+    /// When the database reaches its quota, if it grows as before.
     Quota {
         /// The quota in bytes.
         quota: u64,
@@ -134,7 +134,7 @@ pub enum Event {
         /// By so many seconds, ours minus theirs.
         seconds: i64,
     },
-    /// The agent goes.
+    /// The agent stops.
     Stopping,
 }
 

@@ -1,4 +1,4 @@
-//! Captures and rounds of defragmentation keep apart, across all agents of a cluster, by their
+//! Keeps captures and rounds of defragmentation apart, across all agents of a cluster, by their
 //! claims in the store.
 //!
 //! Both sides write their own claim first and read the other's afterwards: of two that begin at

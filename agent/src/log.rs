@@ -1,4 +1,4 @@
-//! Events as log lines: one for each thing that happened, with its facts as fields.
+//! Writes events as log lines: one for each thing that happened, with its facts as fields.
 
 use etcdr_schemas::report::Level;
 use tracing::{debug, error, info, warn};
@@ -100,7 +100,7 @@ fn claim(schedule: &str, tick: &str, outcome: ClaimOutcome, holder: Option<&str>
     }
 }
 
-/// Lines about what is done beside snapshots.
+/// Lines about what is done besides snapshots.
 fn care(event: &Event) {
     match event {
         Event::Pruned(seen) => {

@@ -22,11 +22,11 @@ pub use members::Members;
 pub use plan::{MAX_LAG, Refusal, Situation};
 
 /// Longest time for which a member may catch up after it was defragmented.
-const RECOVERY: Duration = Duration::from_secs(120);
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Time for a stream that has just ended to be counted as such.
-const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// Pause between two checks of a member that catches up, or whose stream may have ended.
-const NAP: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What came of a round.
 #[derive(Debug, Default)]
@@ -111,10 +111,10 @@ async fn settled_streams(members: &Members, member: MemberId) -> Option<u64> {
     let since = Instant::now();
     loop {
         let streams = members.snapshot_streams(member).await?;
-        if streams == 0 || since.elapsed() >= SETTLE {
+        if streams == 0 || since.elapsed() >= SETTLE_TIME {
             return Some(streams);
         }
-        tokio::time::sleep(NAP).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -133,7 +133,7 @@ async fn one(members: &Members, member: MemberId) -> Result<(u64, u64), String> 
         return Err(format!("{} is member {}", client.endpoint(), before.member_id));
     }
     client.maintenance().defragment().await.map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + RECOVERY;
+    let deadline = Instant::now() + RECOVERY_TIMEOUT;
     loop {
         let missing = match caught_up(&client).await {
             Ok(None) => break,
@@ -141,10 +141,10 @@ async fn one(members: &Members, member: MemberId) -> Result<(u64, u64), String> 
             Err(error) => error.to_string(),
         };
         if Instant::now() >= deadline {
-            let seconds = RECOVERY.as_secs();
+            let seconds = RECOVERY_TIMEOUT.as_secs();
             return Err(format!("defragmented, and not caught up after {seconds} s: {missing}"));
         }
-        tokio::time::sleep(NAP).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     let after = client.status().await.map_err(|error| error.to_string())?;
     Ok((before.db_size, after.db_size))

@@ -56,7 +56,7 @@ impl Metrics {
         let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
         gauges.fill(report, memory);
         let mut text = String::new();
-        // Writing to a `String` does not fail; what was written by then is shown all the same.
+        // Writing to a `String` does not fail; if it did, what was written by then would be shown.
         let _ = text::encode(&mut text, &self.registry);
         // As the format writes it; a value is what ends a line, and no label holds the end of one.
         text.replace(" inf\n", " +Inf\n")

@@ -64,7 +64,7 @@ pub type Load = dyn Fn() -> Result<Settings, Vec<Problem>> + Send + Sync;
 /// How often the configuration file is read again.
 const RELOAD_EVERY: Duration = Duration::from_secs(5);
 /// Part of the grace that is kept for cleaning up.
-const CLEAN_UP: Duration = Duration::from_secs(4);
+const CLEAN_UP_TIME: Duration = Duration::from_secs(4);
 
 /// What all tasks share.
 struct Shared {
@@ -115,7 +115,7 @@ impl Shared {
         self.silence.lock().map_or_else(|_| Instant::now(), |mut silence| silence.since(rank))
     }
 
-    /// Returns when the end is so far.
+    /// Returns when the agent's end is as far as `at`.
     async fn ends(&self, at: Shutdown) {
         let mut shutdown = self.shutdown.subscribe();
         // The sender is here.
@@ -274,7 +274,7 @@ fn warn_about_fixed_keys(old: &Config, new: &Config) {
 /// asked for. What is left after the grace is given up: its upload is aborted, and its tick is left
 /// to others.
 async fn finish(shared: &Arc<Shared>, mut tasks: Tasks, mut requests: JoinSet<()>) {
-    let grace = shared.settings().config.agent.grace.0.saturating_sub(CLEAN_UP);
+    let grace = shared.settings().config.agent.grace.0.saturating_sub(CLEAN_UP_TIME);
     let end = Instant::now() + grace;
     let all_done = async {
         while tasks.set.join_next().await.is_some() {}
@@ -289,7 +289,7 @@ async fn finish(shared: &Arc<Shared>, mut tasks: Tasks, mut requests: JoinSet<()
         while tasks.set.join_next().await.is_some() {}
         while requests.join_next().await.is_some() {}
     };
-    if timeout(CLEAN_UP / 2, rest).await.is_err() {
+    if timeout(CLEAN_UP_TIME / 2, rest).await.is_err() {
         // Dropped tasks end at their next await.
         tasks.set.abort_all();
         requests.abort_all();

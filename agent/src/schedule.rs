@@ -1,5 +1,5 @@
-//! When schedules fire. Pure: the time is an argument, and every agent of a cluster gets the same
-//! answers, which is what lets them claim the same tick.
+//! Computes when schedules fire. Pure: the time is an argument, and every agent of a cluster gets
+//! the same answers, which is what lets them claim the same tick.
 //!
 //! A **tick** is the nominal time, e.g. 03:00; it names the work. A tick *fires* a little later
 //! where the schedule has splay or jitter.

@@ -52,7 +52,7 @@ pub enum Notice {
     Ready,
     /// Its loop turns.
     Alive,
-    /// It goes.
+    /// It stops.
     Stopping,
 }
 
@@ -60,9 +60,9 @@ pub enum Notice {
 const QUEUE: usize = 16;
 /// Time beyond the grace of the configuration after which an agent that was asked to end is
 /// dropped.
-const OVERTIME: Duration = Duration::from_secs(2);
+const STOP_MARGIN: Duration = Duration::from_secs(2);
 /// Time that pages and admin interface have to end after the loop.
-const LAST_ANSWERS: Duration = Duration::from_secs(4);
+const DRAIN_TIME: Duration = Duration::from_secs(4);
 
 /// Runs an agent until `stop` is raised, then finishes or gives up what is under way within the
 /// grace of the configuration. A hang-up reads the configuration again.
@@ -82,7 +82,7 @@ pub async fn serve(settings: Settings, outside: Outside, stop: &StopFlag) -> Res
     let status = Arc::new(AgentStatus::new(about, Limits::of(&settings.config)));
     let metrics = Arc::new(Metrics::new());
     let (commands, received) = mpsc::channel(QUEUE);
-    let stopping = stop.wind_up(settings.config.agent.grace.0 + OVERTIME);
+    let stopping = stop.wind_up(settings.config.agent.grace.0 + STOP_MARGIN);
     hang_ups(stop, commands.clone());
     notify(Notice::Ready);
     if let Some(limit) = outside.watchdog {
@@ -113,7 +113,7 @@ pub async fn serve(settings: Settings, outside: Outside, stop: &StopFlag) -> Res
     let result = run::run(start, received, stopping).await;
     // Status is served until the last capture is over.
     end.send_replace(true);
-    let _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
+    let _ = tokio::time::timeout(DRAIN_TIME, serving).await;
     notify(Notice::Stopping);
     drop(commands);
     result

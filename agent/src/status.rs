@@ -43,9 +43,9 @@ pub struct Limits {
     pub quota_warning: Duration,
     /// Time without an answer of its own member after which the agent cannot save. The loop asks at
     /// least twice as often.
-    pub member_patience: Duration,
+    pub member_timeout: Duration,
     /// Time without an answer of the store after which the agent cannot save.
-    pub store_patience: Duration,
+    pub store_timeout: Duration,
 }
 
 impl Limits {
@@ -53,18 +53,18 @@ impl Limits {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         // Twice what the monitor takes, and a little more.
-        let member_patience = config.maintenance.every.0 * 2 + Duration::from_secs(10);
+        let member_timeout = config.maintenance.every.0 * 2 + Duration::from_secs(10);
         Self {
             target_age: config.watch.target_age.0,
             quota_warning: config.maintenance.quota_warning.0,
-            member_patience,
-            store_patience: Duration::from_secs(660),
+            member_timeout,
+            store_timeout: Duration::from_secs(660),
         }
     }
 }
 
-/// Without a turn of the loop for so long, the agent is dead.
-const LIFE: Duration = Duration::from_secs(60);
+/// Time without a turn of the loop after which the agent counts as dead.
+const LOOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The state of one agent. Shared behind an `Arc`.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl AgentStatus {
 
     fn alive_at(&self, now: Instant) -> bool {
         let turned = *self.turned.lock().unwrap_or_else(PoisonError::into_inner);
-        now.saturating_duration_since(turned) <= LIFE
+        now.saturating_duration_since(turned) <= LOOP_TIMEOUT
     }
 
     /// All that is known, as of `now`.
@@ -136,8 +136,8 @@ mod tests {
         let limits = Limits {
             target_age: long,
             quota_warning: long,
-            member_patience: long,
-            store_patience: long,
+            member_timeout: long,
+            store_timeout: long,
         };
         let status = AgentStatus::new(about, limits);
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! The configuration file: where it is, and what is wrong with it.
+//! Finds and reads the configuration file, and reports what is wrong with it.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,7 +10,7 @@ use etcdr_schemas::config::{self, Config, Problem};
 use crate::exit::CliError;
 use crate::options::Global;
 
-/// Where it is looked for when nothing is said.
+/// Where the configuration is searched when no file is named.
 const PLACES: [&str; 2] = ["etcdr.yaml", "/etc/etcdr/etcdr.yaml"];
 
 /// Upper bound of the file, in bytes.

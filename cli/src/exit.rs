@@ -1,4 +1,4 @@
-//! Errors on stderr, and the one place that turns them into exit codes.
+//! Prints errors on stderr; the only place that turns them into exit codes.
 
 use std::borrow::Cow;
 use std::error::Error;

@@ -24,7 +24,7 @@ pub(crate) struct Global {
     #[arg(long = "cluster", global = true, value_name = "NAME", env = "ETCDR_CLUSTER")]
     pub(crate) named_cluster: Option<ClusterName>,
 
-    /// The cluster that is meant, once flags and configuration were looked at.
+    /// The cluster to work on, from flags and configuration.
     #[arg(skip)]
     pub(crate) cluster: ClusterName,
 
@@ -137,7 +137,7 @@ pub(crate) struct EtcdFlags {
 }
 
 impl EtcdFlags {
-    /// How each endpoint is reached. Without `--endpoints`, the configuration's etcd is meant, and
+    /// How each endpoint is reached. Without `--endpoints`, the configuration's etcd is used, and
     /// flags that were typed come before its values.
     pub(crate) fn connect(&self, file: Option<&Config>) -> anyhow::Result<Vec<ConnectOptions>> {
         let configured = file.filter(|_| self.endpoints.is_empty()).map(|file| &file.etcd);

@@ -1,4 +1,5 @@
-//! Results on stdout: for people as text, for programs as JSON or YAML with the schema's name.
+//! Prints results on stdout: for people as text, for programs as JSON or YAML with the schema's
+//! name.
 
 use std::io::{self, Write as _};
 
@@ -26,7 +27,7 @@ fn yaml<T: Serialize>(report: &Report<T>) -> anyhow::Result<String> {
     Ok(serde_saphyr::to_string(&serde_json::to_value(report)?)?)
 }
 
-/// The reader of our text closed the pipe, as `head` does; that is its right. (Only for text: an
+/// The reader of our text closed the pipe, as `head` does, which is no error. (Only for text: an
 /// export whose reader goes away has failed, and a broken pipe of a network connection is an error
 /// like any.)
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +44,7 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// A remark on stderr. A closed stderr is ignored: talk must not end the work.
+/// A remark on stderr. A closed stderr is ignored: a remark must not end the work.
 pub(crate) fn say(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr(), "{}", text.as_ref());
 }

@@ -1,5 +1,5 @@
-//! Progress on stderr: a bar on a terminal, a plain line for each stage elsewhere, nothing when
-//! quiet.
+//! Shows progress on stderr: a bar on a terminal, a plain line for each stage elsewhere, nothing
+//! when quiet.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use std::time::Instant;
 use etcdr_schemas::{Hidden, Progress};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-/// Picks the drawing that suits stderr.
+/// Chooses the progress display that suits stderr.
 pub(crate) fn for_stderr(quiet: bool) -> Arc<dyn Progress> {
     if quiet {
         Arc::new(Hidden)
@@ -85,7 +85,7 @@ impl Progress for Lines {
     fn end(&self) {
         if let Some(stage) = self.current.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let seconds = stage.since.elapsed().as_secs_f64();
-            // Talk that nobody reads must not end the work: a closed stderr is ignored.
+            // A closed stderr is ignored: a remark that nobody reads must not end the work.
             let _ = writeln!(
                 std::io::stderr(),
                 "{}: {} in {seconds:.1} s",

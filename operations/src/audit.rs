@@ -27,7 +27,7 @@ use etcdr_schemas::{ClusterName, Progress, SnapshotId};
 use tokio::sync::watch;
 
 pub use checkpoints::Destination;
-pub use choose::{AuditSelection, Budget};
+pub use choose::{Budget, Selection};
 pub use error::Error;
 pub use timeline::Limits;
 
@@ -55,7 +55,7 @@ pub struct AuditRequest {
     /// Name of the cluster in the repository.
     pub cluster: ClusterName,
     /// Level, order, sample.
-    pub selection: AuditSelection,
+    pub selection: Selection,
     /// Go on with the newest audit of that kind, if it was not finished.
     pub resume: bool,
     /// How old things may be.

@@ -1,4 +1,4 @@
-//! Tries everything that a configuration leads to, before the night when it is needed: etcd, the
+//! Tries everything that a configuration names, before it is needed in an incident: etcd, the
 //! store, keys, clocks, and what a restore will need.
 
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::{Clock, Error, capture};
 /// Seconds between two clocks beyond which there is a warning.
 const MAX_SKEW: i64 = 60;
 /// The schedule under which the store is tried; no user's can be named so.
-const PROBE: &str = "_check";
+const PROBE_SCHEDULE: &str = "_check";
 
 /// Tries everything. `instance` is random text of this run, for the probe in the store.
 pub async fn examine(settings: &Settings, instance: &str, clock: &Clock) -> Vec<ConfigCheck> {
@@ -194,7 +194,7 @@ impl Run<'_> {
     async fn create(&mut self, repository: &Repository, instance: &str, now: DateTime<Utc>) {
         let slot = Slot {
             cluster: self.settings.config.cluster.clone(),
-            schedule: PROBE.to_owned(),
+            schedule: PROBE_SCHEDULE.to_owned(),
             tick: now,
         };
         let record = |instance: &str| ClaimRecord {

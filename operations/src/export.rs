@@ -1,4 +1,4 @@
-//! A snapshot becomes the plain file that `etcdctl snapshot save` writes.
+//! Writes a snapshot as the plain file that `etcdctl snapshot save` writes.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -78,7 +78,7 @@ pub async fn snapshot(
     Ok(Exported { id, size, sha256: image.plain_sha256 })
 }
 
-/// A file is written beside, synced, and renamed.
+/// A file is written under a temporary name, synced, and renamed.
 fn write(
     chunks: impl Iterator<Item = io::Result<Bytes>>,
     Destination(sink): Destination,

@@ -1,4 +1,4 @@
-//! A snapshot file becomes a snapshot of the repository.
+//! Stores a snapshot file as a snapshot of the repository.
 
 use std::io;
 use std::sync::Arc;
@@ -110,8 +110,8 @@ fn warnings(form: Option<Form>) -> Vec<String> {
     }
 }
 
-/// Runs on a blocking thread. An error goes down the channel as the last item, and `None` comes
-/// back.
+/// Runs on a blocking thread. An error is sent as the last item of the channel, and `None` is
+/// returned.
 fn read(chunks: Chunks, send: &mpsc::Sender<Result<Bytes, EngineError>>) -> Option<Form> {
     let mut out = |bytes| {
         let gone = |_| io::Error::other("the upload has stopped");

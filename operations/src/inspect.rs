@@ -1,4 +1,4 @@
-//! What a snapshot of a repository holds, as far as it can be read.
+//! Shows what a snapshot of a repository holds, as far as it can be read.
 
 use std::io;
 use std::sync::Arc;

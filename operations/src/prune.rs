@@ -6,7 +6,7 @@
 //!     ─▶ ledger ─▶ delete manifests, oldest first ─▶ sweep images
 //! ```
 //! Nothing here needs a key, and nothing but deleting needs a right to delete: an agent that may
-//! only write saves all the same, and another identity prunes.
+//! only write can still save, and another identity prunes.
 
 mod error;
 
@@ -29,10 +29,10 @@ pub use error::Error;
 
 use crate::audit;
 
-/// Manifests that are deleted at once.
-const AT_ONCE: usize = 4;
+/// Manifests that are deleted at the same time.
+const CONCURRENCY: usize = 4;
 
-/// Why a snapshot goes that somebody named.
+/// The reason of a deletion that somebody asked for by name.
 const ASKED: &str = "it was asked for by name";
 
 /// Whether a decision is carried out.
@@ -225,7 +225,7 @@ async fn carry_out(
             let outcome = repository.delete_snapshot(cluster, &id, recorded, now, false).await?;
             Ok::<_, Error>((at, outcome))
         })
-        .buffered(AT_ONCE);
+        .buffered(CONCURRENCY);
     while let Some(done) = deleted.next().await {
         let (at, outcome) = done?;
         if let Some(row) = snapshots.get_mut(at) {

@@ -1,4 +1,4 @@
-//! A restore from its source to its receipt: opened, planned, carried out, each a state of its own.
+//! Restores from a source to a receipt: opened, planned, carried out, each a state of its own.
 //!
 //! ```text
 //! open_snapshot, open_image, open_file ─▶ Opened
@@ -57,12 +57,12 @@ pub struct RestoreOptions {
     pub target_version: Option<TargetVersion>,
     /// How far to raise the revision.
     pub raise: Raise,
-    /// Whether everything before the raised revision is marked as compacted; goes with a raise and
-    /// only with one.
+    /// Whether everything before the raised revision is marked as compacted; needs a raise of the
+    /// revision, and a raise by [`Raise::Auto`] does it always.
     pub mark_compacted: bool,
     /// Whether what is in the way is moved aside.
     pub replace: bool,
-    /// Whether etcd's digest of the snapshot is taken as it comes.
+    /// Whether etcd's digest at the end of the snapshot is left unchecked.
     pub skip_hash_check: bool,
     /// Whether alarms of the source stay raised.
     pub keep_alarms: bool,

@@ -1,5 +1,5 @@
-//! A configuration made usable: connections, repository, keys. Files are read when they are needed,
-//! so that rotated certificates, credentials and keys are followed.
+//! Makes a configuration usable: connections, repository, keys. Files are read when they are
+//! needed, so that rotated certificates, credentials and keys are followed.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -27,8 +27,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checks that URL and endpoint can be used, without asking anybody. What an agent needs
-    /// besides, its own crate checks.
+    /// Checks that URL and endpoint can be used, without asking anybody. What only an agent needs
+    /// is checked by its crate.
     ///
     /// # Errors
     /// Every value that cannot be used, with the path of its key.
@@ -94,7 +94,7 @@ impl Settings {
         Ok(self.config.repository.url.parse()?)
     }
 
-    /// Opens the repository anew, with the credentials of now.
+    /// Opens the repository again, with the credentials that are valid now.
     ///
     /// # Errors
     /// Those of opening it.

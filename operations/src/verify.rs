@@ -24,7 +24,7 @@ mod error;
 const MAX_WORKERS: usize = 4;
 
 /// Most pages of the ledger that are reported one by one.
-const MOST_DOUBTS: usize = 10;
+const MAX_DOUBTS: usize = 10;
 
 /// What to do when a level finds damage.
 pub const USE_ANOTHER: &str =
@@ -42,8 +42,7 @@ pub const OBJECT_DAMAGED: Kind = damaged("object.damaged");
 pub const CONTENT_DAMAGED: Kind = damaged("content.damaged");
 /// The database in it cannot be read.
 pub const STRUCTURE_DAMAGED: Kind = damaged("structure.damaged");
-/// A manifest that this one follows is gone or was exchanged; this snapshot may be sound all the
-/// same.
+/// A manifest that this one follows is gone or was exchanged; this snapshot may still be sound.
 pub const CHAIN_BROKEN: Kind = Kind {
     code: "manifest.chain.broken",
     severity: Severity::Warning,
@@ -141,7 +140,7 @@ fn chain_findings(chain: Chain, id: &SnapshotId) -> Vec<Finding> {
             let message =
                 "the manifest that it follows is gone or was changed, and no prune says so";
             let mut found = vec![CHAIN_BROKEN.at(id.to_string(), message)];
-            found.extend(doubts.into_iter().take(MOST_DOUBTS).map(unreadable));
+            found.extend(doubts.into_iter().take(MAX_DOUBTS).map(unreadable));
             found
         }
     }

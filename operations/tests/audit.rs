@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use chrono::{DateTime, Duration, Utc};
 use etcdr_operations::audit::{
-    self, AuditRequest, AuditSelection, Audited, Budget, Destination, Limits, Stop, kinds,
+    self, AuditRequest, Audited, Budget, Destination, Limits, Selection, Stop, kinds,
 };
 use etcdr_repository::{
     Identities, Location, PublicKey, ReportName, Repository, SigningKey, StoreOptions, layout, sign,
@@ -33,7 +33,7 @@ use tokio::sync::watch;
 /// Two audits that begin in the same second need different names.
 static NONCE: AtomicU32 = AtomicU32::new(1);
 
-fn request(selection: AuditSelection) -> AuditRequest {
+fn request(selection: Selection) -> AuditRequest {
     AuditRequest {
         cluster: ClusterName::default(),
         selection,
@@ -72,7 +72,7 @@ async fn audit(repository: &Repository, request: &AuditRequest, budget: &mut Bud
 }
 
 async fn simple(repository: &Repository, level: Level) -> AuditReport {
-    let wanted = AuditSelection { level: Some(level), ..AuditSelection::default() };
+    let wanted = Selection { level: Some(level), ..Selection::default() };
     audit(repository, &request(wanted), &mut Budget::default()).await.report
 }
 
@@ -128,8 +128,7 @@ async fn an_audit_without_report_writes_nothing_and_a_denied_one_says_so() {
     let repository = support::init(store.clone(), &keys).await;
     filled(&repository, &keys, 2).await;
     let before = support::keys_in(store.as_ref()).await;
-    let quiet =
-        AuditRequest { destination: Destination::Nowhere, ..request(AuditSelection::default()) };
+    let quiet = AuditRequest { destination: Destination::Nowhere, ..request(Selection::default()) };
     let audited = audit(&repository, &quiet, &mut Budget::default()).await;
     assert_eq!(audited.key, None);
     assert_eq!(audited.report.verdict, AuditVerdict::Good);
@@ -141,8 +140,7 @@ async fn an_audit_without_report_writes_nothing_and_a_denied_one_says_so() {
     let repository = Repository::init(&bucket, &server.options(), info(&keys)).await.unwrap();
     filled(&repository, &keys, 2).await;
     server.refusals.refuse("PutObject", "AccessDenied", usize::MAX);
-    let audited =
-        audit(&repository, &request(AuditSelection::default()), &mut Budget::default()).await;
+    let audited = audit(&repository, &request(Selection::default()), &mut Budget::default()).await;
     let report = audited.report;
     assert_eq!(audited.key, None);
     assert_eq!(codes(&report), [kinds::REPORT_UNWRITTEN.code]);
@@ -160,8 +158,7 @@ async fn a_budget_is_kept_and_resuming_covers_everything_once() {
         loaded.iter().map(|loaded| loaded.manifest.image.stored_size).collect()
     };
     let limit = sizes.iter().max().unwrap() * 2 + 1;
-    let wanted =
-        AuditSelection { order: Some(AuditOrder::OldestVerified), ..AuditSelection::default() };
+    let wanted = Selection { order: Some(AuditOrder::OldestVerified), ..Selection::default() };
     let mut covered = Vec::new();
     let mut audit_id = None;
     for run in 0.. {
@@ -191,12 +188,11 @@ async fn a_budget_is_kept_and_resuming_covers_everything_once() {
 
     let mut nothing = Budget { bytes: Some(1), ..Budget::default() };
     let report =
-        audit(&repository, &self::request(AuditSelection::default()), &mut nothing).await.report;
+        audit(&repository, &self::request(Selection::default()), &mut nothing).await.report;
     assert_eq!((report.state, report.totals.bytes_read), (AuditState::OutOfBudget, 0));
     assert!(codes(&report).contains(&kinds::BUDGET.code));
     let mut late = Budget { until: Some(time(0)), ..Budget::default() };
-    let report =
-        audit(&repository, &self::request(AuditSelection::default()), &mut late).await.report;
+    let report = audit(&repository, &self::request(Selection::default()), &mut late).await.report;
     assert_eq!((report.state, report.pending.len()), (AuditState::OutOfBudget, 9));
 }
 
@@ -209,16 +205,14 @@ async fn an_audit_that_vanishes_goes_on_from_its_last_report() {
     // Dropped at many places, as a kill does it: no code of ours runs any more.
     let whole = {
         store.set(None);
-        let quiet = AuditRequest {
-            destination: Destination::Nowhere,
-            ..request(AuditSelection::default())
-        };
+        let quiet =
+            AuditRequest { destination: Destination::Nowhere, ..request(Selection::default()) };
         audit(&repository, &quiet, &mut Budget::default()).await;
         store.operations()
     };
     let mut resumed = 0;
     for at in (0..whole).step_by(3) {
-        let wanted = AuditSelection { seed: Some(at), ..AuditSelection::default() };
+        let wanted = Selection { seed: Some(at), ..Selection::default() };
         let request = request(wanted);
         store.set(Some(Fault { from: at, to: u64::MAX, how: How::Slow }));
         let mut budget = Budget::default();
@@ -245,14 +239,14 @@ async fn a_store_that_goes_away_ends_the_audit_and_what_is_left_is_tried_again()
     let options = StoreOptions { retries: 0, ..server.options() };
     let repository = Repository::init(&bucket, &options, info(&keys)).await.unwrap();
     filled(&repository, &keys, 6).await;
-    // Images cannot be looked at any more; everything else can.
+    // Images cannot be read any more; everything else can.
     server.refusals.refuse("HeadObject", "InternalError", usize::MAX);
     let report = simple(&repository, Level::Object).await;
     assert_eq!(report.state, AuditState::Interrupted);
     assert_eq!((report.results.len(), report.pending.len()), (0, 6));
     assert!(codes(&report).contains(&kinds::UNCHECKED.code), "{:?}", codes(&report));
     server.refusals.clear();
-    let request = AuditRequest { resume: true, ..request(AuditSelection::default()) };
+    let request = AuditRequest { resume: true, ..request(Selection::default()) };
     let report = audit(&repository, &request, &mut Budget::default()).await.report;
     assert_eq!((report.state, report.totals.good), (AuditState::Complete, 6));
     // One that is refused for good is passed by.
@@ -273,7 +267,7 @@ async fn a_stopped_audit_writes_down_what_is_left() {
     let (stop, receiver) = watch::channel(true);
     let progress: Arc<dyn Progress> = Arc::new(Hidden);
     let clock = || time(100);
-    let (request, mut budget) = (request(AuditSelection::default()), Budget::default());
+    let (request, mut budget) = (request(Selection::default()), Budget::default());
     let mut raised = Stop::new(receiver.clone());
     let early = audit::run(&repository, &request, &mut budget, &clock, &mut raised, &progress);
     assert!(matches!(early.await, Err(audit::Error::Interrupted)));
@@ -310,12 +304,12 @@ async fn reports_are_believed_only_as_far_as_their_signature_goes() {
     let strict = plain.clone().with_public_key(PublicKey::parse(&pair.public_file, "p").unwrap());
     // Not signed: an audit with a public key neither goes on from it nor takes its word.
     let mut small = Budget { bytes: Some(1), ..Budget::default() };
-    let first = audit(&strict, &request(AuditSelection::default()), &mut small).await.report;
+    let first = audit(&strict, &request(Selection::default()), &mut small).await.report;
     assert_eq!(first.state, AuditState::OutOfBudget);
     let resume = |key: bool| AuditRequest {
         resume: true,
         destination: Destination::Repository(key.then(signer)),
-        ..request(AuditSelection::default())
+        ..request(Selection::default())
     };
     let mut small = Budget { bytes: Some(1), ..Budget::default() };
     let second = audit(&strict, &resume(true), &mut small).await;
@@ -380,8 +374,7 @@ async fn ten_thousand_manifests_are_audited_within_a_bound() {
     for key in strange {
         store.put(&key, PutPayload::from("x")).await.unwrap();
     }
-    let wanted =
-        AuditSelection { sample: Some(AuditSample::PerMille(100)), ..AuditSelection::default() };
+    let wanted = Selection { sample: Some(AuditSample::PerMille(100)), ..Selection::default() };
     let mut request = request(wanted);
     request.checkpoint = Duration::hours(1);
     let ticks = Ticks::from(100_000);

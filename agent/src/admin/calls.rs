@@ -1,4 +1,4 @@
-//! What each call does.
+//! Carries out each call of the admin API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::command::{Command, Reply};
 /// Snapshots of one answer.
 const MAX_LISTED: u32 = 1000;
 /// Time in which the loop must take a command.
-const PATIENCE: Duration = Duration::from_secs(10);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two messages of progress.
-const EVERY: Duration = Duration::from_millis(250);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 type Answer<T> = Result<T, Status>;
 
@@ -38,7 +38,7 @@ impl Api for Admin {
         Ok(Response::new(pb::GetStatusResponse { report_json: json(&report)? }))
     }
 
-    /// The caller may go away: the capture goes on, it is the loop's.
+    /// The caller may disconnect: the capture belongs to the loop and goes on.
     async fn save_snapshot(
         &self,
         _: Request<pb::SaveSnapshotRequest>,
@@ -140,7 +140,7 @@ async fn stream_progress(
     mut answer: oneshot::Receiver<Saved>,
     signed: bool,
 ) {
-    let mut ticks = interval(EVERY);
+    let mut ticks = interval(PROGRESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = pb::SaveProgress::default();
     let end = loop {
@@ -186,7 +186,7 @@ async fn send<T>(
     command: impl FnOnce(Reply<T>) -> Command,
 ) -> Answer<oneshot::Receiver<Result<T, crate::Error>>> {
     let (reply, answer) = oneshot::channel();
-    match timeout(PATIENCE, admin.commands.send(command(reply))).await {
+    match timeout(COMMAND_TIMEOUT, admin.commands.send(command(reply))).await {
         Ok(Ok(())) => Ok(answer),
         Ok(Err(_)) => Err(Status::unavailable("the agent is stopping")),
         Err(_) => Err(Status::resource_exhausted("the agent is busy and takes no command now")),

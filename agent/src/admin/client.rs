@@ -19,10 +19,10 @@ use super::api::admin_client::AdminClient;
 use super::relay::ProgressReplay;
 use super::{Error, error, tls};
 
-/// Time in which a connection must stand.
-const DIAL: Duration = Duration::from_secs(5);
-/// Time in which what needs no work must be answered.
-const SHORT: Duration = Duration::from_secs(30);
+/// Time in which a connection must be made.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit of calls that need no work.
+const SHORT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time without a sign of life in a long call before one is asked for.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Bytes of one answer.
@@ -189,10 +189,10 @@ impl Client {
         &self,
         ask: impl AsyncFnOnce(AdminClient<Channel>) -> Result<Response<A>, Status>,
     ) -> Result<A, Error> {
-        match timeout(SHORT, self.call(ask)).await {
+        match timeout(SHORT_CALL_TIMEOUT, self.call(ask)).await {
             Ok(answer) => answer,
             Err(_) => {
-                let reason = format!("not within {} s", SHORT.as_secs());
+                let reason = format!("not within {} s", SHORT_CALL_TIMEOUT.as_secs());
                 Err(Error::Lost { address: self.address.clone(), reason })
             }
         }
@@ -266,5 +266,8 @@ async fn over_tls(address: &str, files: &Credentials) -> Result<Channel, Error> 
 }
 
 fn patient(endpoint: Endpoint) -> Endpoint {
-    endpoint.connect_timeout(DIAL).http2_keep_alive_interval(KEEPALIVE).keep_alive_timeout(DIAL)
+    endpoint
+        .connect_timeout(DIAL_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(DIAL_TIMEOUT)
 }

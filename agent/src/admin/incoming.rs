@@ -20,11 +20,11 @@ use super::listen::Socket;
 use super::tls::Certificates;
 
 /// Connections at one time; those beyond wait in the kernel's queue.
-const CONNECTIONS: usize = 32;
+const MAX_CONNECTIONS: usize = 32;
 /// Pause after a failed accept: it mostly means that there are no file descriptors left.
-const PAUSE: Duration = Duration::from_millis(200);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Time in which a TLS handshake must be done.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -41,7 +41,7 @@ pub(super) struct Connection {
 pub(super) fn connections(
     listener: &Listener,
 ) -> impl Stream<Item = io::Result<Connection>> + Send + '_ {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     stream::unfold((places, JoinSet::new()), move |(places, mut greeted)| async move {
         loop {
             tokio::select! {
@@ -54,7 +54,7 @@ pub(super) fn connections(
                     Ok(caller) => drop(greeted.spawn(greet(caller))),
                     Err(error) => {
                         tracing::debug!("an admin connection was not accepted: {error}");
-                        tokio::time::sleep(PAUSE).await;
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 }
             }
@@ -90,10 +90,10 @@ async fn greet(caller: Caller) -> Option<Connection> {
         let config = spawn_blocking(move || certificates.current()).await?;
         TlsAcceptor::from(config).accept(socket).await
     };
-    let refused = match timeout(HANDSHAKE, shaken).await {
+    let refused = match timeout(HANDSHAKE_TIMEOUT, shaken).await {
         Ok(Ok(stream)) => return Some(Connection { stream: Box::new(stream), _place: place }),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no handshake within {} s", HANDSHAKE.as_secs()),
+        Err(_) => format!("no handshake within {} s", HANDSHAKE_TIMEOUT.as_secs()),
     };
     tracing::debug!(refused, "an admin connection was refused");
     None

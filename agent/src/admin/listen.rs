@@ -1,4 +1,4 @@
-//! Where the admin interface listens.
+//! Makes the socket on which the admin interface listens.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, UnixListener};
 use super::Error;
 use super::tls::Certificates;
 
-/// A socket that is listened on. Dropped, a Unix socket's file goes.
+/// A socket that is listened on. The file of a Unix socket is removed when this is dropped.
 #[derive(Debug)]
 pub struct Listener {
     address: String,

@@ -1,4 +1,4 @@
-//! Certificate files of the admin interface.
+//! Reads the certificate files of the admin interface, again after they changed.
 
 use std::fmt;
 use std::fs::File;

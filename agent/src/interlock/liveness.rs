@@ -1,4 +1,5 @@
-//! Whether holders of claims are alive, judged by the observer's own clock that never jumps. Pure.
+//! Decides whether holders of claims are alive, by the observer's own clock, which never jumps.
+//! Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

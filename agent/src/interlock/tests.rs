@@ -135,7 +135,7 @@ async fn a_capture_of_a_dead_agent_holds_rounds_up_for_one_grace() {
     assert!(after >= GRACE && after <= GRACE + MAX_POLL, "{after:?}");
     let round = hold(&store, &two, ROUNDS).await;
     assert_eq!(admit(&store, &round, &mut liveness).await.unwrap(), None);
-    // One that was never looked at is not known to be dead.
+    // One that was never observed is not known to be dead.
     let refused = admit(&store, &round, &mut Liveness::default()).await.unwrap();
     assert_eq!(refused, by("a1", Some("hourly")));
 }
@@ -190,7 +190,7 @@ async fn a_round_that_showed_no_sign_of_life_for_a_grace_does_not_go_on() {
     assert!(matches!(round.done(Vec::new()).await, Err(Error::ClaimLost { .. })));
 }
 
-/// Goal: whatever the order in which two sides write and look, no round runs beside a capture.
+/// Goal: whatever the order in which two sides write and read, no round runs beside a capture.
 /// Method: three agents that capture and two that defragment, again and again, with a store that
 /// answers when it likes; what runs is counted.
 #[tokio::test(start_paused = true)]

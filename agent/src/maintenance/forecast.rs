@@ -1,5 +1,5 @@
-//! When the database reaches its quota, if it goes on as it does: a straight line through what was
-//! seen. Pure.
+//! Forecasts when the database reaches its quota: a straight line through the sizes that were seen.
+//! Pure.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use chrono::{DateTime, Utc};
 /// apart, so that a month takes as much memory as an hour.
 const MAX_SAMPLES: usize = 256;
 
-/// Fewer say nothing.
+/// Fewer samples give no forecast.
 const MIN_SAMPLES: usize = 8;
 
 /// Shortest time that a forecast is made from.
 const MIN_SECONDS: i64 = 600;
 
-/// A file that is smaller by this share was defragmented: the line begins anew.
+/// A file that is smaller by this share was defragmented: the line starts again.
 const SHRUNK: f64 = 0.05;
 
-/// A forecast further away than this is none.
-const FAR: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Forecasts further away than this are not given.
+const MAX_FORECAST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// What is remembered of the size of the database.
 #[derive(Debug, Clone, Default)]
@@ -32,8 +32,8 @@ pub struct Forecast {
 }
 
 impl Forecast {
-    /// Takes note of the size of the largest member's database file. A clock that goes back begins
-    /// anew.
+    /// Takes note of the size of the largest member's database file. A clock that is set back drops
+    /// all samples.
     pub fn observe(&mut self, now: DateTime<Utc>, size: u64) {
         let now = now.timestamp();
         let shrunk = self.latest.is_some_and(|last| (size as f64) < last as f64 * (1.0 - SHRUNK));
@@ -74,7 +74,7 @@ impl Forecast {
         }
         let slope = self.slope()?;
         let seconds = (quota - size) as f64 / slope;
-        Duration::try_from_secs_f64(seconds).ok().filter(|left| *left <= FAR)
+        Duration::try_from_secs_f64(seconds).ok().filter(|left| *left <= MAX_FORECAST)
     }
 
     fn seconds(&self) -> i64 {

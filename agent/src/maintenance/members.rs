@@ -101,7 +101,7 @@ impl Members {
         self.find(member).await.map(|(client, _, _)| client)
     }
 
-    /// How many snapshots a member streams now, to whomever; `None`, and a line for `debug`, when
+    /// How many snapshots a member streams now, to any client; `None`, and a line for `debug`, when
     /// its metrics cannot be read or do not say.
     pub async fn snapshot_streams(&self, member: MemberId) -> Option<u64> {
         let asked = async {

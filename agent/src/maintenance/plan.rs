@@ -32,7 +32,7 @@ pub enum Refusal {
     Capturing,
     /// Another agent takes a snapshot, for this schedule or on demand.
     CapturingBy(String, Option<String>),
-    /// So many snapshots are being streamed by a member, to whomever.
+    /// A member streams this number of snapshots, to any clients.
     Streaming(MemberId, u64),
     /// The members cannot be asked.
     NotSeen(String),

@@ -1,4 +1,4 @@
-//! What is counted as it happens.
+//! The counters and histograms, which follow events.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

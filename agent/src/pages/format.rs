@@ -1,4 +1,4 @@
-//! Times and sizes as people say them.
+//! Writes times and sizes as people say them.
 
 use chrono::{DateTime, Utc};
 

@@ -7,7 +7,7 @@ use super::html::Html;
 use super::{chart, sections};
 
 /// Share of the target from which it is near, in percent.
-const NEAR: u64 = 80;
+const NEAR_PERCENT: u64 = 80;
 
 /// How the agent does what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,9 @@ impl Standing {
             None if report.stored.is_none() => Self::Unknown,
             None => Self::Nothing,
             Some(_) if !report.newest.on_target => Self::Over,
-            Some(age) if age.saturating_mul(100) >= target.saturating_mul(NEAR) => Self::Near,
+            Some(age) if age.saturating_mul(100) >= target.saturating_mul(NEAR_PERCENT) => {
+                Self::Near
+            }
             Some(_) => Self::OnTarget,
         }
     }

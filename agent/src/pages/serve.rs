@@ -12,15 +12,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 /// Connections at one time.
-const CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 64;
 /// Time in which the head of a request must have come.
-const HEAD: Duration = Duration::from_secs(5);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest life of a connection: also that of a reader that does not read.
-const LIFE: Duration = Duration::from_secs(60);
+const MAX_LIFETIME: Duration = Duration::from_secs(60);
 /// Bytes of a request's head.
 const MAX_HEAD: usize = 16 << 10;
 /// Pause after a failed accept: it mostly means that there are no file descriptors left.
-const PAUSE: Duration = Duration::from_millis(200);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Time for connections to end after `shutdown`.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -30,7 +30,7 @@ pub(super) async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (end, ended) = watch::channel(false);
     let accepting = accept(&listener, &router, &places, &ended);
     tokio::select! {
@@ -39,7 +39,7 @@ pub(super) async fn serve(
     }
     drop(listener);
     end.send_replace(true);
-    let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+    let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
     let _ = tokio::time::timeout(GRACE, places.acquire_many(all)).await;
 }
 
@@ -55,13 +55,13 @@ async fn accept(
             Ok((stream, _)) => {
                 let one = connection(stream, router.clone(), ended.clone());
                 tokio::spawn(async move {
-                    let _ = tokio::time::timeout(LIFE, one).await;
+                    let _ = tokio::time::timeout(MAX_LIFETIME, one).await;
                     drop(place);
                 });
             }
             Err(error) => {
                 tracing::debug!("a connection to the pages was not accepted: {error}");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -69,7 +69,11 @@ async fn accept(
 
 async fn connection(stream: TcpStream, router: Router, mut ended: watch::Receiver<bool>) {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(MAX_HEAD);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD);
     let service = TowerToHyperService::new(router);
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);

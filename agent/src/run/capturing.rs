@@ -154,7 +154,7 @@ async fn hold(
 }
 
 /// Waits until no agent defragments; the claim of this capture is in the store already. When the
-/// store cannot answer that, the snapshot is taken all the same. The only error is
+/// store cannot answer that, the snapshot is still taken. The only error is
 /// [`Error::Stopping`], when the agent's end is as far as `until`.
 pub(super) async fn wait_for_rounds(
     shared: &Shared,

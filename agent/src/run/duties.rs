@@ -20,9 +20,9 @@ use crate::schedule::Schedule;
 use etcdr_operations::prune;
 
 /// Longest sleep.
-const NAP: Duration = Duration::from_secs(1);
+const MAX_SLEEP: Duration = Duration::from_secs(1);
 /// Pause after a duty that could not be contended for.
-const AGAIN: Duration = Duration::from_secs(30);
+const RETRY_PAUSE: Duration = Duration::from_secs(30);
 
 /// A duty of the agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(super) async fn follow(shared: Arc<Shared>, duty: Duty, mut stop: watch::Rec
         let cluster = &settings.config.cluster;
         let Ok(schedule) = Schedule::plain(duty.name(), cron, zone, cluster) else { return };
         let now = (shared.clock)();
-        let nap = match ticks.next(&schedule, OnStart::Wait, now) {
+        let wait = match ticks.next(&schedule, OnStart::Wait, now) {
             Next::Now(tick) => {
                 let done = tokio::select! {
                     done = contend(&shared, duty, &schedule, tick) => done,
@@ -88,7 +88,7 @@ pub(super) async fn follow(shared: Arc<Shared>, duty: Duty, mut stop: watch::Rec
                         continue;
                     }
                     // Reported already; within the tick it is tried again.
-                    Ok(false) => AGAIN.min(settings.config.agent.takeover.0),
+                    Ok(false) => RETRY_PAUSE.min(settings.config.agent.takeover.0),
                     Err(Error::Stopping) => return,
                     Err(error) => {
                         tracing::warn!(
@@ -96,15 +96,15 @@ pub(super) async fn follow(shared: Arc<Shared>, duty: Duty, mut stop: watch::Rec
                             %error,
                             "cannot find out whose duty it is"
                         );
-                        AGAIN
+                        RETRY_PAUSE
                     }
                 }
             }
-            Next::At(time) => (time - now).to_std().unwrap_or_default().min(NAP),
-            Next::Never => NAP,
+            Next::At(time) => (time - now).to_std().unwrap_or_default().min(MAX_SLEEP),
+            Next::Never => MAX_SLEEP,
         };
         tokio::select! {
-            () = sleep(nap.max(Duration::from_millis(1))) => {}
+            () = sleep(wait.max(Duration::from_millis(1))) => {}
             _ = stop.changed() => {}
         }
     }
@@ -120,7 +120,7 @@ async fn contend(
     match duty {
         Duty::Prune => by_one(shared, duty, tick, prune(shared)).await,
         Duty::Compact => by_one(shared, duty, tick, compact(shared)).await,
-        // That one gives its claim up when the agent goes.
+        // A round gives its claim up itself when the agent stops.
         Duty::Defragment => round::tick(shared, schedule, tick).await,
     }
 }

@@ -24,9 +24,9 @@ const LIST_AGAIN: Duration = Duration::from_secs(15);
 /// How often the next ticks are computed, and emitted when they changed.
 const TICKS_EVERY: Duration = Duration::from_secs(1);
 /// Snapshots whose manifests are read for the timeline.
-const NEWEST: usize = 50;
+const MAX_TIMELINE: usize = 50;
 /// Longest wait for all members, who are asked at once.
-const PATIENCE: Duration = Duration::from_secs(15);
+const MEMBERS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Monitors as long as the agent runs.
 pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
@@ -48,6 +48,7 @@ pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>)
         }
         tokio::select! {
             () = sleep(TICKS_EVERY) => {}
+            // This agent has changed the repository: what it shows should not be minutes old.
             () = shared.stored.notified() => list_at = Instant::now(),
             _ = stop.changed() => {}
         }
@@ -60,7 +61,7 @@ pub(super) async fn probe(shared: &Shared) -> Vec<MemberSeen> {
         Ok(own) => Members::through(own),
         Err(error) => return unknown(shared, error.to_string()),
     };
-    let seen = match tokio::time::timeout(PATIENCE, members.probe()).await {
+    let seen = match tokio::time::timeout(MEMBERS_TIMEOUT, members.probe()).await {
         Ok(Ok((seen, alarms))) => {
             shared.emit(&Event::Alarms(alarms));
             seen
@@ -68,7 +69,7 @@ pub(super) async fn probe(shared: &Shared) -> Vec<MemberSeen> {
         silent => {
             let reason = match silent {
                 Ok(Err(error)) => error.to_string(),
-                _ => format!("it did not answer within {} s", PATIENCE.as_secs()),
+                _ => format!("it did not answer within {} s", MEMBERS_TIMEOUT.as_secs()),
             };
             // The others are known from before.
             let before = shared.members.borrow().clone();
@@ -128,6 +129,8 @@ pub(super) fn endpoints(
 ) -> Result<Vec<ConnectOptions>, Error> {
     let own = settings.own_member()?;
     let members = shared.members.borrow();
+    // The own member first: its data need not cross the network, and its agent is the one that was
+    // ranked by it. While it is silent, any snapshot is better than none.
     let silent = members.iter().any(|member| member.own && member.state.is_err());
     if !silent {
         return Ok(vec![own]);
@@ -148,7 +151,7 @@ async fn quota(shared: &Shared, seen: &[MemberSeen], forecast: &mut Forecast) {
         (None, Ok(own)) => {
             let url = settings.config.etcd.metrics_url.as_deref();
             let asked = Metrics::read(&own, url);
-            let asked = tokio::time::timeout(PATIENCE, asked).await;
+            let asked = tokio::time::timeout(MEMBERS_TIMEOUT, asked).await;
             asked.ok().and_then(Result::ok).and_then(|metrics| metrics.quota)
         }
         (configured, _) => configured,
@@ -165,7 +168,7 @@ async fn list(shared: &Shared) -> bool {
     let listed = async {
         let repository = settings.open().await?;
         let objects = repository.list_objects(cluster).await?;
-        let newest: Vec<_> = objects.ids.iter().take(NEWEST).copied().collect();
+        let newest: Vec<_> = objects.ids.iter().take(MAX_TIMELINE).copied().collect();
         let (manifests, _) = repository.manifests(cluster, &newest).await;
         let bytes = objects.images.values().fold(0u64, |sum, image| sum.saturating_add(image.size));
         let newest = manifests.into_iter().map(|loaded| SnapshotSeen {

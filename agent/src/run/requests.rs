@@ -9,7 +9,7 @@ use crate::Error;
 use crate::command::Command;
 use crate::event::Event;
 
-/// Carries a request out beside everything else. A caller that has gone away does not stop it.
+/// Carries a request out in a task of its own. A caller that has gone away does not stop it.
 pub(super) fn spawn(requests: &mut JoinSet<()>, shared: &Arc<Shared>, command: Command) {
     let shared = Arc::clone(shared);
     requests.spawn(async move {

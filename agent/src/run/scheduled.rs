@@ -11,7 +11,7 @@ use super::{Shared, capturing};
 use crate::schedule::Schedule;
 
 /// Longest sleep: the clock of the machine may jump, a configuration may change.
-const NAP: Duration = Duration::from_secs(1);
+const MAX_SLEEP: Duration = Duration::from_secs(1);
 /// Pauses after a failure; they double.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -28,7 +28,7 @@ pub(super) async fn follow(shared: Arc<Shared>, name: String, mut stop: watch::R
             true => Next::Never,
             false => ticks.next(&schedule, config.on_start, now),
         };
-        let nap = match next {
+        let wait = match next {
             Next::Now(tick) => {
                 let done = capturing::tick(&shared, &schedule, tick, stop.clone()).await;
                 if done {
@@ -39,11 +39,11 @@ pub(super) async fn follow(shared: Arc<Shared>, name: String, mut stop: watch::R
                 pause = (pause * 2).min(PAUSES.1);
                 pause
             }
-            Next::At(time) => (time - now).to_std().unwrap_or_default().min(NAP),
-            Next::Never => NAP,
+            Next::At(time) => (time - now).to_std().unwrap_or_default().min(MAX_SLEEP),
+            Next::Never => MAX_SLEEP,
         };
         tokio::select! {
-            () = sleep(nap.max(Duration::from_millis(1))) => {}
+            () = sleep(wait.max(Duration::from_millis(1))) => {}
             _ = stop.changed() => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Which tick of a schedule is due, by a clock that may jump.
+//! Decides which tick of a schedule is due, by a clock that may jump.
 
 use std::time::Duration;
 

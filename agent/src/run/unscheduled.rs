@@ -1,4 +1,4 @@
-//! Snapshots that no tick asks for: on demand, and the last one before the agent goes.
+//! Snapshots that no tick asks for: on demand, and the last one before the agent stops.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) async fn on_demand(
     take(shared, &repository, trigger, progress, Shutdown::Soon).await
 }
 
-/// The last snapshot before the agent goes, for schedules that ask for it.
+/// The last snapshot before the agent stops, for schedules that ask for it.
 pub(super) async fn last(shared: &Shared) {
     let settings = shared.settings();
     let asked = settings.config.schedules.iter().find(|schedule| schedule.on_shutdown);

@@ -1,4 +1,4 @@
-//! Ticks by the clock on the wall, through changes of daylight saving time.
+//! Computes ticks by local time, through changes of daylight saving time.
 //!
 //! A schedule that names its hours (`30 2 * * *`) means a time of day: when that time does not
 //! exist (the clock jumps over it) it ticks once at the first moment after the gap, and when it

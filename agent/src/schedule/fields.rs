@@ -1,13 +1,13 @@
-//! The five fields of a cron expression as sets.
+//! Parses the five fields of a cron expression into sets.
 
 use std::str::FromStr as _;
 
 use cron::TimeUnitSpec;
 
-/// Longest expression that is looked at, in bytes.
+/// Longest expression that is parsed, in bytes.
 const MAX_TEXT: usize = 256;
 
-/// Which minutes, hours, days and months are meant: bit `n` stands for the number `n`.
+/// The minutes, hours, days and months that an expression names: bit `n` stands for the number `n`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fields {
     pub(super) minutes: u64,

@@ -106,10 +106,10 @@ pub(super) static PAUSED: ConditionKind =
 pub(super) static CAPTURE_WARNING: ConditionKind =
     mild("capture.warning", "The snapshot exists; look at what it says before you rely on it.");
 
-/// More than this are not kept: the least recent mild ones go first.
-const MAX: usize = 40;
-/// So many are shown.
-pub(super) const SHOWN: usize = 20;
+/// Most conditions that are kept; the least recent mild ones are dropped first.
+const MAX_KEPT: usize = 40;
+/// Most conditions that are shown.
+pub(super) const MAX_SHOWN: usize = 20;
 /// Characters of one text.
 const MAX_TEXT: usize = 500;
 
@@ -146,7 +146,7 @@ impl Conditions {
         });
         (held.last, held.text) = (now, text);
         held.count = held.count.saturating_add(1);
-        while self.0.len() > MAX {
+        while self.0.len() > MAX_KEPT {
             let least = self.0.iter().min_by_key(|(_, held)| (held.kind.urgent, held.last));
             let Some(key) = least.map(|(key, _)| key.clone()) else { break };
             self.0.remove(&key);
@@ -179,7 +179,7 @@ impl Conditions {
         };
         let mut all: Vec<&Held> = self.0.values().filter(lasts).collect();
         all.sort_by_key(|held| (!held.kind.urgent, std::cmp::Reverse(held.last)));
-        all.into_iter().take(SHOWN).map(Held::warning).collect()
+        all.into_iter().take(MAX_SHOWN).map(Held::warning).collect()
     }
 }
 

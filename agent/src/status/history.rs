@@ -14,7 +14,7 @@ const MAX_ENTRIES: usize = 200;
 /// Snapshots found damaged that are remembered.
 const MAX_DAMAGED: usize = 200;
 /// A list that was begun before a snapshot was recorded may lack it.
-const LISTING: TimeDelta = TimeDelta::seconds(60);
+const LISTING_TIME: TimeDelta = TimeDelta::seconds(60);
 
 /// The timeline.
 #[derive(Debug, Default)]
@@ -87,12 +87,14 @@ impl History {
         }
     }
 
-    /// The repository was listed: what is not there any more goes, what others took comes.
+    /// The repository was listed: snapshots that no longer exist are removed, and those of other
+    /// agents are added.
     pub(super) fn listed(&mut self, seen: &CatalogSeen, now: DateTime<Utc>) {
         let there: BTreeSet<SnapshotId> = seen.newest.iter().map(|one| one.id).collect();
         let complete = seen.snapshots <= there.len() as u64;
         let oldest = there.first().copied();
-        let recorded = self.recorded.filter(|(_, at)| (now - *at).abs() < LISTING).map(|one| one.0);
+        let recorded =
+            self.recorded.filter(|(_, at)| (now - *at).abs() < LISTING_TIME).map(|one| one.0);
         // Of what is older than the list reaches, the list says nothing.
         let stays = |id: SnapshotId| {
             there.contains(&id)

@@ -8,7 +8,7 @@ use etcdr_schemas::report::{
 };
 use etcdr_schemas::units::Span;
 
-use super::conditions::{OVER_AGE, SHOWN};
+use super::conditions::{MAX_SHOWN, OVER_AGE};
 use super::state::State;
 use super::{About, Limits};
 use crate::event::{MemberSeen, ScheduleSeen};
@@ -24,7 +24,7 @@ pub(super) fn report(
     let mut warnings: Vec<StatusWarning> =
         over_age(about, state, &newest, now).into_iter().collect();
     warnings.extend(state.conditions.shown(now));
-    warnings.truncate(SHOWN);
+    warnings.truncate(MAX_SHOWN);
     StatusReport {
         agent: about.name.clone(),
         version: about.version.clone(),
@@ -54,7 +54,7 @@ pub(super) fn report(
 
 /// Reasons why nothing can be saved now.
 fn not_ready(state: &State, alive: bool, now: DateTime<Utc>) -> Vec<String> {
-    let Limits { member_patience, store_patience, .. } = state.limits;
+    let Limits { member_timeout, store_timeout, .. } = state.limits;
     let mut reasons = Vec::new();
     if !alive {
         reasons.push("the agent's loop hangs".to_owned());
@@ -66,7 +66,7 @@ fn not_ready(state: &State, alive: bool, now: DateTime<Utc>) -> Vec<String> {
     match (own.map(|own| &own.state), state.own_at) {
         (Some(Err(error)), _) => reasons.push(format!("its etcd member does not answer: {error}")),
         (_, None) => reasons.push("its etcd member has not answered yet".to_owned()),
-        (_, Some(at)) if since(at, now) > member_patience => {
+        (_, Some(at)) if since(at, now) > member_timeout => {
             reasons.push(format!("its etcd member has not answered since {}", clock(at)));
         }
         _ => {}
@@ -74,7 +74,7 @@ fn not_ready(state: &State, alive: bool, now: DateTime<Utc>) -> Vec<String> {
     match (&state.store_error, state.store_at) {
         (Some(error), _) => reasons.push(format!("the store failed: {error}")),
         (None, None) => reasons.push("the store has not answered yet".to_owned()),
-        (None, Some(at)) if since(at, now) > store_patience => {
+        (None, Some(at)) if since(at, now) > store_timeout => {
             reasons.push(format!("the store has not answered since {}", clock(at)));
         }
         _ => {}

@@ -1,4 +1,4 @@
-//! How events change what is known.
+//! The state of the agent: how each event changes what is known.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use crate::event::{Captured, ClaimOutcome, Event, MemberSeen, PruneSeen, Schedul
 const MAX_SEEN: usize = 64;
 /// A difference of clocks that matters, in seconds: claims are taken over after a minute.
 const SKEW: u64 = 10;
-/// Time to the quota in which there is hardly one to act.
-const LITTLE: Duration = Duration::from_secs(3600);
+/// Time to the quota that leaves hardly any to act.
+const LAST_HOUR: Duration = Duration::from_secs(3600);
 
 /// What is known.
 #[derive(Debug)]
@@ -313,7 +313,7 @@ impl State {
         self.quota = Some(QuotaStatus { quota, size, seconds_left, at: now });
         self.conditions.clear_all(&kinds::QUOTA);
         if let Some(left) = left.filter(|left| *left < self.limits.quota_warning) {
-            let when = if left < LITTLE {
+            let when = if left < LAST_HOUR {
                 "within the hour".to_owned()
             } else {
                 format!("in {} h", left.as_secs() / 3600)

@@ -32,8 +32,8 @@ pub fn fresh(name: &str) -> AgentStatus {
     let limits = Limits {
         target_age: Duration::from_secs(7200),
         quota_warning: Duration::from_secs(7 * 86_400),
-        member_patience: Duration::from_secs(60),
-        store_patience: Duration::from_secs(3600),
+        member_timeout: Duration::from_secs(60),
+        store_timeout: Duration::from_secs(3600),
     };
     AgentStatus::new(about, limits)
 }

@@ -1,4 +1,4 @@
-//! `etcdr agent`.
+//! `etcdr agent`: runs the agent, or asks a running one to pause, resume or defragment.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ const IN_THE_FILE: [(&str, &str, &str); 5] = [
 ];
 
 /// Refuses what was typed for an agent and only its file can say. Environment variables are for the
-/// commands of the machine, and not looked at.
+/// commands of the machine, and are ignored.
 pub(in crate::commands) fn refuse_ignored(typed: &ArgMatches) -> Result<(), CliError> {
     let by_hand = |id: &str| typed.value_source(id) == Some(ValueSource::CommandLine);
     let Some((_, flag, key)) = IN_THE_FILE.into_iter().find(|(id, ..)| by_hand(id)) else {

@@ -1,4 +1,4 @@
-//! `etcdr audit`.
+//! `etcdr audit`: from the flags to an audit of one cluster or all, and its exit code.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use etcdr_operations::audit::{
-    self, AuditRequest, AuditSelection, Audited, Budget, Destination, Error, Limits, Stop, kinds,
+    self, AuditRequest, Audited, Budget, Destination, Error, Limits, Selection, Stop, kinds,
 };
 use etcdr_operations::stop::{Interrupted, StopFlag};
 use etcdr_repository::{Identities, Repository, SigningKey};
@@ -130,7 +130,7 @@ impl Args {
         Ok(code)
     }
 
-    /// One cluster after the other; one that cannot be looked at does not keep the others away.
+    /// One cluster after the other; one that cannot be audited does not stop the others.
     async fn all(
         &self,
         global: &Global,
@@ -193,7 +193,7 @@ impl Args {
             |time: Duration| chrono::Duration::from_std(time).unwrap_or(chrono::Duration::MAX);
         Ok(AuditRequest {
             cluster,
-            selection: AuditSelection { level, order, sample: self.sample, seed: self.seed },
+            selection: Selection { level, order, sample: self.sample, seed: self.seed },
             resume: self.resume,
             limits: Limits {
                 max_age: self.max_age.map(span),

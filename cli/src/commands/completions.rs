@@ -1,4 +1,4 @@
-//! `etcdr completions`.
+//! `etcdr completions`: prints a completion script.
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;

@@ -1,4 +1,4 @@
-//! `etcdr config`.
+//! `etcdr config`: checks the configuration file, and prints it, an example or its schema.
 
 use etcdr_agent::configuration;
 use etcdr_operations::doctor;

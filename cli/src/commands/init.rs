@@ -1,4 +1,4 @@
-//! `etcdr init`.
+//! `etcdr init`: makes a repository.
 
 use etcdr_repository::{Recipients, Repository};
 use etcdr_schemas::ExitCode;

@@ -1,4 +1,4 @@
-//! `etcdr inspect`.
+//! `etcdr inspect`: decides whether the target is a directory, a file or a snapshot, and shows it.
 
 use std::path::{Path, PathBuf};
 
@@ -92,9 +92,9 @@ impl Args {
         let repository = global.open().await?;
         let id = repository.resolve(&global.cluster, &name).await?;
         let identities = global.identities()?;
-        let looked =
+        let inspected =
             inspect::snapshot(&repository, &global.cluster, &id, &identities, options, &progress);
-        Ok(looked.await?)
+        Ok(inspected.await?)
     }
 
     /// The target as the name of a snapshot; a path that is not there is said to be missing.

@@ -1,4 +1,4 @@
-//! `etcdr keygen`.
+//! `etcdr keygen`: makes and writes keys.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;

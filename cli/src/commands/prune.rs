@@ -1,4 +1,4 @@
-//! `etcdr prune`.
+//! `etcdr prune`: the policy from flags or configuration, and the decisions as a table.
 
 use std::fmt::Write as _;
 
@@ -96,8 +96,8 @@ impl Args {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let typed = Retention::from(self.rules);
         let file = global.file.as_deref();
-        // One rule that was typed, and none of the file's counts: what is shown is what was asked
-        // for.
+        // One typed rule replaces all rules of the file: a mix of both would keep something that
+        // nobody asked for.
         let policy = match file {
             Some(file) if typed == Retention::default() => file.retention.clone(),
             _ => typed,
@@ -107,7 +107,7 @@ impl Args {
     }
 }
 
-/// Prunes by a policy, wherever it comes from, and prints the report.
+/// Prunes by a policy and prints the report.
 async fn prune(
     global: &Global,
     policy: &Retention,
@@ -116,8 +116,8 @@ async fn prune(
 ) -> anyhow::Result<ExitCode> {
     let repository = global.open().await?;
     let now = context::now();
-    let how = if dry_run { Mode::DryRun } else { Mode::Execute { by: None } };
-    let report = prune::run(&repository, &global.cluster, policy, grace, now, how).await?;
+    let mode = if dry_run { Mode::DryRun } else { Mode::Execute { by: None } };
+    let report = prune::run(&repository, &global.cluster, policy, grace, now, mode).await?;
     for unusable in &report.unusable {
         output::say(format!("warning: {}: {}", unusable.key, unusable.reason));
     }

@@ -1,4 +1,4 @@
-//! `etcdr restore`.
+//! `etcdr restore`: from the flags to a plan, and from the plan to data directories.
 
 mod content;
 mod render;
@@ -96,14 +96,14 @@ impl Args {
         if self.dry_run {
             let preflight = planned.preflight();
             output::print(global.output, planned.into_report(), render::plan)?;
-            // A plan that would be refused is shown all the same, and not called good.
+            // A plan that would be refused is still shown, and the command fails.
             preflight?;
             return Ok(ExitCode::Done);
         }
-        let told = report.warnings.len();
+        let printed = report.warnings.len();
         let receipt = planned.carry_out(Arc::new(context::now), progress, &stop).await?;
         let warned = !receipt.plan.warnings.is_empty();
-        for warning in receipt.plan.warnings.iter().skip(told) {
+        for warning in receipt.plan.warnings.iter().skip(printed) {
             output::say(format!("warning: {warning}"));
         }
         output::print(global.output, receipt, render::receipt)?;

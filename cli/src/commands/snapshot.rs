@@ -1,4 +1,4 @@
-//! `etcdr snapshot …`.
+//! `etcdr snapshot …`: the commands about single snapshots, one file each.
 
 mod delete;
 mod export;

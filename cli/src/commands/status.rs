@@ -1,4 +1,4 @@
-//! `etcdr status`.
+//! `etcdr status`: shows the report of a running agent, once or again and again.
 
 use std::path::PathBuf;
 use std::time::Duration;

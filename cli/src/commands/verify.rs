@@ -1,4 +1,4 @@
-//! `etcdr verify`.
+//! `etcdr verify`: checks one snapshot or file, and shows findings and contents.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What is known before the first image is read, and the report that comes of it.
+//! Reads all that an audit knows before the first image, and makes its reports.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ use super::walk::{self, Steps};
 use super::{AuditRequest, Error, Limits, choose, compare, kinds, timeline};
 use crate::verify;
 
-/// Second checks of objects that run at once.
-const AT_ONCE: usize = 16;
+/// Second checks of objects that run at the same time.
+const CONCURRENCY: usize = 16;
 
 /// Everything that is known before the first image is read.
 pub(super) struct Baseline {
@@ -141,7 +141,7 @@ async fn surface(
             let there = repository.stored_image(cluster, &orphan.key).await?.is_some();
             Ok::<_, Error>((there && !named).then(|| compare::orphan_finding(&orphan)))
         })
-        .buffered(AT_ONCE);
+        .buffered(CONCURRENCY);
     while let Some(finding) = orphans.next().await {
         findings.extend(finding?);
     }
@@ -180,7 +180,7 @@ async fn confirm_images(
             let manifest = repository.has_manifest(cluster, &suspect.id).await?;
             Ok::<_, Error>((suspect.id, compare::confirm(&suspect, object, manifest)))
         })
-        .buffered(AT_ONCE);
+        .buffered(CONCURRENCY);
     while let Some(checked) = checked.next().await {
         if let (id, Some(finding)) = checked? {
             facts.broken.insert(id);

@@ -9,7 +9,7 @@ use etcdr_schemas::{Sha256Digest, SnapshotId};
 /// What the user asked for; what is not said is taken from the audit that is resumed, or is the
 /// default.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct AuditSelection {
+pub struct Selection {
     /// How deep; `object` when not said.
     pub level: Option<Level>,
     /// Newest first when not said.
@@ -20,7 +20,7 @@ pub struct AuditSelection {
     pub seed: Option<u64>,
 }
 
-impl AuditSelection {
+impl Selection {
     /// Settings of a new audit.
     pub(super) fn settings(&self, fresh_seed: u64) -> AuditSettings {
         AuditSettings {
@@ -134,11 +134,7 @@ mod tests {
     }
 
     fn settings(order: AuditOrder, sample: AuditSample, seed: u64) -> AuditSettings {
-        let wanted = AuditSelection {
-            order: Some(order),
-            sample: Some(sample),
-            ..AuditSelection::default()
-        };
+        let wanted = Selection { order: Some(order), sample: Some(sample), ..Selection::default() };
         wanted.settings(seed)
     }
 
@@ -191,20 +187,16 @@ mod tests {
     #[test]
     fn a_resumed_audit_must_be_the_one_that_was_asked_for() {
         let kept = settings(AuditOrder::Newest, AuditSample::Count(3), 7);
-        assert!(AuditSelection::default().fits(&kept));
+        assert!(Selection::default().fits(&kept));
         assert!(
-            AuditSelection {
-                seed: Some(7),
-                level: Some(Level::Object),
-                ..AuditSelection::default()
-            }
-            .fits(&kept)
+            Selection { seed: Some(7), level: Some(Level::Object), ..Selection::default() }
+                .fits(&kept)
         );
         for other in [
-            AuditSelection { level: Some(Level::Content), ..AuditSelection::default() },
-            AuditSelection { order: Some(AuditOrder::OldestVerified), ..AuditSelection::default() },
-            AuditSelection { sample: Some(AuditSample::All), ..AuditSelection::default() },
-            AuditSelection { seed: Some(8), ..AuditSelection::default() },
+            Selection { level: Some(Level::Content), ..Selection::default() },
+            Selection { order: Some(AuditOrder::OldestVerified), ..Selection::default() },
+            Selection { sample: Some(AuditSample::All), ..Selection::default() },
+            Selection { seed: Some(8), ..Selection::default() },
         ] {
             assert!(!other.fits(&kept), "{other:?}");
         }

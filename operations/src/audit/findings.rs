@@ -1,13 +1,13 @@
-//! Findings, kept within a bound and counted all the same.
+//! Collects findings: lists a bounded number of each code, and counts all.
 
 use std::collections::BTreeMap;
 
 use etcdr_schemas::report::{Finding, Severity};
 
 /// Most findings of one code that a report lists.
-const MOST: u64 = 1_000;
+const MAX_LISTED: u64 = 1_000;
 
-/// Findings, at most [`MOST`] of each code; the numbers are of all.
+/// Findings, at most [`MAX_LISTED`] of each code; the numbers are of all.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Findings {
     list: Vec<Finding>,
@@ -20,7 +20,7 @@ impl Findings {
         self.worst = self.worst.max(Some(finding.severity));
         let count = self.counts.entry(finding.code.clone()).or_default();
         *count = count.saturating_add(1);
-        if *count <= MOST {
+        if *count <= MAX_LISTED {
             self.list.push(finding);
         }
     }

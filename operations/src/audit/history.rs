@@ -1,4 +1,4 @@
-//! What earlier audits found: when each snapshot was last found good, and which audit was not
+//! Reads what earlier audits found: when each snapshot was last found good, and which audit was not
 //! finished.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use etcdr_schemas::report::{
 use etcdr_schemas::{AuditId, ClusterName, SnapshotId};
 use serde::Deserialize;
 
-use super::choose::AuditSelection;
+use super::choose::Selection;
 use super::kinds;
 
 /// Most reports that are read, newest first: what is older counts as never verified.
@@ -20,7 +20,7 @@ const MAX_READ: usize = 200;
 
 /// Audits that are read even when every snapshot was met already: one that began earlier may have
 /// ended later.
-const LEAST_READ: usize = 8;
+const MIN_READ: usize = 8;
 
 /// What earlier audits found.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ pub(super) async fn read(
     let mut done: Option<AuditId> = None;
     let mut left = MAX_READ;
     for name in names {
-        let enough = settled && left <= MAX_READ - LEAST_READ;
+        let enough = settled && left <= MAX_READ - MIN_READ;
         if left == 0 || (enough && search.ids.iter().all(|id| history.verified.contains_key(id))) {
             break;
         }
@@ -87,7 +87,7 @@ pub(super) struct Search<'a> {
     /// Snapshots whose last verification is wanted.
     pub(super) ids: &'a [SnapshotId],
     /// What an audit must be like to be resumed; `None` when none is to be.
-    pub(super) wanted: Option<&'a AuditSelection>,
+    pub(super) wanted: Option<&'a Selection>,
     /// Results from the future are those of now.
     pub(super) now: DateTime<Utc>,
 }

@@ -7,7 +7,7 @@ use crate::verify;
 
 const USE_ANOTHER: &str =
     "Take a new snapshot now. To restore, use another one: `etcdr snapshot list`.";
-const WHO: &str = "Find out who changed the repository before you trust it.";
+const FIND_WHO: &str = "Find out who changed the repository before you trust it.";
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $severity:ident, $advice:expr;)*) => {
@@ -48,9 +48,9 @@ kinds! {
     /// A manifest of a later format.
     MANIFEST_FORMAT = "manifest.format", Warning, "Use a newer etcdr to look at this snapshot.";
     /// A manifest that is not the one its name says.
-    MANIFEST_NAME = "manifest.name", Damage, WHO;
+    MANIFEST_NAME = "manifest.name", Damage, FIND_WHO;
     /// A signature that does not fit.
-    SIGNATURE_WRONG = "manifest.signature.wrong", Damage, WHO;
+    SIGNATURE_WRONG = "manifest.signature.wrong", Damage, FIND_WHO;
     /// No signature where a public key is configured.
     SIGNATURE_MISSING = "manifest.signature.missing", Warning,
         "A restore with this public key refuses the snapshot: find out why it is not signed.";
@@ -95,7 +95,7 @@ kinds! {
     OBJECT_UNKNOWN = "object.unknown", Warning,
         "Nothing of etcdr's lies there: find out whose it is.";
     /// A report of an audit whose signature does not fit.
-    REPORT_SIGNATURE = "report.signature", Damage, WHO;
+    REPORT_SIGNATURE = "report.signature", Damage, FIND_WHO;
     /// A report that is not signed where a public key is configured.
     REPORT_UNSIGNED = "report.unsigned", Notice,
         "It is not believed. Give audits a --signing-key, so that later ones can go on from them.";

@@ -16,10 +16,10 @@ use super::manifest_facts::{ClusterFacts, Usability};
 use crate::{Clock, verify};
 
 /// Most findings that are kept of one snapshot.
-const MOST_FINDINGS: usize = 20;
+const MAX_FINDINGS: usize = 20;
 
 /// Snapshots in a row that may fail because the store does not answer, before the walk gives up.
-const MOST_SILENT: u32 = 3;
+const MAX_SILENT: u32 = 3;
 
 /// What a walk needs.
 pub(super) struct Walk<'a> {
@@ -73,7 +73,7 @@ impl Walk<'_> {
                 steps.results.push(result);
             }
             after(steps, (self.clock)()).await;
-            if silent >= MOST_SILENT {
+            if silent >= MAX_SILENT {
                 let message = format!("the store gave no answer for {silent} snapshots in a row");
                 steps.note = Some(kinds::UNCHECKED.at(self.cluster.to_string(), message));
                 put_back(steps, silent);
@@ -132,7 +132,7 @@ impl Walk<'_> {
         let mut findings = report.findings;
         // The worst ones are kept.
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        findings.truncate(MOST_FINDINGS);
+        findings.truncate(MAX_FINDINGS);
         result.findings.extend(findings);
         Some(examined)
     }

@@ -1,9 +1,8 @@
-//! Agreement before trust: do the members hold the same data?
+//! Decides from HashKV whether the members hold the same data, and from which ones to save.
 //!
 //! HashKV depends on the revision that was asked for and on the compact revision, so answers are
 //! compared only where both are equal (etcd keeps a cached hash for a compacted revision, which
-//! carries the compact revision it was made with). This module decides; asking is done in
-//! `capture`.
+//! carries the compact revision it was made with). This module decides; `health` asks.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! What is known of the cluster before a capture: members, alarms, the linearizable revision, and
-//! HashKV.
+//! Asks what must be known of the cluster before a capture: members, alarms, the linearizable
+//! revision, and HashKV.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::source::Source;
 use crate::Error;
 
 /// Longest wait for a member other than the source: one that is down must not hold up the backup.
-const PEER_PATIENCE: Duration = Duration::from_secs(3);
+const PEER_DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Most URLs of one member that are tried.
 const MAX_URLS: usize = 8;
@@ -28,8 +28,8 @@ pub(crate) struct Health {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Asks for members, alarms and the linearizable revision. A cluster without quorum is saved all
-/// the same: that may be the last chance to.
+/// Asks for members, alarms and the linearizable revision. A cluster without quorum is saved, too:
+/// that may be the last chance.
 ///
 /// The linearizable read is served by the source itself, after it has applied everything up to it:
 /// the snapshot that is opened next holds at least this revision.
@@ -78,7 +78,7 @@ pub async fn reach(
     let mut reason = "it advertises no client URL".to_owned();
     for url in member.client_urls.iter().take(MAX_URLS) {
         let mut options = options.at(url);
-        options.dial_timeout = options.dial_timeout.min(PEER_PATIENCE);
+        options.dial_timeout = options.dial_timeout.min(PEER_DIAL_TIMEOUT);
         match Client::connect(&options).await {
             Ok(client) => return Ok((client, options)),
             Err(error) => reason = error.to_string(),

@@ -45,7 +45,7 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    /// Puts them beside what is known already.
+    /// Adds them to the stages that are known already.
     pub(crate) const fn into_stages(self, stages: Stages) -> Stages {
         let Self { stream, upload, read_back } = self;
         Stages { stream, upload, read_back, ..stages }

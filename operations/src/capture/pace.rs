@@ -1,4 +1,4 @@
-//! How fast a capture may take from etcd, and for how long.
+//! Limits how fast a capture takes bytes from etcd, and for how long.
 //!
 //! Three limits, all on the side of the stream: bytes a second; pauses while the member's own disk
 //! is slow; and the longest time for which etcd's read transaction may be open. What decides
@@ -17,7 +17,7 @@ use crate::Error;
 use limit::{Brake, Rate};
 
 /// Longest sleep before the limits are checked again: a pause may end early.
-const NAP: Duration = Duration::from_millis(50);
+const MAX_SLEEP: Duration = Duration::from_millis(50);
 
 /// The pace of one capture. Shared by the stream, which asks it, and the watch, which slows it
 /// down.
@@ -109,7 +109,7 @@ impl Pace {
             // Read again each time: a pause may end early.
             let until = self.lock().brake.until().max(allowed);
             let Some(wait) = until.checked_sub(now).filter(|wait| !wait.is_zero()) else { return };
-            tokio::time::sleep(wait.min(NAP)).await;
+            tokio::time::sleep(wait.min(MAX_SLEEP)).await;
         }
     }
 
@@ -122,6 +122,7 @@ impl Pace {
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         tokio::select! {
+            // Work that is done counts, also when the time is over in the same moment.
             biased;
             done = work => done,
             error = self.too_long() => Err(error),

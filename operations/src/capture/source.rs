@@ -1,4 +1,4 @@
-//! Which member is asked for the snapshot.
+//! Chooses the member that is asked for the snapshot.
 
 use etcdr_node::{Client, ConnectOptions, Status};
 use futures_util::future::join_all;

@@ -1,4 +1,4 @@
-//! Parts, sizes and seeds as people type them.
+//! Parses samples, sizes and seeds as people type them.
 
 use etcdr_schemas::report::AuditSample;
 use etcdr_schemas::units::Size;

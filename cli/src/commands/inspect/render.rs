@@ -1,4 +1,5 @@
-//! What was seen, for people: sections with aligned columns, at most 100 wide where names allow it.
+//! Renders the report for people: sections with aligned columns, at most 100 wide where names allow
+//! it.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What of a snapshot is restored: from the flags to the engine's types.
+//! The flags that choose what of a snapshot is restored: from the flags to the engine's types.
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;

@@ -1,4 +1,4 @@
-//! Plans and receipts for people.
+//! Renders plans and receipts for people.
 
 use etcdr_schemas::report::{CheckStep, PlannedMember, RestorePlan, RestoreReceipt};
 

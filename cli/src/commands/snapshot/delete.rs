@@ -1,4 +1,4 @@
-//! `etcdr snapshot delete`.
+//! `etcdr snapshot delete`: deletes snapshots by name, after it was confirmed by a flag.
 
 use etcdr_operations::prune;
 use etcdr_repository::SnapshotName;

@@ -1,4 +1,4 @@
-//! `etcdr snapshot export`.
+//! `etcdr snapshot export`: writes a snapshot to a file or to stdout.
 
 use std::io;
 use std::path::{Path, PathBuf};

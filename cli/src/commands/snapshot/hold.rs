@@ -1,4 +1,4 @@
-//! `etcdr snapshot hold`.
+//! `etcdr snapshot hold`: holds a snapshot, or releases it.
 
 use chrono::Duration;
 use etcdr_repository::SnapshotName;

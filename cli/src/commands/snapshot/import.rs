@@ -1,4 +1,4 @@
-//! `etcdr snapshot import`.
+//! `etcdr snapshot import`: stores a file as a snapshot.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `etcdr snapshot list`.
+//! `etcdr snapshot list`: a table of the snapshots of a cluster.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ impl Args {
     }
 }
 
-/// What is held and why. A list without it is better than none.
+/// Which snapshots are held, and why. A list without holds is better than no list.
 async fn held(repository: &Repository, global: &Global) -> BTreeMap<SnapshotId, HoldState> {
     match repository.holds(&global.cluster, context::now()).await {
         Ok(holds) => holds,

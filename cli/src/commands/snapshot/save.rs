@@ -1,4 +1,4 @@
-//! `etcdr snapshot save`.
+//! `etcdr snapshot save`: saves by itself, or asks a running agent to save.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -148,7 +148,8 @@ fn rate(text: &str) -> Result<Size, String> {
     }
 }
 
-/// A limit that was typed, and no other: nobody who watches a terminal wants to be given up on.
+/// A limit that was typed, and no other: whoever watches a terminal can end the save, and does not
+/// expect it to give up.
 fn pace(rate_limit: Size) -> Arc<Pace> {
     let config = CaptureConfig {
         rate_limit: Some(rate_limit),
@@ -173,7 +174,7 @@ async fn by_agent(address: &str, files: &AgentFiles, global: &Global) -> anyhow:
     finish_all(global, all.collect(), signed)
 }
 
-/// Prints the id on stdout and the talk on stderr.
+/// Prints the id on stdout, and remarks on stderr.
 pub(super) fn finish(global: &Global, saved: Saved, signed: bool) -> anyhow::Result<ExitCode> {
     let manifest = &saved.manifest;
     if !global.quiet {
@@ -189,7 +190,7 @@ pub(super) fn finish(global: &Global, saved: Saved, signed: bool) -> anyhow::Res
         output::say(format!("warning: {warning}"));
     }
     let code = if saved.warnings.is_empty() { ExitCode::Done } else { ExitCode::Warnings };
-    // We hold the secret key only: that the signature is good is for the public key to say.
+    // Only the secret key is known here: whether the signature is good, the public key shows.
     let signature = if signed { SignatureState::NotChecked } else { SignatureState::Unsigned };
     let (manifest, warnings) = (saved.manifest, saved.warnings);
     let report = SnapshotReport { manifest, signature, warnings, held: None };

@@ -1,4 +1,4 @@
-//! `etcdr snapshot show`.
+//! `etcdr snapshot show`: everything that is recorded of one snapshot.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What a database holds, for people.
+//! Renders the contents of a database for people.
 
 use etcdr_schemas::report::{Breakdown, Contents, Counted, Tally};
 

@@ -11,7 +11,7 @@ use super::Pace;
 use super::limit::Reading;
 
 /// The share of fsync times that the limit is about.
-const SHARE: f64 = 0.99;
+const FSYNC_QUANTILE: f64 = 0.99;
 
 /// A watch; it ends when it is dropped.
 pub(crate) struct Watching(JoinHandle<()>);
@@ -70,7 +70,7 @@ impl Watch {
             Ok(now) => {
                 let last = self.last.replace(now.clone())?;
                 let since = now.wal_fsync.since(&last.wal_fsync)?;
-                Some(Reading::Fsync(since.quantile(SHARE)))
+                Some(Reading::Fsync(since.quantile(FSYNC_QUANTILE)))
             }
             Err(error) => {
                 tracing::debug!(%error, "no metrics; a linearizable read is timed");
