@@ -1,5 +1,6 @@
-//! Throughput of reading a large database, file in the page cache: `cargo bench -p etcdr-restore-engine`.
-//! `ETCDR_BENCH_FILE` names a database or snapshot file to use instead of a generated one of 1 GiB.
+//! Throughput of reading a large database, file in the page cache: `cargo bench -p
+//! etcdr-restore-engine`. `ETCDR_BENCH_FILE` names a database or snapshot file to use instead of a
+//! generated one of 1 GiB.
 #![expect(clippy::print_stdout, reason = "figures are what a benchmark is for")]
 
 use std::fs::File;

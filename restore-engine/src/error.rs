@@ -151,7 +151,8 @@ pub enum Error {
     },
     /// A file that is neither a whole database nor one with its digest.
     #[error(
-        "a file of {size} bytes does not end with etcd's digest, and is not whole database pages either"
+        "a file of {size} bytes does not end with etcd's digest, and is not whole database pages \
+         either"
     )]
     NoDigest {
         /// Its size in bytes.
@@ -328,7 +329,7 @@ impl Diagnose for Error {
 
 fn downgrade(newest: TargetVersion) -> String {
     format!(
-        "Use a newer etcdr. Or restore with the etcdutl of that etcd, start it, say `etcdctl downgrade enable \
-         {newest}`, wait until it is done, and save a new snapshot."
+        "Use a newer etcdr. Or restore with the etcdutl of that etcd, start it, say `etcdctl \
+         downgrade enable {newest}`, wait until it is done, and save a new snapshot."
     )
 }

@@ -1,4 +1,5 @@
-//! The key space: all rows of bucket `key` in order of revision, and what can be computed from them.
+//! The key space: all rows of bucket `key` in order of revision, and what can be computed from
+//! them.
 //!
 //! Leaves are read in file order by several threads, and judged in order of revision: see
 //! [`crate::format::bolt`]'s `sweep`. Of a row little is kept, and of a key one entry in a table of

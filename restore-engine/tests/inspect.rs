@@ -1,4 +1,5 @@
-//! Inspecting sound and damaged databases: what is told is true, and damage hides no more than it must.
+//! Inspecting sound and damaged databases: what is told is true, and damage hides no more than it
+//! must.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod support;
@@ -215,7 +216,8 @@ fn a_file_without_meta_pages_still_tells_what_is_on_its_pages() {
     assert_eq!(left.newest_stray_revision, Some(Revision(53)));
 }
 
-/// A transaction later: the newer meta page leads to a broken root, the older one to the state before.
+/// A transaction later: the newer meta page leads to a broken root, the older one to the state
+/// before.
 #[test]
 fn the_older_meta_page_is_tried_and_can_be_looked_through() {
     let mut bytes = etcd(1024, many(300, 100), meta(9));
@@ -250,7 +252,8 @@ fn the_older_meta_page_is_tried_and_can_be_looked_through() {
 
 #[test]
 fn members_that_came_and_went_are_told() {
-    let member = br#"{"id":5,"peerURLs":["http://a:1"],"name":"a","isLearner":true,"clientURLs":["http://a:2"]}"#;
+    let member = br#"{"id":5,"peerURLs":["http://a:1"],"name":"a","isLearner":true,
+        "clientURLs":["http://a:2"]}"#;
     let mut writer = Writer::create(Cursor::new(Vec::new()), 4096).unwrap();
     let alarm = (vec![0x08, 0x05, 0x10, 0x01], vec![]);
     let rows: [(&[u8], Vec<support::Row>); 6] = [

@@ -1,9 +1,9 @@
 //! What a database, a snapshot or a data directory holds, as far as it can be read.
 //!
-//! The structural check reads every page of every tree once, in file order; [`Census`] looks over its shoulder and
-//! counts. So a large file is read once, and a damaged one is told about with the same findings as `verify`.
-//! Memory is a few bits a page, a table of keys with a limit (beyond it live keys are estimated from a sample), and a
-//! table of prefixes with a limit.
+//! The structural check reads every page of every tree once, in file order; [`Census`] looks over
+//! its shoulder and counts. So a large file is read once, and a damaged one is told about with the
+//! same findings as `verify`. Memory is a few bits a page, a table of keys with a limit (beyond it
+//! live keys are estimated from a sample), and a table of prefixes with a limit.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -58,7 +58,8 @@ pub struct Options {
 /// Inspects a local file: a database, or a snapshot. Its digest is computed at the same time.
 ///
 /// # Errors
-/// When the medium fails, and [`Error::Request`] for a meta page that is not there. Damage is a finding.
+/// When the medium fails, and [`Error::Request`] for a meta page that is not there. Damage is a
+/// finding.
 pub fn file(path: &Path, options: Options, progress: &dyn Progress) -> Result<InspectReport> {
     let subject = path.display().to_string();
     let image = LocalFile::open(path)?;

@@ -1,9 +1,10 @@
 //! Level `semantic`: what the database says, row by row, and whether it can be so.
 //!
-//! The rows of bucket `key` are looked at while the structural check reads their pages, so that both levels read the
-//! database once. What a row says by itself is judged where it is read; what it says about its key's history is judged in order
-//! of revision, from the few bytes that are kept of it. Rows that cannot be told apart without their keys go through in
-//! several passes when there are more keys than the table has room for.
+//! The rows of bucket `key` are looked at while the structural check reads their pages, so that
+//! both levels read the database once. What a row says by itself is judged where it is read; what
+//! it says about its key's history is judged in order of revision, from the few bytes that are kept
+//! of it. Rows that cannot be told apart without their keys go through in several passes when there
+//! are more keys than the table has room for.
 
 use std::ops::ControlFlow;
 
@@ -56,8 +57,8 @@ pub struct Examined {
     pub semantic: Option<Semantic>,
 }
 
-/// Levels `structure` and `semantic` of an image, in one reading. With the manifest, what it says of the image is
-/// compared.
+/// Levels `structure` and `semantic` of an image, in one reading. With the manifest, what it says
+/// of the image is compared.
 ///
 /// # Errors
 /// [`Error::Read`] when the medium fails: damage is what the findings tell.

@@ -1,9 +1,11 @@
-//! The structural check: every page of every tree is used once, holds what its place needs, and keys are in order.
+//! The structural check: every page of every tree is used once, holds what its place needs, and
+//! keys are in order.
 //!
-//! It finds what `bbolt check` finds (docs/etcd-formats.md 1.9), looks into inline buckets too, and knows that
-//! rows of bucket `key` are revisions. Trees are read in batches in file order, by several threads, so that a sealed
-//! image is unpacked about once; what they saw is judged in key order, and a finding does not end the check wherever the
-//! rest still makes sense. Memory is one bit for a page (two when a freelist is stored) and a batch for each level.
+//! It finds what `bbolt check` finds (docs/etcd-formats.md 1.9), looks into inline buckets too, and
+//! knows that rows of bucket `key` are revisions. Trees are read in batches in file order, by
+//! several threads, so that a sealed image is unpacked about once; what they saw is judged in key
+//! order, and a finding does not end the check wherever the rest still makes sense. Memory is one
+//! bit for a page (two when a freelist is stored) and a batch for each level.
 
 use std::ops::ControlFlow;
 
@@ -55,8 +57,8 @@ pub fn check_on<R: ReadAt>(
     check_with(db, workers, progress, &NoVisitor, &mut |_| Ok(ControlFlow::Continue(())))
 }
 
-/// The same with several threads, and with someone who looks at the leaves of bucket `key` as they come by. What
-/// was kept of them is worth something only when no damage was found.
+/// The same with several threads, and with someone who looks at the leaves of bucket `key` as they
+/// come by. What was kept of them is worth something only when no damage was found.
 ///
 /// # Errors
 /// When the medium fails, and whatever `take` returns.
@@ -84,7 +86,8 @@ pub(crate) struct Checked {
     pub(crate) strays: Option<Strays>,
 }
 
-/// The same, and tells `observer` of buckets and pages. Of a damaged database, what can be read is seen.
+/// The same, and tells `observer` of buckets and pages. Of a damaged database, what can be read is
+/// seen.
 ///
 /// # Errors
 /// See [`check_with`].
@@ -221,7 +224,8 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
         if self.reached.set(page) { Ok(()) } else { Err(Problem::Shared) }
     }
 
-    /// Checks the pages of a batch, and what is below them. The recursion is as deep as the tree, which has a limit.
+    /// Checks the pages of a batch, and what is below them. The recursion is as deep as the tree,
+    /// which has a limit.
     fn process(&mut self, batch: &Batch, depth: u32) -> Result<()> {
         let pages = batch.pages();
         let (mut from, mut below) = (0, Batch::default());

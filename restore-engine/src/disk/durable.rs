@@ -1,9 +1,9 @@
 //! Durable local writes: the only module here that changes the file system.
 //!
-//! A file is on disk when its bytes are synced and the directory that names it is synced too; a rename
-//! is on disk when both directories are. Nothing below relies on the order in which a kernel writes
-//! back by itself. Every operation asks its [`Disk`]'s watcher first, so that a test can stop the world
-//! between any two of them and look at what is left.
+//! A file is on disk when its bytes are synced and the directory that names it is synced too; a
+//! rename is on disk when both directories are. Nothing below relies on the order in which a kernel
+//! writes back by itself. Every operation asks its [`Disk`]'s watcher first, so that a test can
+//! stop the world between any two of them and look at what is left.
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -59,8 +59,8 @@ impl Default for Disk {
 }
 
 impl Disk {
-    /// A disk whose every change is announced to `watcher` first. An error of the watcher keeps the change
-    /// from happening.
+    /// A disk whose every change is announced to `watcher` first. An error of the watcher keeps the
+    /// change from happening.
     pub fn watched(watcher: impl Fn(Step<'_>) -> io::Result<()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(watcher))
     }
@@ -173,7 +173,8 @@ impl Disk {
     }
 }
 
-/// The kernel's own refusal to overwrite, where the file system knows it; a look beforehand elsewhere.
+/// The kernel's own refusal to overwrite, where the file system knows it; a look beforehand
+/// elsewhere.
 fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
@@ -216,15 +217,16 @@ impl NewFile {
             .map_err(|source| Error::io("sync", &self.path, source))
     }
 
-    /// From now on a second thread syncs what was written while more is, so that the final sync finds
-    /// little left to do.
+    /// From now on a second thread syncs what was written while more is, so that the final sync
+    /// finds little left to do.
     pub(crate) fn write_behind(&mut self) -> Result<()> {
-        // Opened anew and not cloned: Linux reports a failed write-back once to each open file description,
-        // and a clone would share ours and swallow what the final sync must see.
+        // Opened anew and not cloned: Linux reports a failed write-back once to each open file
+        // description, and a clone would share ours and swallow what the final sync must see.
         let file = File::open(&self.path).map_err(|e| Error::io("open", &self.path, e))?;
         let (nudge, nudges) = sync_channel::<()>(1);
         let worker = std::thread::spawn(move || {
-            // Its errors need no care: the final sync reports them too, and is the one that decides.
+            // Its errors need no care: the final sync reports them too, and is the one that
+            // decides.
             while nudges.recv().is_ok() && file.sync_data().is_ok() {}
         });
         self.behind = Some(WriteBehind { nudge: Some(nudge), worker: Some(worker), unsynced: 0 });
@@ -250,9 +252,9 @@ impl Seek for NewFile {
     }
 }
 
-/// Largest single write. A write of megabytes gets page-cache memory in blocks of megabytes, and in a virtual
-/// machine those are the ones whose memory the host has taken back: touching them costs five times
-/// what the copy does. Small ones come from what was freed last.
+/// Largest single write. A write of megabytes gets page-cache memory in blocks of megabytes, and in
+/// a virtual machine those are the ones whose memory the host has taken back: touching them costs
+/// five times what the copy does. Small ones come from what was freed last.
 const WRITE: usize = 128 << 10;
 
 /// Bytes between two requests to write back.
@@ -334,8 +336,8 @@ pub(crate) const MOVED: &str = ".etcdr-moved-";
 /// Most things that are moved aside in one second.
 const MOST_MOVED: u32 = 100;
 
-/// Where something is moved aside to at a time: a name that is free. The last one that is tried may be taken, and then the
-/// rename says so.
+/// Where something is moved aside to at a time: a name that is free. The last one that is tried may
+/// be taken, and then the rename says so.
 pub(crate) fn aside(path: &Path, stamp: &str) -> PathBuf {
     free(stamp, |ending| sibling(path, "", ending))
 }

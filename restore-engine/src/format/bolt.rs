@@ -1,10 +1,9 @@
 //! bbolt files: the format of `member/snap/db` and of the body of a snapshot file.
 //!
-//! A file is an array of pages. Two meta pages at its start name the root of a B+ tree of buckets, and
-//! each bucket is a B+ tree of rows, or a small page inside the root's. Data pages carry no checksum in
-//! this format: what can be checked is structure, and
-//! [`crate::check::structure`] does that. Everything is parsed from
-//! slices with explicit little-endian reads.
+//! A file is an array of pages. Two meta pages at its start name the root of a B+ tree of buckets,
+//! and each bucket is a B+ tree of rows, or a small page inside the root's. Data pages carry no
+//! checksum in this format: what can be checked is structure, and [`crate::check::structure`] does
+//! that. Everything is parsed from slices with explicit little-endian reads.
 
 use etcdr_schemas::ReadAt;
 

@@ -1,7 +1,8 @@
 //! Facts about an image: what its bytes say about revision, raft position and size.
 //!
-//! A snapshot file is a database followed by the SHA-256 of it. [`facts`] reads them at random from any
-//! database; [`SnapshotScanner`](crate::stream::SnapshotScanner) takes the same facts out of the bytes as they stream by.
+//! A snapshot file is a database followed by the SHA-256 of it. [`facts`] reads them at random from
+//! any database; [`SnapshotScanner`](crate::stream::SnapshotScanner) takes the same facts out of
+//! the bytes as they stream by.
 
 use etcdr_schemas::{RaftIndex, ReadAt, Revision, Term};
 

@@ -2,8 +2,8 @@
 //!
 //! etcd does not choose ids at random. A member's id is a digest of its peer URLs and the cluster
 //! token, a cluster's id a digest of its members' ids; so the same flags give the same ids, and the
-//! members of a lost cluster that come back would be taken for peers of the restored one. That is why
-//! the token of a restore is fresh unless the caller insists.
+//! members of a lost cluster that come back would be taken for peers of the restored one. That is
+//! why the token of a restore is fresh unless the caller insists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,7 +24,8 @@ pub const MAX_URLS_PER_MEMBER: usize = 16;
 /// Longest name, token or URL in bytes: a name is also a directory's name.
 const MAX_TEXT: usize = 255;
 
-/// A peer URL as etcd accepts one: `http`, `https`, `unix` or `unixs`, `host:port`, nothing behind it.
+/// A peer URL as etcd accepts one: `http`, `https`, `unix` or `unixs`, `host:port`, nothing behind
+/// it.
 ///
 /// The text is kept as it was given (scheme in lower case), because ids are digests of it: a parser
 /// that drops a default port would compute another id than etcd.
@@ -120,11 +121,12 @@ fn check_socket(rest: &str) -> Result<(), &'static str> {
 pub struct InitialCluster(BTreeMap<String, Vec<PeerUrl>>);
 
 impl InitialCluster {
-    /// Parses `a=URL,a=URL2,b=URL`. A name that is repeated at once gives its member another URL, as in
-    /// etcd; a name that comes back later is taken for a mistake and refused.
+    /// Parses `a=URL,a=URL2,b=URL`. A name that is repeated at once gives its member another URL,
+    /// as in etcd; a name that comes back later is taken for a mistake and refused.
     ///
     /// # Errors
-    /// [`Error::Request`] for an empty list, a malformed or repeated name or URL, and too many of them.
+    /// [`Error::Request`] for an empty list, a malformed or repeated name or URL, and too many of
+    /// them.
     pub fn parse(text: &str) -> Result<Self> {
         let mut members: BTreeMap<String, Vec<PeerUrl>> = BTreeMap::new();
         let mut seen = BTreeSet::new();
@@ -148,7 +150,8 @@ impl InitialCluster {
             previous = Some(name);
             if urls.len() > MAX_URLS_PER_MEMBER || members.len() > MAX_MEMBERS {
                 return Err(Error::request(format!(
-                    "initial cluster: more than {MAX_MEMBERS} members or {MAX_URLS_PER_MEMBER} URLs of one"
+                    "initial cluster: more than {MAX_MEMBERS} members or {MAX_URLS_PER_MEMBER} \
+                     URLs of one"
                 )));
             }
         }
@@ -247,8 +250,8 @@ impl Member {
             name: self.name.clone(),
             learner: false,
         };
-        // A struct of integers and strings always serialises; an empty value would fail the check that
-        // every restore makes of its own output.
+        // A struct of integers and strings always serialises; an empty value would fail the check
+        // that every restore makes of its own output.
         serde_json::to_vec(&row).unwrap_or_default()
     }
 }
@@ -346,7 +349,8 @@ impl NewCluster {
         let count = self.members.len();
         if count.is_multiple_of(2) {
             warnings.push(format!(
-                "{count} members survive the loss of no more members than {} do: an odd number is better",
+                "{count} members survive the loss of no more members than {} do: an odd number is \
+                 better",
                 count - 1
             ));
         }

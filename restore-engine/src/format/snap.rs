@@ -1,7 +1,8 @@
 //! The `.snap` file: raft's snapshot, which carries the membership for etcd 3.4 and 3.5.
 //!
-//! It wraps a JSON dump of the old v2 store in which nothing but the members is left. etcd's own dumps also
-//! carry an event history and statistics; every version boots without them (docs/etcd-formats.md 4.4).
+//! It wraps a JSON dump of the old v2 store in which nothing but the members is left. etcd's own
+//! dumps also carry an event history and statistics; every version boots without them
+//! (docs/etcd-formats.md 4.4).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -202,8 +203,8 @@ mod tests {
         assert_eq!(json["CurrentIndex"], 2);
         assert!(json["Root"]["Children"]["1"]["Children"].as_object().unwrap().is_empty());
         let id = cluster().members()[0].id.to_string();
-        let leaf = &json["Root"]["Children"]["0"]["Children"]["members"]["Children"][&id]["Children"]
-            ["raftAttributes"];
+        let members = &json["Root"]["Children"]["0"]["Children"]["members"]["Children"];
+        let leaf = &members[&id]["Children"]["raftAttributes"];
         assert!(leaf["Value"].as_str().unwrap().starts_with(r#"{"peerURLs":["http://"#));
         assert!(leaf["Children"].is_null());
         assert_eq!(leaf["ExpireTime"], NEVER);

@@ -1,8 +1,9 @@
-//! The database of the first member: the source's pages as they are and patched, or its rows written anew.
+//! The database of the first member: the source's pages as they are and patched, or its rows
+//! written anew.
 //!
 //! To be written anew, the source is staged first and checked to its last byte, because its digests
-//! show at its end only. Then it is read in order and written again beside, and the staged copy goes.
-//! That takes twice the room for a while, and no memory that grows with the database.
+//! show at its end only. Then it is read in order and written again beside, and the staged copy
+//! goes. That takes twice the room for a while, and no memory that grows with the database.
 
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -103,8 +104,8 @@ pub(super) fn rewritten(
     })
 }
 
-/// Reads the staged source and writes the database, while a second thread checks every page of the source:
-/// rows of a damaged page graph are not to be believed, however well they read.
+/// Reads the staged source and writes the database, while a second thread checks every page of the
+/// source: rows of a damaged page graph are not to be believed, however well they read.
 fn rewrite(
     plan: &Plan,
     rebuild: &PlannedRebuild,
@@ -173,8 +174,8 @@ fn dropped(dropped: &DroppedKeys) -> String {
 
 fn repaired(dangling: &DanglingLeases) -> String {
     format!(
-        "{} leases that {} keys name were not in the snapshot and were added with {} s to live, or a write could \
-         crash every member",
+        "{} leases that {} keys name were not in the snapshot and were added with {} s to live, or \
+         a write could crash every member",
         dangling.count, dangling.keys, dangling.ttl_seconds
     )
 }
@@ -187,8 +188,8 @@ fn none_dangling(proof: &Proof, db: &Path) -> Result<()> {
     Err(Error::SelfCheck { path: db.to_owned(), reason })
 }
 
-/// Writes the database while hashing the source; returns the source's SHA-256 and the open file, whose
-/// sync reports every failed write-back since it was made, whoever wrote.
+/// Writes the database while hashing the source; returns the source's SHA-256 and the open file,
+/// whose sync reports every failed write-back since it was made, whoever wrote.
 fn receive(
     plan: &Plan,
     file: NewFile,

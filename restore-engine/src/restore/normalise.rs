@@ -136,8 +136,9 @@ impl Changes {
         Ok(())
     }
 
-    /// Users and roles go, and authentication is off. Its revision stays and goes up: a signed token of the
-    /// lost cluster names the revision that it was given at, and must never come to match again.
+    /// Users and roles go, and authentication is off. Its revision stays and goes up: a signed
+    /// token of the lost cluster names the revision that it was given at, and must never come to
+    /// match again.
     fn auth<R: ReadAt>(&mut self, db: &Db<R>) -> Result<()> {
         use buckets::auth::REVISION;
         self.users_dropped = count(db, buckets::AUTH_USERS)?;
@@ -186,7 +187,8 @@ fn parse(version: &[u8]) -> Option<EtcdVersion> {
     std::str::from_utf8(version).ok()?.parse().ok()
 }
 
-/// Whether a version's minor is above the target's. What cannot be read is, too: no server takes it.
+/// Whether a version's minor is above the target's. What cannot be read is, too: no server takes
+/// it.
 fn above(version: &[u8], target: TargetVersion) -> bool {
     parse(version).is_none_or(|version| version.major > 3 || version.minor > target.minor())
 }

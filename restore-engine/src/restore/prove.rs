@@ -19,8 +19,9 @@ use crate::format::wal;
 use crate::format::wal::RESTORE_TERM;
 use crate::plan::Plan;
 
-/// What a proof may use: two threads keep up with a disk, and a restore runs where memory is dear. The file lies in the
-/// page cache, so that small questions cost nothing; the table holds 450,000 keys.
+/// What a proof may use: two threads keep up with a disk, and a restore runs where memory is dear.
+/// The file lies in the page cache, so that small questions cost nothing; the table holds 450,000
+/// keys.
 const BUDGET: ScanBudget = ScanBudget { workers: 2, answers: 1 << 20, table: 19 << 20 };
 
 /// What is known of the database that all members start with.
@@ -34,11 +35,12 @@ pub(super) struct Proof {
     pub(super) dangling: Dangling,
 }
 
-/// Looks at the staged database as `verify --level semantic` does, in one reading, while the file is synced: what
-/// is read is in memory anyway, and the sync waits for the disk. What was `written` must read back.
+/// Looks at the staged database as `verify --level semantic` does, in one reading, while the file
+/// is synced: what is read is in memory anyway, and the sync waits for the disk. What was `written`
+/// must read back.
 ///
-/// Damage to the page graph, or a row that cannot be read, is an error. Other defects of the rows come from the source: they are
-/// told, and do not keep a cluster from coming back.
+/// Damage to the page graph, or a row that cannot be read, is an error. Other defects of the rows
+/// come from the source: they are told, and do not keep a cluster from coming back.
 pub(super) fn database(
     file: &NewFile,
     path: &Path,
@@ -96,7 +98,8 @@ fn sound(findings: Vec<Finding>) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Reads log and raft snapshot of every member with the readers that any data directory is read with.
+/// Reads log and raft snapshot of every member with the readers that any data directory is read
+/// with.
 pub(super) fn members(plan: &Plan, members: &[MemberStage]) -> Result<()> {
     let count = plan.cluster.members().len() as u64;
     let conf_state = plan.cluster.conf_state();

@@ -27,8 +27,8 @@ pub fn receipt_paths(data_dir: &Path) -> [PathBuf; 2] {
     [sibling(data_dir, "", ".etcdr-receipt.json"), sibling(data_dir, "", ".etcdr-receipt.txt")]
 }
 
-/// Writes the receipts. The restore has happened by now, so one that cannot be written is told in the
-/// receipt that is returned, and is no error.
+/// Writes the receipts. The restore has happened by now, so one that cannot be written is told in
+/// the receipt that is returned, and is no error.
 pub(super) fn write(disk: &Disk, plan: &Plan, done: Done) -> RestoreReceipt {
     let mut receipt = compose(plan, done);
     let json = serde_json::to_vec_pretty(&receipt.clone().report()).unwrap_or_default();

@@ -2,7 +2,8 @@
 //!
 //! Everything is built in a stage beside the target, checked there, synced, and renamed into place
 //! last. An error, a panic or a kill before the last rename leaves the target as it was; what was
-//! there before is moved aside, never deleted. The same plan and the same source give the same bytes.
+//! there before is moved aside, never deleted. The same plan and the same source give the same
+//! bytes.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -14,8 +14,9 @@ struct Need {
     rest: u64,
 }
 
-/// Refuses a plan whose directories do not fit. Directories on one file system are counted together.
-/// A database that is written anew needs its room twice while that is done, and before the others are.
+/// Refuses a plan whose directories do not fit. Directories on one file system are counted
+/// together. A database that is written anew needs its room twice while that is done, and before
+/// the others are.
 pub(super) fn require(plan: &Plan) -> Result<()> {
     let mut needs: BTreeMap<u64, Need> = BTreeMap::new();
     let size = plan.source.facts.db_size;

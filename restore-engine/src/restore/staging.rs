@@ -1,10 +1,11 @@
 //! Where a restore builds, and how what it built takes its place.
 //!
-//! A directory that does not exist yet is built in a hidden stage beside it and renamed as a whole. One
-//! that exists and is empty, which is what a mounted volume is, cannot be renamed over: its content is
-//! built in a hidden stage inside it and moved up entry by entry. Several members' directories that
-//! are new children of one new directory are built and renamed together, so that the cluster appears at once.
-//! In all cases there is nothing at the target before the last rename, and all of it after.
+//! A directory that does not exist yet is built in a hidden stage beside it and renamed as a whole.
+//! One that exists and is empty, which is what a mounted volume is, cannot be renamed over: its
+//! content is built in a hidden stage inside it and moved up entry by entry. Several members'
+//! directories that are new children of one new directory are built and renamed together, so that
+//! the cluster appears at once. In all cases there is nothing at the target before the last rename,
+//! and all of it after.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -66,7 +67,8 @@ pub(super) struct MemberStage {
     pub(super) wal: PathBuf,
 }
 
-/// All places of a restore. Dropped before [`Staging::install`] has finished, it removes what it staged.
+/// All places of a restore. Dropped before [`Staging::install`] has finished, it removes what it
+/// staged.
 #[derive(Debug)]
 pub(super) struct Staging {
     disk: Disk,
@@ -83,8 +85,8 @@ pub(super) struct Staging {
 const SCRATCH: &str = "source";
 
 impl Staging {
-    /// Where a copy of the source may lie: in the stage of the first member's data, and never in what
-    /// becomes its directory.
+    /// Where a copy of the source may lie: in the stage of the first member's data, and never in
+    /// what becomes its directory.
     pub(super) fn scratch(&self) -> Option<PathBuf> {
         let first = &self.members.first()?.data;
         let place = self.places.iter().find(|place| first.starts_with(&place.stage.content))?;
@@ -184,7 +186,8 @@ impl Staging {
         Ok(())
     }
 
-    /// Makes what is built durable, moves aside what is in the way and renames everything into place.
+    /// Makes what is built durable, moves aside what is in the way and renames everything into
+    /// place.
     pub(super) fn install(mut self) -> Result<(Vec<MovedAside>, Vec<String>)> {
         for place in &self.places {
             sync_tree(&self.disk, &place.stage.root)?;
@@ -208,8 +211,8 @@ impl Staging {
             self.disk.sync_dir(parent(dir))?;
         }
         done.armed = false;
-        // From here on the restore has happened. Empty stages are no reason to say otherwise: the next
-        // restore of this target removes them.
+        // From here on the restore has happened. Empty stages are no reason to say otherwise: the
+        // next restore of this target removes them.
         for place in &self.places {
             let _ = self.disk.remove_tree(&place.stage.root);
         }
@@ -342,7 +345,8 @@ fn refuse_running(data_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What is in a directory, apart from our own stages, what was moved aside before, and `lost+found`.
+/// What is in a directory, apart from our own stages, what was moved aside before, and
+/// `lost+found`.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let io = |source| Error::io("read", dir, source);
     let mut found = Vec::new();

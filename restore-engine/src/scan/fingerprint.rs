@@ -1,8 +1,9 @@
-//! 128 bits that stand for a key: SipHash-1-3, with both halves of its result. A table keeps one half, and the other says
-//! which of 64 tables: among ten million keys two share those 70 bits once in 20 million databases.
+//! 128 bits that stand for a key: SipHash-1-3, with both halves of its result. A table keeps one
+//! half, and the other says which of 64 tables: among ten million keys two share those 70 bits once
+//! in 20 million databases.
 //!
-//! Databases may be hostile, so that keys with equal fingerprints must be hard to make; whoever could
-//! make them would only mislead the check of a file of his own.
+//! Databases may be hostile, so that keys with equal fingerprints must be hard to make; whoever
+//! could make them would only mislead the check of a file of his own.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
@@ -112,7 +113,8 @@ impl State {
 /// Halvings of what a table is responsible for; more would be 2^32 passes.
 const MAX_HALVINGS: u32 = 32;
 
-/// Bits of a slot that say where in a map it goes; those above are free to choose a part by, up to the highest seven.
+/// Bits of a slot that say where in a map it goes; those above are free to choose a part by, up to
+/// the highest seven.
 const OF_THE_MAP: u32 = 24;
 
 /// The keys whose slots have these bits in the middle.

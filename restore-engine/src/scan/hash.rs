@@ -1,9 +1,9 @@
 //! HashKV: the hash that every member computes over its key space, and how many keys are live.
 //!
-//! Without compaction it is a CRC over all rows. After one, a row at or below the compact revision only counts
-//! when it is the newest of a live key (docs/etcd-formats.md 5.1), because members may differ in what they have
-//! deleted already. The leaves are summed one by one as they are read, and the sums put together; where a leaf turns
-//! out to hold rows that do not count, it is read again.
+//! Without compaction it is a CRC over all rows. After one, a row at or below the compact revision
+//! only counts when it is the newest of a live key (docs/etcd-formats.md 5.1), because members may
+//! differ in what they have deleted already. The leaves are summed one by one as they are read, and
+//! the sums put together; where a leaf turns out to hold rows that do not count, it is read again.
 
 use std::ops::ControlFlow;
 

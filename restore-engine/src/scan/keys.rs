@@ -1,8 +1,10 @@
-//! What is known of each key while its rows go by in order, in memory that does not grow with the number of keys.
+//! What is known of each key while its rows go by in order, in memory that does not grow with the
+//! number of keys.
 //!
-//! A table maps fingerprints of keys to their last row. It has 64 shards, so that threads can share the work: each row
-//! belongs to one. A shard that is full halves the keys that it is responsible for, and the other half becomes the work
-//! of another pass over the rows. What remains is one bit for a row.
+//! A table maps fingerprints of keys to their last row. It has 64 shards, so that threads can share
+//! the work: each row belongs to one. A shard that is full halves the keys that it is responsible
+//! for, and the other half becomes the work of another pass over the rows. What remains is one bit
+//! for a row.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -177,7 +179,8 @@ impl<A: RowAnalyzer> Keys<A> {
         self.shards.iter().map(|shard| shard.done.0).sum()
     }
 
-    /// Whether row number `index`, one of those marked, is the newest of its key and not a deletion.
+    /// Whether row number `index`, one of those marked, is the newest of its key and not a
+    /// deletion.
     pub(crate) fn is_newest(&self, index: u32) -> bool {
         bit(&self.kept, index).is_some_and(|(word, bit)| word.load(Relaxed) & bit != 0)
     }

@@ -17,8 +17,8 @@ pub(crate) struct Limits {
     pub(crate) bytes: usize,
 }
 
-/// Names that several threads number together. When there are more than the limits allow, which of them
-/// are named can differ from run to run; what is counted does not.
+/// Names that several threads number together. When there are more than the limits allow, which of
+/// them are named can differ from run to run; what is counted does not.
 #[derive(Debug)]
 pub(crate) struct Names {
     limits: Limits,
@@ -40,7 +40,8 @@ impl Names {
         Self { limits, known: Mutex::default() }
     }
 
-    /// The number of a name, from 0 in order of appearance; `None` for a name that there is no room for.
+    /// The number of a name, from 0 in order of appearance; `None` for a name that there is no room
+    /// for.
     pub(crate) fn number(&self, known: &mut KnownNames, name: &[u8]) -> Option<u32> {
         if let Some(number) = known.0.get(name) {
             return *number;

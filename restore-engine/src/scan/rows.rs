@@ -49,8 +49,8 @@ impl Sequence {
     }
 }
 
-/// Gives every row to `visit`. Pages are read one after the other, in order of their rows, so that this
-/// takes next to no memory.
+/// Gives every row to `visit`. Pages are read one after the other, in order of their rows, so that
+/// this takes next to no memory.
 pub(crate) fn rows<R: ReadAt>(
     db: &Db<R>,
     key: &Bucket,

@@ -1,8 +1,8 @@
 //! A sample of keys, in memory that does not grow with their number.
 //!
-//! A damaged database is read once, so that keys for which there is no room are not the work of another
-//! pass: half of the keys leave the table, chosen by their fingerprints, and each of those that stay
-//! counts double.
+//! A damaged database is read once, so that keys for which there is no room are not the work of
+//! another pass: half of the keys leave the table, chosen by their fingerprints, and each of those
+//! that stay counts double.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -24,7 +24,8 @@ impl<V> Sample<V> {
         Self { map: HashMap::default(), part: Part::ALL, capacity }
     }
 
-    /// Notes what is known of a key, unless it is not in the sample or what is known already is newer.
+    /// Notes what is known of a key, unless it is not in the sample or what is known already is
+    /// newer.
     pub(crate) fn put(&mut self, key: Slot, value: V, newer: impl FnOnce(&V) -> bool) {
         if !self.part.holds(key) {
             return;

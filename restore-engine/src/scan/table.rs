@@ -1,7 +1,8 @@
 //! The last row of each key, in 36 bytes a key.
 //!
-//! Numbers have as many bits as the databases of this world need, so that a large one is looked at in one reading. A row
-//! whose numbers need more, as a hostile one may, is kept as it is, and counts for three.
+//! Numbers have as many bits as the databases of this world need, so that a large one is looked at
+//! in one reading. A row whose numbers need more, as a hostile one may, is kept as it is, and
+//! counts for three.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -17,7 +17,8 @@ use crate::{Error, Result};
 
 /// The compact revision of a store that was never compacted, as etcd reports it.
 pub(crate) const NEVER: i64 = -1;
-/// Leaves whose sums are kept, 16 bytes each: 16 GiB of an ordinary database. With more of them all are read again.
+/// Leaves whose sums are kept, 16 bytes each: 16 GiB of an ordinary database. With more of them all
+/// are read again.
 const MAX_LEAVES: usize = 4 << 20;
 /// Sums that are allocated together: a list that doubles takes up to three times what is in it.
 const CHUNK: usize = 4096;

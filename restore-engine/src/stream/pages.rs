@@ -1,9 +1,10 @@
 //! What is remembered of each page that streams by, so that the tree can be walked at the end.
 //!
-//! The way from the root to the last revision runs over pages in any order, and free pages look like used
-//! ones. So each page that claims its own number leaves one word: a branch its last child, a leaf
-//! of revisions its last one. Only the walk at the end tells which of them count. Overflow pages are looked at
-//! like others, because the head that claims them may itself be a free page; what they leave is never reached.
+//! The way from the root to the last revision runs over pages in any order, and free pages look
+//! like used ones. So each page that claims its own number leaves one word: a branch its last
+//! child, a leaf of revisions its last one. Only the walk at the end tells which of them count.
+//! Overflow pages are looked at like others, because the head that claims them may itself be a free
+//! page; what they leave is never reached.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,7 +20,8 @@ use crate::format::facts::{ImageFacts, no_key};
 use crate::format::mvcc::RowKey;
 use crate::{Error, Result};
 
-/// Leaves of bucket names or of markers that are remembered. Only old copies of them make it more than two.
+/// Leaves of bucket names or of markers that are remembered. Only old copies of them make it more
+/// than two.
 const MAX_CANDIDATES: usize = 16 * 1024;
 /// Keys and elements behind the first page of their leaf that are waited for.
 const MAX_AWAITED: usize = 64 * 1024;

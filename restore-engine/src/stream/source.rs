@@ -28,8 +28,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads what a plan must know from an image that can be read at random. Only a few pages are read and
-    /// nothing is verified: the restore does that.
+    /// Reads what a plan must know from an image that can be read at random. Only a few pages are
+    /// read and nothing is verified: the restore does that.
     ///
     /// # Errors
     /// The error of the first page that is not what it should be.
@@ -40,8 +40,8 @@ impl Source {
         Ok(Self { label, facts, form, alarms: alarms(&db)?, expected })
     }
 
-    /// The same from an image that can only be read from end to end, such as an archive. It is read once
-    /// here and once more by the restore; alarms are not seen this way.
+    /// The same from an image that can only be read from end to end, such as an archive. It is read
+    /// once here and once more by the restore; alarms are not seen this way.
     ///
     /// # Errors
     /// [`Error::Source`] when the stream fails, and what [`crate::restore`] says of a damaged one.

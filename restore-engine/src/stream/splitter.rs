@@ -1,9 +1,9 @@
 //! A snapshot file or a raw database as it streams by, split into what it is made of.
 //!
-//! The first pages say how long the database is. A file of zeroes, of noise or of nothing is refused
-//! after them; an archive that unpacks to more than its database can be is refused soon after. Only the
-//! database itself is handed on: what a raw copy has behind its high-water mark is garbage, and what a
-//! snapshot has behind it is its digest.
+//! The first pages say how long the database is. A file of zeroes, of noise or of nothing is
+//! refused after them; an archive that unpacks to more than its database can be is refused soon
+//! after. Only the database itself is handed on: what a raw copy has behind its high-water mark is
+//! garbage, and what a snapshot has behind it is its digest.
 
 use etcdr_schemas::Sha256Digest;
 
@@ -14,7 +14,8 @@ use crate::format::bolt::page::MAX_PAGE_SIZE;
 /// Bytes that hold both meta pages at any page size.
 const HEAD: usize = 2 * MAX_PAGE_SIZE as usize;
 
-/// Bytes that may follow the database in a raw copy, besides as many as it has: bbolt grows files ahead.
+/// Bytes that may follow the database in a raw copy, besides as many as it has: bbolt grows files
+/// ahead.
 const GROWTH: u64 = 64 << 20;
 
 /// What the meta pages say of the file.
@@ -92,8 +93,8 @@ impl Splitter {
     /// Takes the next bytes of the file.
     ///
     /// # Errors
-    /// [`Error::NotBolt`] for a stream that is no database, [`Error::Length`] for one that is too long,
-    /// and whatever the sink says.
+    /// [`Error::NotBolt`] for a stream that is no database, [`Error::Length`] for one that is too
+    /// long, and whatever the sink says.
     pub(super) fn push(&mut self, mut chunk: &[u8], sink: &mut dyn Sink) -> Result<()> {
         self.taken = self.taken.saturating_add(chunk.len() as u64);
         self.check_limit()?;

@@ -1,6 +1,7 @@
 //! One word for each page that streamed by, in four bytes.
 //!
-//! What grows with a database must grow slowly: two million pages, 8 GiB of an ordinary database, take 8 MiB.
+//! What grows with a database must grow slowly: two million pages, 8 GiB of an ordinary database,
+//! take 8 MiB.
 
 /// Words that are allocated together.
 const CHUNK: usize = 8192;

@@ -28,7 +28,8 @@ pub(crate) enum Kind {
     ElementFlags,
     /// Positions and sizes, except those below.
     Element,
-    /// Sizes of the last row of a page: what follows them is unused, so nothing tells that they are wrong.
+    /// Sizes of the last row of a page: what follows them is unused, so nothing tells that they are
+    /// wrong.
     LastSize,
     /// Size of the last key of a branch.
     LastBranchKeySize,

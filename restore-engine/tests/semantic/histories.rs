@@ -24,7 +24,8 @@ enum Step {
 fn op() -> impl Strategy<Value = Op> {
     let value = || proptest::collection::vec(any::<u8>(), 0..90);
     prop_oneof![
-        3 => (0u8..12, value(), any::<u8>()).prop_map(|(key, value, lease)| Op::Put(key, value, lease)),
+        3 => (0u8..12, value(), any::<u8>())
+            .prop_map(|(key, value, lease)| Op::Put(key, value, lease)),
         1 => (0u8..12).prop_map(Op::Delete),
     ]
 }

@@ -111,8 +111,8 @@ impl Store {
         self.revision += i64::from(sub > 0);
     }
 
-    /// Compacts at `at`, removing at most `batch` rows. `keeps` is what etcd does from 3.4.34 and 3.5.16 on: a
-    /// deletion at the compact revision itself stays.
+    /// Compacts at `at`, removing at most `batch` rows. `keeps` is what etcd does from 3.4.34 and
+    /// 3.5.16 on: a deletion at the compact revision itself stays.
     pub(crate) fn compact(&mut self, at: i64, keeps: bool, batch: usize) {
         if at <= self.scheduled.unwrap_or(0) || at > self.revision {
             return;

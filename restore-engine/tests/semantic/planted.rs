@@ -1,4 +1,5 @@
-//! One planted defect for every finding code: which level must catch it, and that no shallower one claims to.
+//! One planted defect for every finding code: which level must catch it, and that no shallower one
+//! claims to.
 
 use std::collections::BTreeSet;
 
@@ -132,7 +133,10 @@ fn with_manifest(store: &Store, change: impl FnOnce(&mut serde_json::Value)) -> 
     json["db_size"] = db.size().into();
     json["image"]["plain_size"] = (db.size() + 32).into();
     json["hash_kv"] = serde_json::json!({
-        "revision": store.revision, "compact_revision": store.compacted(), "hash": hash, "agreed": [],
+        "revision": store.revision,
+        "compact_revision": store.compacted(),
+        "hash": hash,
+        "agreed": [],
     });
     if store.compacted() > 0 {
         json["compact_revision"] = store.compacted().into();
@@ -263,7 +267,8 @@ fn freelist(spare: u64, ids: fn(u64) -> Vec<u64>) -> Spoiled {
     Victim::new().spare(spare).freelist(&ids(high)).into()
 }
 
-/// Defects that keep the file from being opened: level `content` sees them too, as it must know how long the file is.
+/// Defects that keep the file from being opened: level `content` sees them too, as it must know how
+/// long the file is.
 const METAS: [Defect; 2] = [
     defect("etcd.records", Level::Structure, || {
         with_digest(build(1024, &[(b"meta", vec![])])).into()

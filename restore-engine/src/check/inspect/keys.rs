@@ -1,7 +1,8 @@
 //! Rows of bucket `key`: how many there are, and which keys are live.
 //!
-//! When there are more keys than a sample has room for, the live numbers are estimates, and the report
-//! says so. With a million keys or so in the sample they are right to a fraction of a percent.
+//! When there are more keys than a sample has room for, the live numbers are estimates, and the
+//! report says so. With a million keys or so in the sample they are right to a fraction of a
+//! percent.
 
 use etcdr_schemas::Revision;
 use etcdr_schemas::report::inspect::KeyFacts;
@@ -149,7 +150,10 @@ mod tests {
                 model.insert(*key, *deletes);
                 note(main, &key.to_string(), *deletes)
             }).collect();
-            made.sort_by_key(|leaf| leaf.notes[0].main.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed()) ^ order.cast_signed());
+            let scatter = 0x9e37_79b9_7f4a_7c15_u64.cast_signed();
+            made.sort_by_key(|leaf| {
+                leaf.notes[0].main.wrapping_mul(scatter) ^ order.cast_signed()
+            });
             let mut keys = Keys::new(TABLE);
             made.iter().for_each(|leaf| keys.leaf(leaf));
             let facts = keys.finish().facts;

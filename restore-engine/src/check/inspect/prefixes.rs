@@ -33,8 +33,8 @@ impl PrefixNames {
         self.names.number(known, self.prefix(key)).map_or(0, |number| number + 1)
     }
 
-    /// The first segments of a key, with the slash behind them; a key that has fewer is in the folder that it
-    /// has, and one without slashes in the empty prefix.
+    /// The first segments of a key, with the slash behind them; a key that has fewer is in the
+    /// folder that it has, and one without slashes in the empty prefix.
     fn prefix<'a>(&self, key: &'a [u8]) -> &'a [u8] {
         let mut end = 0;
         let mut segments = 0;

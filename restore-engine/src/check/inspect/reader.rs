@@ -1,4 +1,5 @@
-//! What is kept of a leaf: its sums, and of each row of bucket `key` what counting needs. Runs on several threads.
+//! What is kept of a leaf: its sums, and of each row of bucket `key` what counting needs. Runs on
+//! several threads.
 
 use super::prefixes::{Id, PrefixNames};
 use crate::format::bolt::page::Node;
@@ -38,8 +39,8 @@ pub(super) struct Leaf {
 /// One row of bucket `key`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Note {
-    /// What the user's key is called in a table. Two keys that share it count as one: of a million keys,
-    /// once in 30 million databases.
+    /// What the user's key is called in a table. Two keys that share it count as one: of a million
+    /// keys, once in 30 million databases.
     pub(super) key: Slot,
     pub(super) main: i64,
     pub(super) sub: u32,

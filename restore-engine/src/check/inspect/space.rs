@@ -16,7 +16,8 @@ const DEFRAG_FILL: u64 = 90;
 #[derive(Debug)]
 pub(super) struct Usage {
     facts: BucketFacts,
-    // Bytes of leaves that fit into one page, with their elements, and of pages for those that do not.
+    // Bytes of leaves that fit into one page, with their elements, and of pages for those that do
+    // not.
     small: u64,
     large_pages: u64,
     used: u64,

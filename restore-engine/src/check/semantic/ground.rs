@@ -116,8 +116,8 @@ impl Ground<'_> {
         }
     }
 
-    /// Whether the server was one that keeps a deletion at the compact revision itself, so that there is always a row
-    /// at it (docs/etcd-formats.md 2.3).
+    /// Whether the server was one that keeps a deletion at the compact revision itself, so that
+    /// there is always a row at it (docs/etcd-formats.md 2.3).
     fn keeps_last_deletions(&self) -> bool {
         let server = self.manifest.and_then(|manifest| manifest.source.server_version.as_deref());
         let server = server.and_then(|text| text.parse::<EtcdVersion>().ok());

@@ -1,4 +1,5 @@
-//! The history of each key: versions count up, a deletion ends a generation, nothing comes from nowhere.
+//! The history of each key: versions count up, a deletion ends a generation, nothing comes from
+//! nowhere.
 
 use etcdr_schemas::Revision;
 use etcdr_schemas::report::Tally;
@@ -171,8 +172,8 @@ fn place(row: &RowSummary<HistoryFacts>) -> RowKey {
     RowKey { main: Revision(main), sub: i64::from(sub), tombstone }
 }
 
-/// Whether a row that puts a key may follow the row before it. A first version is one of its own: that version 1 and
-/// a create revision of its own belong together was seen in the row itself.
+/// Whether a row that puts a key may follow the row before it. A first version is one of its own:
+/// that version 1 and a create revision of its own belong together was seen in the row itself.
 fn generation(
     before: Option<&LastRow<HistoryFacts>>,
     now: &HistoryFacts,

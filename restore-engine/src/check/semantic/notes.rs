@@ -1,4 +1,5 @@
-//! Findings on rows: the first few of each kind in order of revision, and a count of the rest, however they came together.
+//! Findings on rows: the first few of each kind in order of revision, and a count of the rest,
+//! however they came together.
 
 use std::collections::BTreeMap;
 

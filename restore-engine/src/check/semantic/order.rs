@@ -1,4 +1,5 @@
-//! Rows one after the other: after the compact revision no revision and no change of a transaction is missing.
+//! Rows one after the other: after the compact revision no revision and no change of a transaction
+//! is missing.
 
 use etcdr_schemas::Revision;
 

@@ -65,8 +65,8 @@ pub(super) struct HistoryFacts {
     pub(super) skip: bool,
 }
 
-/// Bits of each label in a table's entry. Labels that say "none" or "other" are the highest of 16 bits, and come round to
-/// be the lowest.
+/// Bits of each label in a table's entry. Labels that say "none" or "other" are the highest of 16
+/// bits, and come round to be the lowest.
 const LABELS: [u32; 4] = [12, 13, 9, 11];
 
 impl RowFacts for HistoryFacts {

@@ -52,7 +52,8 @@ pub(super) struct Item {
     upper: Span,
 }
 
-/// Pages that wait. Keys are kept once: the lower bound of a page is the upper bound of its left neighbour.
+/// Pages that wait. Keys are kept once: the lower bound of a page is the upper bound of its left
+/// neighbour.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     items: Vec<Item>,

@@ -57,7 +57,8 @@ impl Findings {
         self.lost(page, place, cut.problem, bounds);
     }
 
-    /// A defect of a page of a tree that keeps what is below it from being read: keys between `bounds`.
+    /// A defect of a page of a tree that keeps what is below it from being read: keys between
+    /// `bounds`.
     pub(super) fn lost(&mut self, page: u64, place: Place, problem: Problem, bounds: Bounds<'_>) {
         self.lose(place, bounds);
         self.at(page, place, problem);

@@ -1,7 +1,7 @@
 //! What hangs below a place that cannot be read: which keys, and how many pages.
 //!
-//! The branch that names a page also says which keys are below it, so the range is known even when the
-//! page is not.
+//! The branch that names a page also says which keys are below it, so the range is known even when
+//! the page is not.
 
 use super::batch::Place;
 use crate::format::buckets::display;
@@ -65,7 +65,8 @@ impl Lost {
         self.finding
     }
 
-    /// Whether a page may be one of those that are lost: its first key, and whether it lists buckets.
+    /// Whether a page may be one of those that are lost: its first key, and whether it lists
+    /// buckets.
     pub(super) fn covers(&self, key: &[u8], buckets: bool) -> bool {
         let in_bounds = self.lower.as_deref().is_none_or(|lower| key >= lower)
             && self.upper.as_deref().is_none_or(|upper| key < upper);

@@ -180,8 +180,8 @@ pub(super) fn leaf(
     LeafProblems { cut, problems }
 }
 
-/// Order of the keys of one page, and their place between the bounds that the parent gives. Each defect is told
-/// once for a page.
+/// Order of the keys of one page, and their place between the bounds that the parent gives. Each
+/// defect is told once for a page.
 struct Order<'a> {
     lower: Option<&'a [u8]>,
     upper: Option<&'a [u8]>,

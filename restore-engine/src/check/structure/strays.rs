@@ -1,8 +1,8 @@
 //! Pages that no tree reaches, and what they hold.
 //!
-//! They are looked at only when something is lost: one sweep finds those that look like pages of trees
-//! and hold keys of a lost range. Without a stored freelist, old copies on free pages look the same, and
-//! the number is an upper bound.
+//! They are looked at only when something is lost: one sweep finds those that look like pages of
+//! trees and hold keys of a lost range. Without a stored freelist, old copies on free pages look
+//! the same, and the number is an upper bound.
 
 use etcdr_schemas::{ReadAt, Revision};
 

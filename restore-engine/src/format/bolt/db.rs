@@ -56,11 +56,12 @@ pub enum Root {
 }
 
 impl<R: ReadAt> Db<R> {
-    /// Opens a database. `source` may be longer than the database: a live file is, and a snapshot file has
-    /// its digest behind it.
+    /// Opens a database. `source` may be longer than the database: a live file is, and a snapshot
+    /// file has its digest behind it.
     ///
     /// # Errors
-    /// [`Error::NotBolt`] when there is no valid meta page, or it names pages that the file does not have.
+    /// [`Error::NotBolt`] when there is no valid meta page, or it names pages that the file does
+    /// not have.
     pub fn open(source: R) -> Result<Self> {
         let metas = meta::discover(&source)?;
         let not_bolt = |problem| Error::NotBolt { problem };
@@ -69,13 +70,16 @@ impl<R: ReadAt> Db<R> {
         Ok(Self { source, metas, size })
     }
 
-    /// Opens what is left of a database: through a meta page that is named, 0 or 1, or the newest; and when it
-    /// names pages that the file does not have, without them. Tells what is wrong with that meta page.
+    /// Opens what is left of a database: through a meta page that is named, 0 or 1, or the newest;
+    /// and when it names pages that the file does not have, without them. Tells what is wrong with
+    /// that meta page.
     ///
-    /// The older meta page leads to the transaction before, whose pages may have been used again since.
+    /// The older meta page leads to the transaction before, whose pages may have been used again
+    /// since.
     ///
     /// # Errors
-    /// [`Error::NotBolt`] when no meta page is valid, [`Error::Request`] when the one that is named is not.
+    /// [`Error::NotBolt`] when no meta page is valid, [`Error::Request`] when the one that is named
+    /// is not.
     pub fn open_damaged(source: R, page: Option<usize>) -> Result<(Self, Option<Problem>)> {
         let mut metas = meta::discover(&source)?;
         if let Some(page) = page {
@@ -208,8 +212,8 @@ impl<R: ReadAt> Db<R> {
         self.descend(bucket, |node| last(node).ok_or(Problem::Empty), row)
     }
 
-    /// Goes from the root of a bucket to one leaf. A leaf below a branch must not be empty: bbolt never
-    /// leaves one behind, and what is last or missing could not be told.
+    /// Goes from the root of a bucket to one leaf. A leaf below a branch must not be empty: bbolt
+    /// never leaves one behind, and what is last or missing could not be told.
     fn descend<T>(
         &self,
         bucket: &Bucket,

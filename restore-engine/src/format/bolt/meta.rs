@@ -29,7 +29,8 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// Reads a meta page from its first 80 bytes; `None` when magic, version, page size or checksum are wrong.
+    /// Reads a meta page from its first 80 bytes; `None` when magic, version, page size or checksum
+    /// are wrong.
     #[must_use]
     pub fn parse(page: &[u8]) -> Option<Self> {
         let meta = Self::read(page)?;
@@ -71,7 +72,8 @@ impl Meta {
         bytes
     }
 
-    /// Bytes up to the high-water mark: the length of the database in a snapshot. `None` past `u64::MAX`.
+    /// Bytes up to the high-water mark: the length of the database in a snapshot. `None` past
+    /// `u64::MAX`.
     #[must_use]
     pub fn database_size(&self) -> Option<u64> {
         self.high_water_mark.checked_mul(u64::from(self.page_size))
@@ -192,7 +194,8 @@ mod tests {
     use super::*;
 
     // Page 0 of a real snapshot (docs/etcd-formats.md 1.3).
-    const REAL: &str = "00000000000000000400000000000000edda0ced020000000010000000000000030000000000000000000000\
+    const REAL: &str = "00000000000000000400000000000000edda0ced0200000000100000000000000300000000\
+        00000000000000\
         00000000ffffffffffffffff05000000000000000f000000000000008a746a5300eb4773";
 
     fn real() -> Vec<u8> {

@@ -1,8 +1,9 @@
 //! Changing a few rows of a staged database: one copy-on-write transaction behind its end.
 //!
-//! Nothing that exists is overwritten but the metas. New pages follow the high-water mark, the pages they
-//! replace become free, and no freelist is stored: etcd rebuilds it when it opens the file. The file
-//! must be a staged copy that nobody has opened; there is no attempt to survive a crash midway.
+//! Nothing that exists is overwritten but the metas. New pages follow the high-water mark, the
+//! pages they replace become free, and no freelist is stored: etcd rebuilds it when it opens the
+//! file. The file must be a staged copy that nobody has opened; there is no attempt to survive a
+//! crash midway.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -28,17 +29,18 @@ pub type Row = (Vec<u8>, Vec<u8>);
 /// What to change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Patch {
-    /// Buckets that get new content, in any order of rows; no rows make an empty bucket. Missing buckets are
-    /// created.
+    /// Buckets that get new content, in any order of rows; no rows make an empty bucket. Missing
+    /// buckets are created.
     pub replace: BTreeMap<Vec<u8>, Vec<Row>>,
     /// Rows that go behind the last row of their bucket: bucket, key, value.
     pub append: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)>,
-    /// Rows that go between those of their bucket, which is written anew. A row of the same key gives way.
+    /// Rows that go between those of their bucket, which is written anew. A row of the same key
+    /// gives way.
     pub insert: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
-/// Carries out `patch` on the file at `path`, and cuts the file to the length of its database. The result
-/// is the new meta; syncing the file is left to the caller.
+/// Carries out `patch` on the file at `path`, and cuts the file to the length of its database. The
+/// result is the new meta; syncing the file is left to the caller.
 ///
 /// # Errors
 /// When the file is damaged, cannot be written, or the rows cannot be: empty or repeated keys, or
@@ -171,8 +173,8 @@ impl Job<'_> {
         if edge.is_empty() {
             edge.push(vec![(root, first)]);
         }
-        // `edge` has the root first and the parents of leaves last. Below the root, the last child of each
-        // branch is replaced by what the level below becomes.
+        // `edge` has the root first and the parents of leaves last. Below the root, the last child
+        // of each branch is replaced by what the level below becomes.
         let height = edge.len();
         for (depth, mut children) in edge.into_iter().enumerate() {
             let level = height - depth;
@@ -187,7 +189,8 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// The children of each branch on the way to the last leaf, root first, and the first key of that leaf.
+    /// The children of each branch on the way to the last leaf, root first, and the first key of
+    /// that leaf.
     fn right_edge(&self, root: u64) -> Result<(Vec<u8>, Vec<Children>)> {
         let mut window = Window::default();
         let mut edge = Vec::new();

@@ -1,8 +1,10 @@
-//! Many pages, read in file order by several threads and given back in the order that was asked for.
+//! Many pages, read in file order by several threads and given back in the order that was asked
+//! for.
 //!
-//! A tree that lived for long lies scattered over its file, and a sealed image is unpacked in frames of 4 MiB: read
-//! in key order it would be unpacked a thousand times. So pages are asked for by the ten thousand, and what is kept
-//! of each is small. When that weighs too much all the same, fewer answers come back than were asked for.
+//! A tree that lived for long lies scattered over its file, and a sealed image is unpacked in
+//! frames of 4 MiB: read in key order it would be unpacked a thousand times. So pages are asked for
+//! by the ten thousand, and what is kept of each is small. When that weighs too much all the same,
+//! fewer answers come back than were asked for.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -23,8 +25,8 @@ const FEW: usize = 64;
 pub struct ScanBudget {
     /// Threads.
     pub workers: usize,
-    /// Bytes of the answers to one question, which are copied twice on their way. With less, an image that lies scattered
-    /// is unpacked more often.
+    /// Bytes of the answers to one question, which are copied twice on their way. With less, an
+    /// image that lies scattered is unpacked more often.
     pub answers: usize,
     /// Bytes of a table of keys. With less, many keys take more passes.
     pub table: usize,
@@ -45,11 +47,13 @@ pub(crate) struct Sweep<'a, R> {
     pub(crate) db: &'a Db<R>,
     pub(crate) budget: ScanBudget,
     pub(crate) progress: &'a dyn Progress,
-    // Pages that may still be read: none belongs to a tree twice, so more would be going in circles.
+    // Pages that may still be read: none belongs to a tree twice, so more would be going in
+    // circles.
     pages_left: AtomicU64,
 }
 
-/// How many pages are worth asking for at once, at each level of a tree: as many as their answers have room for.
+/// How many pages are worth asking for at once, at each level of a tree: as many as their answers
+/// have room for.
 #[derive(Debug, Default)]
 pub(crate) struct Steps(Vec<usize>);
 
@@ -117,9 +121,9 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
         }
     }
 
-    /// Reads `pages` and gives each to `parse`, with its place in the list and room for what a thread wants to
-    /// keep from page to page. `parse` tells how many bytes its answer takes. The answers come in the order of the
-    /// list, at least one, and the rest must be asked for again.
+    /// Reads `pages` and gives each to `parse`, with its place in the list and room for what a
+    /// thread wants to keep from page to page. `parse` tells how many bytes its answer takes. The
+    /// answers come in the order of the list, at least one, and the rest must be asked for again.
     pub(crate) fn read<S: Default, T: Send>(
         &self,
         pages: &[u64],

@@ -1,7 +1,7 @@
 //! Rows in key order become the pages of one tree, bottom up.
 //!
-//! A page is written when it is full, so a tree takes the memory of one page for each of its levels. Both
-//! [`super::writer`] and [`super::patch`] build with it.
+//! A page is written when it is full, so a tree takes the memory of one page for each of its
+//! levels. Both [`super::writer`] and [`super::patch`] build with it.
 
 use std::io::Write;
 
@@ -99,9 +99,9 @@ impl Entries {
         HEADER + self.elements.len() * ELEMENT + self.data.len()
     }
 
-    /// Whether a leaf is written before a row of `row` bytes is added. A leaf that would leave much of its
-    /// last page empty takes the row all the same and grows over more pages: rows of a page and a half
-    /// would otherwise waste a quarter of the file.
+    /// Whether a leaf is written before a row of `row` bytes is added. A leaf that would leave much
+    /// of its last page empty takes the row all the same and grows over more pages: rows of a page
+    /// and a half would otherwise waste a quarter of the file.
     fn is_full(&self, row: usize, page_size: usize) -> bool {
         let used = self.encoded_len();
         let pages = used.div_ceil(page_size);
@@ -156,7 +156,8 @@ impl Entries {
     }
 }
 
-/// Builds one tree from rows in key order. `levels[0]` holds the leaf in the making, the next ones branches.
+/// Builds one tree from rows in key order. `levels[0]` holds the leaf in the making, the next ones
+/// branches.
 #[derive(Debug, Default)]
 pub(crate) struct TreeBuilder {
     levels: Vec<Entries>,
@@ -205,7 +206,8 @@ impl TreeBuilder {
         self.last = key;
     }
 
-    /// Writes what is left and tells where the root is. A tree that fits into `inline` bytes is not written.
+    /// Writes what is left and tells where the root is. A tree that fits into `inline` bytes is not
+    /// written.
     pub(crate) fn finish<W: Write>(mut self, out: &mut PageOut<W>, inline: usize) -> Result<Tree> {
         if self.levels.is_empty() {
             self.levels.push(Entries::default());
@@ -249,8 +251,8 @@ impl TreeBuilder {
         self.link(out, level + 1, id, &key)
     }
 
-    /// Adds a child to the branch in the making at `level`, 1 or higher. To continue a tree that exists, link
-    /// what is left of its right edge, highest level first.
+    /// Adds a child to the branch in the making at `level`, 1 or higher. To continue a tree that
+    /// exists, link what is left of its right edge, highest level first.
     pub(crate) fn link<W: Write>(
         &mut self,
         out: &mut PageOut<W>,
@@ -263,8 +265,8 @@ impl TreeBuilder {
         }
         let limit = out.page_size();
         let Some(branch) = self.levels.get_mut(level) else { return Ok(()) };
-        // A branch gets at least two children, even with keys as large as a page; and it leaves its last
-        // one to its right neighbour, so that that one does too.
+        // A branch gets at least two children, even with keys as large as a page; and it leaves its
+        // last one to its right neighbour, so that that one does too.
         if branch.count() > 2 && !branch.fits(key.len(), limit) {
             let kept = branch.pop();
             self.flush(out, level)?;

@@ -20,13 +20,15 @@ pub(crate) trait LeafVisitor: Sync {
     fn leaf(&self, cache: &mut Self::ThreadCache, page: u64, node: &Node<'_>)
     -> (Self::Out, usize);
 
-    /// The same for a leaf of another bucket than `key`, when the structural check comes by. Most do not look.
+    /// The same for a leaf of another bucket than `key`, when the structural check comes by. Most
+    /// do not look.
     fn other(&self, _: &Node<'_>) -> Option<(Self::Out, usize)> {
         None
     }
 }
 
-/// Takes leaves with their page numbers, all in key order, one call after the other, and says whether to go on.
+/// Takes leaves with their page numbers, all in key order, one call after the other, and says
+/// whether to go on.
 pub(crate) type Take<'a, O> = dyn FnMut(Vec<(u64, O)>) -> Result<ControlFlow<()>> + 'a;
 
 /// Is not interested.
@@ -41,8 +43,8 @@ impl LeafVisitor for NoVisitor {
     }
 }
 
-/// Shows the leaves of a bucket to `look`, and what it kept to `take`. The structure need not have been checked:
-/// damage is an error.
+/// Shows the leaves of a bucket to `look`, and what it kept to `take`. The structure need not have
+/// been checked: damage is an error.
 pub(crate) fn walk<R: ReadAt, L: LeafVisitor>(
     db: &Db<R>,
     bucket: &Bucket,
@@ -103,7 +105,8 @@ impl<R: ReadAt, L: LeafVisitor> Walk<'_, '_, R, L> {
             for (page, answer) in done.iter().zip(read.values) {
                 let damaged = |problem| db.damaged(*page, problem);
                 match answer.and_then(|seen| seen).map_err(damaged)? {
-                    // Trees have their leaves on one level; one that has not is still taken in order.
+                    // Trees have their leaves on one level; one that has not is still taken in
+                    // order.
                     Seen::Leaf(out) => {
                         if self.flush(&mut Vec::new(), &mut children, depth)?.is_break() {
                             return Ok(ControlFlow::Break(()));

@@ -1,7 +1,7 @@
 //! Bulk writing: rows in key order become pages, bottom up, in one pass.
 //!
-//! Pages are written as they fill, so memory is one page for each level of one tree, whatever the size of the
-//! database. The metas come last.
+//! Pages are written as they fill, so memory is one page for each level of one tree, whatever the
+//! size of the database. The metas come last.
 
 use std::io::{Seek, SeekFrom, Write};
 
@@ -89,8 +89,9 @@ impl<W: Write + Seek> Writer<W> {
     }
 }
 
-/// Writes both metas of transaction `meta.txid`: that one into the page that a normal transaction would use,
-/// and its predecessor's number, with the same content, into the other. Leaves `out` at the end of the database.
+/// Writes both metas of transaction `meta.txid`: that one into the page that a normal transaction
+/// would use, and its predecessor's number, with the same content, into the other. Leaves `out` at
+/// the end of the database.
 pub(crate) fn write_metas<W: Write + Seek>(out: &mut W, meta: &Meta) -> Result<()> {
     let page_size = u64::from(meta.page_size);
     for txid in [meta.txid.saturating_sub(1), meta.txid] {

@@ -11,7 +11,8 @@ use prost::Message;
 use super::record::{FrameLength, HEADER, RecordKind};
 use crate::error::{Error, Result};
 
-/// Longest record that is read, in bytes. etcd's requests end at 1.5 MiB unless it is told otherwise.
+/// Longest record that is read, in bytes. etcd's requests end at 1.5 MiB unless it is told
+/// otherwise.
 const MAX_RECORD: u64 = 64 << 20;
 
 /// Most segments of one directory: at 64 MB each this is 6 TB of log.
@@ -33,8 +34,8 @@ pub struct Segment<R> {
 }
 
 impl<R: Read> Segment<R> {
-    /// Reads `size` bytes of `input`. `crc` is the running checksum of the segments before, and `last`
-    /// says that none follow, which is the only place where a torn record is no damage.
+    /// Reads `size` bytes of `input`. `crc` is the running checksum of the segments before, and
+    /// `last` says that none follow, which is the only place where a torn record is no damage.
     pub const fn new(input: R, path: PathBuf, size: u64, crc: u32, last: bool) -> Self {
         Self { input, path, size, offset: 0, crc, last, torn: None }
     }
@@ -205,8 +206,8 @@ fn damaged_dir(dir: &Path, reason: String) -> Error {
     Error::Wal { path: dir.to_owned(), offset: 0, reason }
 }
 
-/// Reads all segments of `dir` and hands every entry to `on_entry`, in log order: an entry replaces those
-/// of the same and of higher index before it.
+/// Reads all segments of `dir` and hands every entry to `on_entry`, in log order: an entry replaces
+/// those of the same and of higher index before it.
 ///
 /// # Errors
 /// [`Error::Wal`] for damage, [`Error::Io`] when reading fails, and whatever `on_entry` returns.

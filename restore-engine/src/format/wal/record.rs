@@ -1,11 +1,12 @@
 //! Layout of a WAL segment (docs/etcd-formats.md 4.4).
 //!
-//! A segment is a sequence of frames. A frame is a little-endian 64-bit length field, a protobuf record and 0 to 7
-//! zero bytes. The low 56 bits of the field are the record's length; when bit 63 is set, bits 56 to 58
-//! are the number of padding bytes. A field of zero ends the segment: files are preallocated.
+//! A segment is a sequence of frames. A frame is a little-endian 64-bit length field, a protobuf
+//! record and 0 to 7 zero bytes. The low 56 bits of the field are the record's length; when bit 63
+//! is set, bits 56 to 58 are the number of padding bytes. A field of zero ends the segment: files
+//! are preallocated.
 //!
-//! Every record carries the CRC-32C of all record data so far, over all segments; a CRC record at the
-//! head of a segment carries the value over from the one before.
+//! Every record carries the CRC-32C of all record data so far, over all segments; a CRC record at
+//! the head of a segment carries the value over from the one before.
 
 use bytes::Bytes;
 use etcdr_schemas::pb::disk::WalRecord;

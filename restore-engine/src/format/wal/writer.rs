@@ -17,12 +17,12 @@ pub const RESTORE_TERM: u64 = 1;
 /// `Entry.Type` of a membership change.
 const ENTRY_CONF_CHANGE: i32 = 1;
 
-/// The segment of `member`: one entry a member that adds it, all committed, and the mark of a snapshot
-/// at the last of them.
+/// The segment of `member`: one entry a member that adds it, all committed, and the mark of a
+/// snapshot at the last of them.
 ///
-/// The snapshot mark carries the configuration, which 3.7 reads, 3.5 and 3.6 accept and 3.4 skips. The
-/// file is not preallocated to 64,000,000 bytes as etcd's own are: every version boots a short one, cuts
-/// the next segment by itself, and a restore should not write 64 MB of zeroes a member.
+/// The snapshot mark carries the configuration, which 3.7 reads, 3.5 and 3.6 accept and 3.4 skips.
+/// The file is not preallocated to 64,000,000 bytes as etcd's own are: every version boots a short
+/// one, cuts the next segment by itself, and a restore should not write 64 MB of zeroes a member.
 #[must_use]
 pub fn initial_segment(cluster: &NewCluster, member: MemberId) -> Vec<u8> {
     let voters = cluster.members();

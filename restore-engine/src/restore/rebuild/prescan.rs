@@ -20,7 +20,8 @@ use crate::scan::fingerprint::Fingerprint;
 use crate::scan::hash::Newest;
 use crate::scan::rows::{Row, rows};
 
-/// Keys that expire in one restore: just as many as do not make their set grow past 2^21 slots, 36 MiB.
+/// Keys that expire in one restore: just as many as do not make their set grow past 2^21 slots, 36
+/// MiB.
 const MAX_EXPIRED: usize = (1 << 21) / 8 * 7 - 1;
 /// Leases that were due and are held in memory.
 const MAX_DUE: usize = 1 << 20;
@@ -129,8 +130,8 @@ impl Prescan {
     }
 }
 
-/// Leases that had run out by now if nobody renewed them after the source was taken. A lease that was renewed
-/// just before had its whole time to live left, so that is what counts.
+/// Leases that had run out by now if nobody renewed them after the source was taken. A lease that
+/// was renewed just before had its whole time to live left, so that is what counts.
 fn due<R: ReadAt>(db: &Db<R>, expiry: &PlannedExpiry) -> Result<Vec<i64>> {
     let mut due = Vec::new();
     let Some(bucket) = db.bucket(buckets::LEASE)? else { return Ok(due) };

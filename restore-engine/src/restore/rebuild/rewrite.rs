@@ -173,7 +173,8 @@ impl<R: ReadAt, W: Write + Seek> Job<'_, R, W> {
         self.out.row(row.raw, &detached)
     }
 
-    /// A lease that must be given a row, or that must not be left out, when this row is its key's newest.
+    /// A lease that must be given a row, or that must not be left out, when this row is its key's
+    /// newest.
     fn lease_to_follow(&self, row: &Row<'_>) -> Result<Option<i64>> {
         let lease = row.kv.lease;
         if self.plan.drop_leases || lease == 0 || row.at.tombstone {
@@ -198,8 +199,8 @@ impl<R: ReadAt, W: Write + Seek> Job<'_, R, W> {
         Ok(())
     }
 
-    /// When all rows of the last revisions are left out the store would go back in time. An empty row, as a
-    /// raised revision has one, keeps it where it was.
+    /// When all rows of the last revisions are left out the store would go back in time. An empty
+    /// row, as a raised revision has one, keeps it where it was.
     fn hold_revision(&mut self, last: Revision, last_kept: Revision) -> Result<()> {
         let raised = self.patch.append.iter().any(|(bucket, ..)| bucket == buckets::KEY);
         // With compaction marked at the last revision no row is needed.

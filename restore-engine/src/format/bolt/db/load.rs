@@ -11,7 +11,8 @@ use crate::format::bolt::page::{HEADER, Header, MAX_LOGICAL_PAGE, Node};
 use crate::format::bolt::window::{WINDOW, Window};
 
 impl<R: ReadAt> Db<R> {
-    /// Brings one logical page into `window`; `ahead` is how many bytes from its start are worth reading.
+    /// Brings one logical page into `window`; `ahead` is how many bytes from its start are worth
+    /// reading.
     pub(in crate::format::bolt) fn load<'w>(
         &self,
         window: &'w mut Window,
