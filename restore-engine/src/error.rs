@@ -102,9 +102,9 @@ pub enum Error {
     NotCovered {
         /// What was asked for.
         asked: Revision,
-        /// Oldest revision that can be told.
+        /// Oldest revision that the database covers.
         oldest: Revision,
-        /// Newest one.
+        /// Newest revision that it covers.
         newest: Revision,
     },
     /// Rows that were to be written cannot be: a programming error of the caller.

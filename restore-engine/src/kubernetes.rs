@@ -24,7 +24,7 @@ pub(crate) const MASTER_LEASES: [&str; 2] =
 /// The object that a key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObjectKey<'a> {
-    /// The API group, where the key tells it: custom and aggregated types.
+    /// The API group, where the key contains it: custom and aggregated types.
     pub group: Option<&'a str>,
     /// The resource, plural, as `kubectl` names it.
     pub resource: &'a str,

@@ -1,9 +1,9 @@
 //! What a database, a snapshot or a data directory holds, as far as it can be read.
 //!
-//! The structural check reads every page of every tree once, in file order; [`Census`] looks over
-//! its shoulder and counts. So a large file is read once, and a damaged one is told about with the
-//! same findings as `verify`. Memory is a few bits a page, a table of keys with a limit (beyond it
-//! live keys are estimated from a sample), and a table of prefixes with a limit.
+//! The structural check reads every page of every tree once, in file order, and [`Census`] counts
+//! what it reads. So a large file is read once, and a damaged one gets the findings that `verify`
+//! reports. Memory is a few bits a page, a table of keys with a limit (beyond it live keys are
+//! estimated from a sample), and a table of prefixes with a limit.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -41,13 +41,13 @@ pub use tolerant::{IsDamage, disk_damage};
 
 /// Threads that read pages.
 const WORKERS: usize = 2;
-/// Size of a page where no meta page tells it.
+/// Size of a page where no meta page contains it.
 const USUAL_PAGE: u32 = 4096;
 
 /// What to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Look through this meta page, 0 or 1, instead of the newest.
+    /// Read through this meta page, 0 or 1, instead of the newest.
     pub meta: Option<usize>,
     /// Segments of a prefix.
     pub prefix_depth: u32,
@@ -87,7 +87,7 @@ pub fn file(path: &Path, options: Options, progress: &dyn Progress) -> Result<In
     Ok(report)
 }
 
-/// Adds findings that are not there yet: both looks tell of the same meta page.
+/// Adds findings that are not in the list yet: both readings report a damaged meta page.
 fn merge(all: &mut Vec<Finding>, more: Vec<Finding>) {
     for finding in more {
         let known =
@@ -153,7 +153,7 @@ fn list<R: ReadAt>(
     report.space = Some(space(&db, &checked, &census));
     report.findings.extend(checked.findings);
     let rows_read = census.rows();
-    census.tell(report, reader.names, options.top, db.size());
+    census.report_to(report, reader.names, options.top, db.size());
     if report.findings.iter().any(|finding| finding.severity == Severity::Damage) {
         let mut left = recovery(rows_read, checked.lost_parts, checked.strays);
         left.other_meta = other_meta(&db)?;
@@ -179,7 +179,7 @@ fn census<R: ReadAt>(
     Ok((checked, census.into_inner(), reader))
 }
 
-/// The check tells of leaves and of pages in turn; both go to the same census.
+/// Leaves and pages reach the census through two callbacks of the check, which both need it.
 struct Shared<'a>(&'a RefCell<Census>);
 
 impl Observe for Shared<'_> {
@@ -270,7 +270,7 @@ fn recovery(rows_read: u64, lost_parts: u64, strays: Option<Strays>) -> Recovery
     }
 }
 
-/// Looks through the other meta page, when it leads elsewhere.
+/// Reads the database through the other meta page, when that has another root.
 fn other_meta<R: ReadAt>(db: &Db<R>) -> Result<Option<OtherMeta>> {
     let other = (0..).zip(db.metas().pair).find_map(|(page, meta)| {
         let meta = meta.filter(|meta| meta.txid != db.meta().txid)?;

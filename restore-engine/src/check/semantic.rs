@@ -1,10 +1,10 @@
 //! Level `semantic`: what the database says, row by row, and whether it can be so.
 //!
-//! The rows of bucket `key` are looked at while the structural check reads their pages, so that
-//! both levels read the database once. What a row says by itself is judged where it is read; what
-//! it says about its key's history is judged in order of revision, from the few bytes that are kept
-//! of it. Rows that cannot be told apart without their keys go through in several passes when there
-//! are more keys than the table has room for.
+//! The rows of bucket `key` are checked while the structural check reads their pages, so that both
+//! levels read the database once. A row by itself is checked on the thread that reads it; the
+//! history of its key is checked in order of revision, from the few bytes that are kept of each
+//! row. When there are more keys than the table has room for, the rows are read in several passes,
+//! each for a part of the keys.
 
 use std::ops::ControlFlow;
 
@@ -48,7 +48,7 @@ pub struct Semantic {
     pub findings: Vec<Finding>,
 }
 
-/// Both levels that look into a database.
+/// The findings of both levels that read the pages of a database.
 #[derive(Debug, Clone)]
 pub struct Examined {
     /// Level `structure`.
@@ -61,7 +61,7 @@ pub struct Examined {
 /// of the image is compared.
 ///
 /// # Errors
-/// [`Error::Read`] when the medium fails: damage is what the findings tell.
+/// [`Error::Read`] when the medium fails; damage is a finding.
 pub fn examine<R: ReadAt>(
     image: R,
     manifest: Option<&Manifest>,
@@ -72,7 +72,7 @@ pub fn examine<R: ReadAt>(
         Ok(db) => db,
         Err(_) => return Ok(only_structure(structure(&image, progress)?)),
     };
-    // When the facts cannot be read, the structural check tells why.
+    // When the facts cannot be read, the structural check reports why.
     let Ok(base) = Base::read(&db) else {
         return Ok(only_structure(structure(&image, progress)?));
     };
@@ -172,7 +172,7 @@ impl<'a, R: ReadAt> Reading<'a, R> {
         Rows { extent: self.extent, names: &self.names, leases, first_pass }
     }
 
-    /// Compares the hash, counts, and tells what was noted.
+    /// Compares the hash, fills in the counts, and lists the findings of the rows.
     fn counted(&mut self, pass: Pass) -> Result<Contents> {
         let hash = OfflineHash {
             revision: self.extent.at,
@@ -198,12 +198,12 @@ impl<'a, R: ReadAt> Reading<'a, R> {
             );
             self.findings.push(kinds::HASH_DIFFERS.at("bucket key", message));
         }
-        counts.notes.tell(self.db, &self.base.key, &mut self.findings);
+        counts.notes.list(self.db, &self.base.key, &mut self.findings);
         Ok(contents)
     }
 }
 
-/// What is gathered in order.
+/// The state of one pass; leaves come in order of their rows.
 struct Pass {
     hash: KeyHash<History>,
     order: Order,

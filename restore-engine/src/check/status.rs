@@ -1,4 +1,4 @@
-//! What `snapshot status` tells of a database: hash, revision, number of keys, size.
+//! The figures of `snapshot status`: hash, revision, number of keys, size.
 //!
 //! The hash covers every bucket, name and rows, with nothing left out (docs/etcd-formats.md 3). All
 //! tools agree on it, on revision and size; the number of keys is that of all rows up to 3.5 and
@@ -15,7 +15,7 @@ use crate::format::facts;
 use crate::format::mvcc::crc::{Combine, Sum};
 use crate::scan::hash;
 
-/// Threads of a call that does not say how many.
+/// Threads of [`status`].
 const WORKERS: usize = 2;
 
 /// The answer of `snapshot status`.
@@ -46,7 +46,7 @@ pub fn status<R: ReadAt>(db: &Db<R>) -> Result<Status> {
     status_with(db, WORKERS)
 }
 
-/// The same on that many threads.
+/// [`status`] on `workers` threads.
 ///
 /// # Errors
 /// See [`status`].

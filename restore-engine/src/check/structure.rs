@@ -1,11 +1,11 @@
 //! The structural check: every page of every tree is used once, holds what its place needs, and
 //! keys are in order.
 //!
-//! It finds what `bbolt check` finds (docs/etcd-formats.md 1.9), looks into inline buckets too, and
-//! knows that rows of bucket `key` are revisions. Trees are read in batches in file order, by
-//! several threads, so that a sealed image is unpacked about once; what they saw is judged in key
-//! order, and a finding does not end the check wherever the rest still makes sense. Memory is one
-//! bit for a page (two when a freelist is stored) and a batch for each level.
+//! It finds what `bbolt check` finds (docs/etcd-formats.md 1.9), checks inline buckets too, and
+//! knows that keys of bucket `key` are revisions. Several threads read the trees in batches in file
+//! order, so that a sealed image is decompressed about once. The results are judged in key order,
+//! and the check continues after a finding wherever the rest can still be read. Memory is one bit
+//! for a page (two when a freelist is stored) and a batch for each level.
 
 use std::ops::ControlFlow;
 
@@ -40,12 +40,12 @@ pub use verdict::{Structure, structure, structure_with};
 /// Checks the structure of a database. No findings mean that it is sound.
 ///
 /// # Errors
-/// Only when the medium fails: damage is what the findings tell.
+/// Only when the medium fails; damage is a finding.
 pub fn check<R: ReadAt>(db: &Db<R>, progress: &dyn Progress) -> Result<Vec<Finding>> {
     check_on(db, 1, progress)
 }
 
-/// The same on that many threads.
+/// [`check`] on `workers` threads.
 ///
 /// # Errors
 /// See [`check`].
@@ -57,8 +57,8 @@ pub fn check_on<R: ReadAt>(
     check_with(db, workers, progress, &NoVisitor, &mut |_| Ok(ControlFlow::Continue(())))
 }
 
-/// The same with several threads, and with someone who looks at the leaves of bucket `key` as they
-/// come by. What was kept of them is worth something only when no damage was found.
+/// [`check`] within a budget, which also gives the leaves of bucket `key` to `visitor`, and its
+/// results to `take` in key order. The results are only reliable when no damage was found.
 ///
 /// # Errors
 /// When the medium fails, and whatever `take` returns.
@@ -82,12 +82,12 @@ pub(crate) struct Checked {
     pub(crate) used: u64,
     /// Parts of trees that could not be read.
     pub(crate) lost_parts: u64,
-    /// What is on pages that nothing uses; looked at only when parts are lost.
+    /// What is on pages that no tree reaches; examined only when parts are lost.
     pub(crate) strays: Option<Strays>,
 }
 
-/// The same, and tells `observer` of buckets and pages. Of a damaged database, what can be read is
-/// seen.
+/// [`check_with`], which also reports buckets and pages to `observer`. Of a damaged database it
+/// reports what can be read.
 ///
 /// # Errors
 /// See [`check_with`].
@@ -175,7 +175,7 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
                 Root::Page(root) => {
                     let mut batch = Batch::default();
                     self.enqueue_root(&mut batch, *root, place);
-                    // What one bucket's pages weigh says nothing about another's.
+                    // The size of one bucket's results says nothing about another's.
                     self.steps = Steps::default();
                     self.process(&batch, 0)?;
                 }
@@ -224,8 +224,8 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
         if self.reached.set(page) { Ok(()) } else { Err(Problem::Shared) }
     }
 
-    /// Checks the pages of a batch, and what is below them. The recursion is as deep as the tree,
-    /// which has a limit.
+    /// Checks the pages of a batch, and what is below them. Recurses once for each level of the
+    /// tree, whose depth has a limit.
     fn process(&mut self, batch: &Batch, depth: u32) -> Result<()> {
         let pages = batch.pages();
         let (mut from, mut below) = (0, Batch::default());
@@ -260,11 +260,11 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
         if leaves.is_empty() {
             return Ok(());
         }
-        // Who has seen enough misses nothing: the check goes on.
+        // A visitor that has seen enough does not end the check, which must read every page.
         (self.take)(std::mem::take(leaves)).map(|_| ())
     }
 
-    /// Judges one page; a leaf gives what was kept of it.
+    /// Judges one page. Returns the visitor's result when it is a leaf.
     fn judge(
         &mut self,
         batch: &Batch,

@@ -1,5 +1,5 @@
-//! What a person must look at after a Kubernetes control plane starts on a restored store: an
-//! ordered list, with what this store says about each step.
+//! What a person must check after a Kubernetes control plane starts on a restored store: an ordered
+//! list, with what this store says about each step.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use etcdr_schemas::report::{CheckStep, EncryptionKey, KubernetesFacts};
 
 use super::{Encoding, ObjectKey, encoding};
 
-/// Most keys of encryption at rest that are told apart; clusters have a handful.
+/// Most keys of encryption at rest that are counted separately; clusters have a handful.
 const MAX_KEYS: usize = 1000;
 
 /// Gathers the facts from the rows that are live.

@@ -42,8 +42,8 @@ pub enum Encoding<'a> {
     },
 }
 
-/// Looks at a value. Objects in an envelope are walked one level deep, JSON and CBOR from end to
-/// end.
+/// Recognises the encoding of a value. Objects in an envelope are parsed one level deep, JSON and
+/// CBOR from end to end.
 #[must_use]
 pub fn encoding(value: &[u8]) -> Encoding<'_> {
     let known = if let Some(envelope) = value.strip_prefix(PROTOBUF) {

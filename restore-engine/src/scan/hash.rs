@@ -23,7 +23,7 @@ use crate::format::mvcc::crc::Sum;
 use crate::format::mvcc::key_of;
 use crate::{Error, Result};
 
-/// Threads of those calls that do not say how many.
+/// Threads of the calls that have no parameter for them.
 const WORKERS: usize = 2;
 
 /// What a key space is, at one revision.
@@ -35,7 +35,7 @@ pub struct KeySpace {
     pub live_keys: u64,
 }
 
-/// The value that etcd's `HashKV` gives at revision `at`, the current one without.
+/// The value that etcd's `HashKV` returns at revision `at`; at the current one for `None`.
 ///
 /// # Errors
 /// [`Error::NotCovered`] when `at` is compacted or in the future; when the database is damaged.
@@ -43,7 +43,7 @@ pub fn hash_kv<R: ReadAt>(db: &Db<R>, at: Option<Revision>) -> Result<OfflineHas
     hash_kv_with(db, at, WORKERS)
 }
 
-/// The same on that many threads.
+/// [`hash_kv`] on `workers` threads.
 ///
 /// # Errors
 /// See [`hash_kv`].
@@ -57,7 +57,7 @@ pub fn hash_kv_with<R: ReadAt>(
     Ok(KeySurvey::run(db, &range, workers, needs_keys)?.key_space(db, &range)?.hash)
 }
 
-/// Number of keys that are live at revision `at`, the current one without.
+/// Number of keys that are live at revision `at`; at the current one for `None`.
 ///
 /// # Errors
 /// See [`hash_kv`].
@@ -104,7 +104,7 @@ pub(crate) fn all_rows<R: ReadAt>(db: &Db<R>, bucket: &Bucket, workers: usize) -
     Ok(AllRows { sum: hash.tail(), rows: hash.rows(), live: hash.live(), last: hash.end() })
 }
 
-/// Both at once, which reads the rows once less.
+/// HashKV and the number of live keys at revision `at`, from one reading of the rows.
 ///
 /// # Errors
 /// See [`hash_kv`].
@@ -112,7 +112,7 @@ pub fn key_space<R: ReadAt>(db: &Db<R>, at: Option<Revision>) -> Result<KeySpace
     key_space_with(db, at, WORKERS)
 }
 
-/// The same on that many threads.
+/// [`key_space`] on `workers` threads.
 ///
 /// # Errors
 /// See [`hash_kv`].
@@ -149,7 +149,7 @@ impl Range {
     }
 }
 
-/// Knows the newest rows, and the sums of the leaves.
+/// One reading of the key space: its newest rows, and the sums of its leaves.
 pub(crate) struct KeySurvey {
     empty_key_is_live: bool,
     pub(crate) hash: KeyHash<NoAnalyzer>,
@@ -161,7 +161,7 @@ impl KeySurvey {
         Self::with_marks(db, &range.bucket, range.extent(), workers, with_keys, marks)
     }
 
-    /// Rows up to `marks.marked` can be asked afterwards whether they are the newest.
+    /// Afterwards [`KeyHash::is_newest`] can be asked about rows up to `marks.marked`.
     pub(crate) fn with_marks<R: ReadAt>(
         db: &Db<R>,
         bucket: &Bucket,
@@ -211,7 +211,7 @@ impl KeySurvey {
     }
 }
 
-/// Looks at the rows of leaves, and at their keys when wanted.
+/// Reads the rows of leaves, and their keys when they are needed.
 struct Rows {
     extent: Extent,
     with_keys: bool,

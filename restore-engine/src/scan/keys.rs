@@ -15,7 +15,7 @@ use crate::{Error, Result};
 
 pub(crate) use super::table::LastRow;
 
-/// Rows that are not worth a thread.
+/// Fewer rows than these are not worth a second thread.
 const FEW: usize = 4096;
 
 /// One row, as far as it matters to its key.
@@ -60,7 +60,7 @@ pub(crate) trait RowAnalyzer: Sync {
     fn add(&self, to: &mut Self::Tally, more: Self::Tally);
 }
 
-/// Wants to know nothing but which rows are the newest.
+/// Finds only which rows are the newest.
 #[derive(Debug)]
 pub(crate) struct NoAnalyzer;
 
@@ -79,12 +79,12 @@ impl RowAnalyzer for NoAnalyzer {
     fn add(&self, (): &mut (), (): ()) {}
 }
 
-/// Up to which revisions rows are told apart.
+/// Up to which revisions rows count, and which of them are marked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Marks {
-    /// Newest means newest up to here.
+    /// A row is the newest of its key when none follows up to this revision.
     pub(crate) at: i64,
-    /// Rows up to here get a bit when they are the newest.
+    /// Rows up to this revision get a bit when they are the newest.
     pub(crate) marked: i64,
 }
 
@@ -108,7 +108,7 @@ struct Shard<A: RowAnalyzer> {
     whole: bool,
     live: u64,
     tally: A::Tally,
-    /// The same of passes that are over.
+    /// `live` and `tally` of finished passes.
     done: (u64, A::Tally),
 }
 
@@ -257,7 +257,7 @@ impl<A: RowAnalyzer> Shard<A> {
         }
         self.part = Some(part);
         if self.live > 0 || !context.analyzer.is_silent(&self.tally) {
-            // What was found so far may be of keys that are looked at later.
+            // What was found so far may belong to keys of a later pass, which would find it again.
             self.whole = false;
             self.live = 0;
             self.tally = A::Tally::default();
@@ -270,7 +270,8 @@ impl<A: RowAnalyzer> Shard<A> {
             return;
         }
         if A::WHOLE && !self.whole {
-            // It fits now: once more.
+            // The part fits the table now: repeat the pass, so that each key is judged by all its
+            // rows.
             self.table.clear();
             (self.live, self.tally) = (0, A::Tally::default());
             self.whole = true;

@@ -1,4 +1,4 @@
-//! Small numbers for names that come again and again: resources, namespaces, prefixes of keys.
+//! Interns names that repeat (resources, namespaces, prefixes of keys): each gets a small number.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 /// Names that one thread remembers.
 const REMEMBERED: usize = 4096;
 
-/// How much is told apart; a hostile database may hold any number of names.
+/// How many names get a number; a hostile database may hold any number of them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Number of names.

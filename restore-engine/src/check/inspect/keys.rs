@@ -39,7 +39,7 @@ pub(super) struct Keys {
 
 /// What all rows say.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct KeyTotals {
     pub(super) facts: KeyFacts,
     /// Highest revision of a row.
     pub(super) newest_row: Option<Revision>,
@@ -88,7 +88,7 @@ impl Keys {
         }
     }
 
-    pub(super) fn finish(self) -> Told {
+    pub(super) fn finish(self) -> KeyTotals {
         let Self { mut facts, sample, mut counts, .. } = self;
         let halvings = sample.halvings();
         let weight = 1 << halvings;
@@ -100,7 +100,7 @@ impl Keys {
         }
         facts.estimated = halvings > 0;
         let empty_key = self.empty.is_some_and(|newest| !newest.deletes);
-        Told { facts, newest_row: self.newest_row, empty_key, counts }
+        KeyTotals { facts, newest_row: self.newest_row, empty_key, counts }
     }
 }
 
@@ -124,19 +124,19 @@ mod tests {
         for number in 0..200_000 {
             keys.leaf(&note(number + 2, &format!("/k/{number}"), false));
         }
-        let told = keys.finish();
-        let facts = told.facts;
+        let totals = keys.finish();
+        let facts = totals.facts;
         assert!(facts.estimated && facts.live_keys.abs_diff(200_000) < 10_000, "{facts:?}");
-        assert_eq!((facts.revisions, told.newest_row), (200_000, Some(Revision(200_001))));
+        assert_eq!((facts.revisions, totals.newest_row), (200_000, Some(Revision(200_001))));
     }
 
     #[test]
-    fn the_empty_key_is_told_apart() {
+    fn the_empty_key_is_counted_separately() {
         let mut keys = Keys::new(TABLE);
         keys.leaf(&note(5, "", false));
         keys.leaf(&note(2, "/a", false));
-        let told = keys.finish();
-        assert_eq!((told.facts.live_keys, told.empty_key), (1, true));
+        let totals = keys.finish();
+        assert_eq!((totals.facts.live_keys, totals.empty_key), (1, true));
     }
 
     proptest! {

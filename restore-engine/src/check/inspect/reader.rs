@@ -9,7 +9,7 @@ use crate::format::mvcc::{RowKey, key_of};
 use crate::scan::fingerprint::{Fingerprint, Slot};
 use crate::scan::names::KnownNames;
 
-/// Largest leaf of another bucket whose rows are looked into, in bytes.
+/// Largest leaf of another bucket whose rows are parsed, in bytes.
 const MAX_LEAF: u64 = 4 << 20;
 
 /// Reads leaves.
@@ -89,7 +89,7 @@ impl LeafVisitor for Reader {
 }
 
 impl Leaf {
-    /// Counts a row and tells its size.
+    /// Counts a row and returns its size.
     fn add(&mut self, key: &[u8], value: &[u8]) -> u64 {
         self.rows += 1;
         self.key_bytes += key.len() as u64;

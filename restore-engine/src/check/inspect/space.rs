@@ -7,7 +7,7 @@ use crate::format::bolt::page::{ELEMENT, HEADER};
 use crate::format::bolt::{Bucket, Root};
 use crate::format::buckets::display;
 
-/// Characters of a bucket's name that are told.
+/// Bytes of a bucket's name that are shown.
 const NAME: usize = 64;
 /// How full a defragmentation makes a page, in percent (docs/etcd-formats.md 1.8).
 const DEFRAG_FILL: u64 = 90;

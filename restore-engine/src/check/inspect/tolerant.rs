@@ -11,11 +11,10 @@ use crate::findings;
 
 /// Bytes of the smallest piece that is tried by itself.
 const PIECE: usize = 4096;
-/// Spots that are told one by one.
+/// Spots that are listed.
 const MAX_SPOTS: usize = 20;
 
-/// Tells whether an error means that these bytes are gone, and not that the medium cannot be
-/// reached.
+/// Whether an error means that these bytes are lost, and not that the medium cannot be reached.
 pub type IsDamage = fn(&io::Error) -> bool;
 
 /// What a disk says of a sector that it cannot read.

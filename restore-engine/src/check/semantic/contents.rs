@@ -1,4 +1,4 @@
-//! The counts as a report tells them.
+//! The counts in the form of the report.
 
 use std::cmp::Reverse;
 

@@ -1,5 +1,5 @@
-//! Findings on rows: the first few of each kind in order of revision, and a count of the rest,
-//! however they came together.
+//! Findings on rows: the first of each kind in order of revision, and a count of the rest. The
+//! order in which threads add them makes no difference.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use crate::format::bolt::{Bucket, Db};
 use crate::format::mvcc::{KeyValue, RowKey};
 use crate::kubernetes::{Encoding, encoding};
 
-/// Findings of each kind that are told one by one.
+/// Findings of each kind that are listed; the others are counted.
 const EACH: usize = 20;
 /// Bytes that a finding takes, about.
 const NOTE: usize = 256;
 /// Bytes of a key that are shown.
 const MAX_KEY: usize = 200;
 
-/// One finding on one row, whose key is looked up when it is told.
+/// One finding on one row. Only the revision is kept; the user's key is read again for the report.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Note {
     pub(super) row: RowKey,
@@ -70,8 +70,8 @@ impl Notes {
         self.0.entry(kind.code).or_insert_with(|| Noted { kind, count: 0, first: Vec::new() })
     }
 
-    /// Tells them, with the keys of their rows.
-    pub(super) fn tell<R: ReadAt>(self, db: &Db<R>, bucket: &Bucket, findings: &mut Vec<Finding>) {
+    /// Appends them to `findings`, with the keys of their rows.
+    pub(super) fn list<R: ReadAt>(self, db: &Db<R>, bucket: &Bucket, findings: &mut Vec<Finding>) {
         for noted in self.0.into_values() {
             let listed = noted.first.len() as u64;
             for note in noted.first {

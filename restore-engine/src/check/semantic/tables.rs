@@ -18,7 +18,7 @@ use crate::format::membership::MemberRow;
 
 /// Leases whose ids are kept, 8 bytes each.
 const MAX_LEASES: usize = 4 << 20;
-/// Findings of each bucket that are told one by one.
+/// Findings of each bucket that are listed; the others are counted.
 const EACH: u64 = 20;
 /// Bytes of a key that are shown.
 const MAX_SHOWN: usize = 100;
@@ -53,7 +53,7 @@ fn read_with<R: ReadAt>(db: &Db<R>, all: &[Bucket], max_leases: usize) -> Result
             tables.findings.push(kinds::BUCKET_UNKNOWN.at(place(&bucket.name, None), message));
             continue;
         }
-        let mut told = 0;
+        let mut problems = 0;
         db.scan(bucket, &mut |key, value| {
             let problem = match bucket.name.as_slice() {
                 buckets::LEASE => lease(&mut tables, max_leases, key, value),
@@ -71,15 +71,16 @@ fn read_with<R: ReadAt>(db: &Db<R>, all: &[Bucket], max_leases: usize) -> Result
                 _ => return Ok(ControlFlow::Break(())),
             };
             if let Some((kind, message)) = problem {
-                told += 1;
-                if told <= EACH {
+                problems += 1;
+                if problems <= EACH {
                     tables.findings.push(kind.at(place(&bucket.name, Some(key)), message));
                 }
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        if told > EACH {
-            let message = format!("{} more findings of this bucket are not listed", told - EACH);
+        if problems > EACH {
+            let message =
+                format!("{} more findings of this bucket are not listed", problems - EACH);
             tables.findings.push(kinds::MORE.at(place(&bucket.name, None), message));
         }
     }
@@ -87,7 +88,7 @@ fn read_with<R: ReadAt>(db: &Db<R>, all: &[Bucket], max_leases: usize) -> Result
         let message = "there is no member: etcd 3.6 will not start on it".to_owned();
         tables.findings.push(kinds::MEMBER_NONE.at("bucket members", message));
     }
-    // They come in order of unsigned numbers, and are looked for as signed ones.
+    // Keys are in order of unsigned numbers; the binary search compares signed ones.
     tables.leases.iter_mut().for_each(|leases| leases.sort_unstable());
     users.judge(&mut tables);
     Ok(tables)
@@ -267,9 +268,9 @@ impl Users {
             .named
             .iter()
             .filter(|(role, _)| complete && role != ROOT && !self.roles.contains(role));
-        let mut told = BTreeSet::new();
+        let mut listed = BTreeSet::new();
         for (role, user) in missing {
-            if told.len() >= 20 || !told.insert(role) {
+            if listed.len() >= 20 || !listed.insert(role) {
                 continue;
             }
             let message = format!("it has role {}, which does not exist", buckets::display(role));
@@ -291,7 +292,7 @@ mod tests {
     use crate::format::bolt::writer::Writer;
 
     #[test]
-    fn too_many_leases_are_told() {
+    fn too_many_leases_are_a_finding() {
         let mut writer = Writer::create(Cursor::new(Vec::new()), 4096).unwrap();
         writer.bucket(buckets::LEASE).unwrap();
         for id in [1i64, 2, 3, -5] {

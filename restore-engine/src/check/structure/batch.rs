@@ -102,7 +102,8 @@ impl Batch {
         self.items.len()
     }
 
-    /// Whether it is time to look at what is below, where either half may take `room` bytes.
+    /// Whether the batch must be checked before more is added; items and keys may take `room` bytes
+    /// each.
     pub(super) fn is_full(&self, room: usize) -> bool {
         self.items.len() >= BATCH.min(room / size_of::<Item>()) || self.keys.len() >= KEYS.min(room)
     }

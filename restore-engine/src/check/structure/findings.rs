@@ -9,7 +9,7 @@ use crate::findings;
 use crate::format::bolt::Problem;
 use crate::format::buckets::display;
 
-/// Findings that are told one by one.
+/// Findings that are listed; the others are counted.
 const MAX_FINDINGS: usize = 100;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Findings {
         }
     }
 
-    /// Tells the name of the next bucket, for places.
+    /// Takes the name of the next bucket, which places of findings contain.
     pub(super) fn name(&mut self, name: Vec<u8>) {
         self.names.push(name);
     }
@@ -78,7 +78,7 @@ impl Findings {
         self.add(page, suffix, problem);
     }
 
-    /// The next finding tells of a loss.
+    /// Records a loss, which the next finding reports.
     fn lose(&mut self, place: Place, bounds: Bounds<'_>) {
         self.lost_parts += 1;
         if self.list.len() < MAX_FINDINGS {

@@ -32,7 +32,7 @@ impl<'a> Bounds<'a> {
     }
 }
 
-/// One loss, and the finding that tells of it.
+/// One loss, and the finding that reports it.
 #[derive(Debug)]
 pub(super) struct Lost {
     finding: usize,
@@ -51,7 +51,8 @@ impl Lost {
         Self { finding, place, lower, upper, rows: bounds.rows, pages: 0, exact: false }
     }
 
-    /// Says whether the pages below it can be told from free ones.
+    /// Sets whether its pages can be distinguished from free ones; otherwise their number is an
+    /// upper bound.
     pub(super) const fn set_exact(&mut self, exact: bool) {
         self.exact = exact;
     }

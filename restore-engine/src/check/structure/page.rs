@@ -67,7 +67,7 @@ impl Children {
     }
 }
 
-/// Looks at one page of a batch. Tells what the answer takes on the heap, too.
+/// Examines one page of a batch. Returns the result and the bytes of heap that it takes.
 pub(super) fn examine<L: LeafVisitor>(
     visitor: &L,
     cache: &mut L::ThreadCache,
@@ -180,8 +180,8 @@ pub(super) fn leaf(
     LeafProblems { cut, problems }
 }
 
-/// Order of the keys of one page, and their place between the bounds that the parent gives. Each
-/// defect is told once for a page.
+/// Checks that the keys of one page are in order and lie between the bounds that the parent gives.
+/// Each defect is reported once for a page.
 struct Order<'a> {
     lower: Option<&'a [u8]>,
     upper: Option<&'a [u8]>,
@@ -210,7 +210,7 @@ impl<'a> Order<'a> {
         self.last.map(|(_, key)| key.to_vec())
     }
 
-    // When keys are in order, the last one tells whether all are below the bound.
+    // When keys are in order, the last one shows whether all are below the bound.
     fn finish(self) -> Vec<Problem> {
         let beyond = self.last.zip(self.upper).filter(|((_, key), upper)| key >= upper);
         let beyond = beyond.map(|((index, _), _)| Problem::KeyBeyondNext(index));
@@ -219,7 +219,7 @@ impl<'a> Order<'a> {
     }
 }
 
-/// What the rows of a bucket must be, told once for a page.
+/// Checks what kind of rows a bucket has. The first defect of a page is reported.
 struct RowChecks {
     place: Place,
     found: Option<Problem>,

@@ -1,8 +1,8 @@
 //! Pages that no tree reaches, and what they hold.
 //!
-//! They are looked at only when something is lost: one sweep finds those that look like pages of
-//! trees and hold keys of a lost range. Without a stored freelist, old copies on free pages look
-//! the same, and the number is an upper bound.
+//! They are read only when something is lost: one pass finds those that look like pages of trees
+//! and hold keys of a lost range. Without a stored freelist, old copies on free pages cannot be
+//! distinguished from lost pages, and the number is an upper bound.
 
 use etcdr_schemas::{ReadAt, Revision};
 
@@ -41,7 +41,7 @@ struct Stray<'a> {
 }
 
 impl<'a> Stray<'a> {
-    /// Looks at the first page of what may be a logical page.
+    /// Parses the first page of what may be a logical page.
     fn parse(id: u64, bytes: &'a [u8]) -> Option<Self> {
         let header = Header::parse(bytes).filter(|header| header.id == id)?;
         if !matches!(header.flags, LEAF | BRANCH) {
@@ -73,7 +73,7 @@ fn element(bytes: &[u8], index: usize, leaf: bool) -> Option<(u32, &[u8])> {
     (!key.is_empty()).then_some((flags, key))
 }
 
-/// Sweeps the pages that nothing reaches, and tells each loss how many of them may be below it.
+/// Reads the pages that no tree reaches, and adds to each loss how many of them may be below it.
 pub(super) fn count_lost<R: ReadAt>(
     db: &Db<R>,
     reached: &Bits,
@@ -95,7 +95,7 @@ pub(super) fn count_lost<R: ReadAt>(
     Ok(strays)
 }
 
-/// The same for a file without a meta page that leads anywhere: all of its pages are strays.
+/// The strays of a file without a usable meta page: all of its pages.
 ///
 /// # Errors
 /// When the medium fails.

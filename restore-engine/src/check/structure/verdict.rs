@@ -26,7 +26,7 @@ pub fn structure<R: ReadAt>(image: R, progress: &dyn Progress) -> Result<Structu
     structure_with(image, 1, progress)
 }
 
-/// The same on that many threads.
+/// [`structure`] on `workers` threads.
 ///
 /// # Errors
 /// See [`structure`].
@@ -48,12 +48,12 @@ pub fn structure_with<R: ReadAt>(
 }
 
 impl Structure {
-    /// What the structural check found, and the facts beside it.
+    /// The findings of the structural check, and the facts of the image.
     pub(crate) fn of<R: ReadAt>(db: &Db<R>, findings: Vec<Finding>) -> Result<Self> {
         let mut structure = Self { facts: None, findings };
         match facts::facts(db) {
             Ok(facts) => structure.facts = Some(facts),
-            // The page graph's own findings already tell what keeps the facts from being read.
+            // The findings of the page graph already say why the facts cannot be read.
             Err(error) if !structure.is_damaged() => structure.findings.push(found(error)?),
             Err(_) => {}
         }

@@ -75,7 +75,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Writes all changed buckets and a new bucket of buckets; tells its root page.
+    /// Writes all changed buckets and a new bucket of buckets; returns the number of its root page.
     fn run(&mut self) -> Result<u64> {
         let mut existing: BTreeMap<Vec<u8>, Bucket> = BTreeMap::new();
         for bucket in self.db.buckets()? {

@@ -42,7 +42,7 @@ impl<W: Write> PageOut<W> {
         self.out
     }
 
-    /// Writes one logical page and tells its number.
+    /// Writes one logical page and returns its number.
     fn emit(&mut self, flags: u16, entries: &Entries) -> Result<u64> {
         let id = self.next;
         let pages = entries.encoded_len().div_ceil(self.page_size);
@@ -99,9 +99,9 @@ impl Entries {
         HEADER + self.elements.len() * ELEMENT + self.data.len()
     }
 
-    /// Whether a leaf is written before a row of `row` bytes is added. A leaf that would leave much
-    /// of its last page empty takes the row all the same and grows over more pages: rows of a page
-    /// and a half would otherwise waste a quarter of the file.
+    /// Whether the leaf must be written before a row of `row` bytes is added. A leaf whose last
+    /// page would stay mostly empty takes the row all the same and grows by more pages: rows of a
+    /// page and a half would otherwise waste a quarter of the file.
     fn is_full(&self, row: usize, page_size: usize) -> bool {
         let used = self.encoded_len();
         let pages = used.div_ceil(page_size);
@@ -206,8 +206,8 @@ impl TreeBuilder {
         self.last = key;
     }
 
-    /// Writes what is left and tells where the root is. A tree that fits into `inline` bytes is not
-    /// written.
+    /// Writes what is left and returns the root. A tree that fits into `inline` bytes is not
+    /// written but returned as a page image.
     pub(crate) fn finish<W: Write>(mut self, out: &mut PageOut<W>, inline: usize) -> Result<Tree> {
         if self.levels.is_empty() {
             self.levels.push(Entries::default());

@@ -1,4 +1,5 @@
-//! All leaves of one bucket: looked at in file order by several threads, taken in key order by one.
+//! All leaves of one bucket: several threads read them in file order, one takes the results in key
+//! order.
 
 use std::ops::ControlFlow;
 
@@ -9,19 +10,19 @@ use super::sweep::{ScanBudget, Steps, Sweep};
 use super::{Bucket, Db, Problem, Root, inline_node};
 use crate::Result;
 
-/// Looks at leaves, on any thread, in any order.
+/// Reads leaves, on any thread, in any order.
 pub(crate) trait LeafVisitor: Sync {
     /// What a thread keeps from leaf to leaf.
     type ThreadCache: Default;
     /// What is kept of a leaf.
     type Out: Send;
 
-    /// Looks at one leaf. Tells how many bytes of heap the answer takes, too.
+    /// Reads one leaf. Returns the result and the bytes of heap that it takes.
     fn leaf(&self, cache: &mut Self::ThreadCache, page: u64, node: &Node<'_>)
     -> (Self::Out, usize);
 
-    /// The same for a leaf of another bucket than `key`, when the structural check comes by. Most
-    /// do not look.
+    /// Reads a leaf of another bucket than `key`; only the structural check shows these. Most
+    /// visitors ignore them.
     fn other(&self, _: &Node<'_>) -> Option<(Self::Out, usize)> {
         None
     }
@@ -31,7 +32,7 @@ pub(crate) trait LeafVisitor: Sync {
 /// whether to go on.
 pub(crate) type Take<'a, O> = dyn FnMut(Vec<(u64, O)>) -> Result<ControlFlow<()>> + 'a;
 
-/// Is not interested.
+/// Ignores all leaves.
 pub(crate) struct NoVisitor;
 
 impl LeafVisitor for NoVisitor {
@@ -43,8 +44,8 @@ impl LeafVisitor for NoVisitor {
     }
 }
 
-/// Shows the leaves of a bucket to `look`, and what it kept to `take`. The structure need not have
-/// been checked: damage is an error.
+/// Gives the leaves of a bucket to `visitor`, and its results to `take`. The structure need not
+/// have been checked: damage is an error.
 pub(crate) fn walk<R: ReadAt, L: LeafVisitor>(
     db: &Db<R>,
     bucket: &Bucket,
@@ -82,7 +83,7 @@ enum Seen<O> {
 }
 
 impl<R: ReadAt, L: LeafVisitor> Walk<'_, '_, R, L> {
-    /// The recursion is as deep as the tree, which has a limit.
+    /// Recurses once for each level of the tree; [`MAX_DEPTH`] bounds it.
     fn below(&mut self, pages: &[u64], depth: u32) -> Result<ControlFlow<()>> {
         let db = self.sweep.db;
         let mut rest = pages;
@@ -131,7 +132,7 @@ impl<R: ReadAt, L: LeafVisitor> Walk<'_, '_, R, L> {
         self.flush(&mut Vec::new(), &mut children, depth)
     }
 
-    /// Hands on the leaves so far, then what is below the branches that came after them.
+    /// Gives on the leaves so far, then what is below the branches that came after them.
     fn flush(
         &mut self,
         leaves: &mut Vec<(u64, L::Out)>,

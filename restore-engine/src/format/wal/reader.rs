@@ -11,7 +11,7 @@ use prost::Message;
 use super::record::{FrameLength, HEADER, RecordKind};
 use crate::error::{Error, Result};
 
-/// Longest record that is read, in bytes. etcd's requests end at 1.5 MiB unless it is told
+/// Longest record that is read, in bytes. etcd limits a request to 1.5 MiB unless it is configured
 /// otherwise.
 const MAX_RECORD: u64 = 64 << 20;
 
