@@ -259,7 +259,7 @@ fn steps(report: &RestorePlan, request: &RestoreRequest) -> Vec<String> {
             bump.by, bump.to, bump.reason
         ));
     }
-    steps.extend(report.rebuild.iter().flat_map(selection::told));
+    steps.extend(report.rebuild.iter().flat_map(selection::steps));
     steps.push("Give leases that keys name and the source lacks a row of ten years.".to_owned());
     steps.push("Write log and raft snapshot of each member.".to_owned());
     steps.push("Check the page graph, log and raft snapshot; compute HashKV.".to_owned());

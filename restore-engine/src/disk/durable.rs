@@ -2,8 +2,8 @@
 //!
 //! A file is on disk when its bytes are synced and the directory that names it is synced too; a
 //! rename is on disk when both directories are. Nothing below relies on the order in which a kernel
-//! writes back by itself. Every operation asks its [`Disk`]'s watcher first, so that a test can
-//! stop the world between any two of them and look at what is left.
+//! writes back by itself. Every operation asks the watcher of its [`Disk`] first, so that a test
+//! can stop between any two of them and examine what is on disk.
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -112,7 +112,8 @@ impl Disk {
         file.sync()
     }
 
-    /// Replaces a small file of ours, or makes it: written beside, synced, renamed over.
+    /// Replaces or creates a small file of ours. It is written beside and synced before the rename,
+    /// so that a crash leaves the old content or the new one.
     pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let beside = sibling(path, ".", ".etcdr-partial");
         if beside.exists() {
@@ -173,8 +174,8 @@ impl Disk {
     }
 }
 
-/// The kernel's own refusal to overwrite, where the file system knows it; a look beforehand
-/// elsewhere.
+/// Renames only to a free name. The kernel refuses atomically where the file system supports it.
+/// Elsewhere the name is checked beforehand, which leaves a short race.
 fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
@@ -336,13 +337,13 @@ pub(crate) const MOVED: &str = ".etcdr-moved-";
 /// Most things that are moved aside in one second.
 const MOST_MOVED: u32 = 100;
 
-/// Where something is moved aside to at a time: a name that is free. The last one that is tried may
-/// be taken, and then the rename says so.
+/// A free name beside `path` to move it to. When all that are tried are taken the first is
+/// returned, and the rename, which never overwrites, fails.
 pub(crate) fn aside(path: &Path, stamp: &str) -> PathBuf {
     free(stamp, |ending| sibling(path, "", ending))
 }
 
-/// The same for what is in a directory and stays in it.
+/// A free name inside `dir` to move its entries to.
 pub(crate) fn aside_in(dir: &Path, stamp: &str) -> PathBuf {
     free(stamp, |ending| dir.join(ending))
 }

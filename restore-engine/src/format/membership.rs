@@ -229,6 +229,9 @@ impl Member {
     fn new(name: &str, urls: &[PeerUrl], token: &str) -> Self {
         let mut peer_urls = urls.to_vec();
         peer_urls.sort();
+        // etcd's rule: the URLs sorted as text and without a separator, then the token. Every member
+        // computes the ids from its flags, so another order or spelling would give ids that no
+        // started member has.
         let mut sha = Sha1::new();
         peer_urls.iter().for_each(|url| sha.update(url.as_str()));
         sha.update(token);
@@ -283,6 +286,7 @@ impl NewCluster {
         members.sort_by_key(|member| member.id);
         let mut ids: Vec<_> = members.iter().map(|member| member.id).collect();
         ids.dedup();
+        // Raft identifies members by id and takes 0 for "none".
         if ids.len() != members.len() || ids.contains(&MemberId(0)) {
             return Err(Error::request(
                 "two members of the initial cluster get the same id: use another token".to_owned(),
@@ -328,7 +332,7 @@ impl NewCluster {
         ConfState { voters: self.members.iter().map(|m| m.id.0).collect(), ..Default::default() }
     }
 
-    /// The same as the JSON of `meta/confState`.
+    /// The raft configuration as the JSON of `meta/confState`.
     #[must_use]
     pub fn conf_state_json(&self) -> Vec<u8> {
         let ids: Vec<_> = self.members.iter().map(|member| member.id.0.to_string()).collect();
@@ -368,6 +372,7 @@ impl NewCluster {
 /// The id of a cluster that began with these members, ids ascending (docs/etcd-formats.md 4.2).
 pub(crate) fn cluster_id(first_members: &[MemberId]) -> ClusterId {
     let mut sha = Sha1::new();
+    // Ids as big-endian numbers in ascending order, whatever order the flags had.
     first_members.iter().for_each(|id| sha.update(id.0.to_be_bytes()));
     ClusterId(first_u64(sha))
 }

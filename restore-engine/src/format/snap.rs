@@ -27,7 +27,7 @@ pub fn file_name(members: usize) -> String {
     format!("{RESTORE_TERM:016x}-{members:016x}.snap")
 }
 
-/// The file of a new cluster; the same for every member.
+/// The file of a new cluster; every member gets identical bytes.
 #[must_use]
 pub fn initial_snapshot(cluster: &NewCluster) -> Vec<u8> {
     let index = cluster.members().len() as u64;
@@ -118,7 +118,7 @@ fn store_json(cluster: &NewCluster) -> Vec<u8> {
 pub struct SnapFacts {
     /// Raft index, term and configuration.
     pub metadata: SnapshotMetadata,
-    /// Ids of the members in the v2 store, lower-case hex as they stand there.
+    /// Ids of the members in the v2 store, as its lower-case hex text.
     pub member_ids: Vec<String>,
 }
 

@@ -107,22 +107,22 @@ fn refused(message: &str) -> Error {
 }
 
 /// A sentence for each thing that a rebuild does, for the steps of a plan.
-pub(super) fn told(planned: &PlannedRebuild) -> Vec<String> {
-    let mut told = vec![
+pub(super) fn steps(planned: &PlannedRebuild) -> Vec<String> {
+    let mut steps = vec![
         "Write the database anew, packed and in order, and remove the staged copy that it was read \
          from."
             .to_owned(),
     ];
     if !planned.only_prefixes.is_empty() {
         let prefixes = planned.only_prefixes.join(", ");
-        told.push(format!("Keep only keys that begin with {prefixes}."));
+        steps.push(format!("Keep only keys that begin with {prefixes}."));
     }
     if !planned.exclude_prefixes.is_empty() {
         let prefixes = planned.exclude_prefixes.join(", ");
-        told.push(format!("Leave out all keys that begin with {prefixes}, with their history."));
+        steps.push(format!("Leave out all keys that begin with {prefixes}, with their history."));
     }
     if let Some(expiry) = &planned.drop_expired {
-        told.push(format!(
+        steps.push(format!(
             "Leave out keys whose lease was due: taken at {} with less time to live than was left \
              until {}.",
             expiry.taken_at.to_rfc3339(),
@@ -130,18 +130,18 @@ pub(super) fn told(planned: &PlannedRebuild) -> Vec<String> {
         ));
     }
     if planned.drop_leases {
-        told.push("Leave out all leases; their keys stay and never expire.".to_owned());
+        steps.push("Leave out all leases; their keys stay and never expire.".to_owned());
     }
     if planned.history == History::Current {
-        told.push(
+        steps.push(
             "Keep the current value of each key only, and count all before it as compacted."
                 .to_owned(),
         );
     }
     if planned.drop_auth {
-        told.push("Leave out users and roles, and switch authentication off.".to_owned());
+        steps.push("Leave out users and roles, and switch authentication off.".to_owned());
     }
-    told
+    steps
 }
 
 /// The flags that make another run leave out the same.
@@ -233,7 +233,7 @@ mod tests {
             change(&mut selection);
             let planned = selection.resolve(at(9)).unwrap();
             let planned = planned.unwrap_or_else(|| panic!("case {number}"));
-            let said = told(&planned).len();
+            let said = steps(&planned).len();
             assert_eq!(said, if number == 0 { 1 } else { 2 }, "case {number}: {planned:?}");
         }
     }

@@ -2,8 +2,8 @@
 //! written anew.
 //!
 //! To be written anew, the source is staged first and checked to its last byte, because its digests
-//! show at its end only. Then it is read in order and written again beside, and the staged copy
-//! goes. That takes twice the room for a while, and no memory that grows with the database.
+//! show at its end only. Then it is read in order and written again beside, and the staged copy is
+//! removed. That takes twice the room for a while, and no memory that grows with the database.
 
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -59,6 +59,7 @@ pub(super) fn patched(
         let insert = [(buckets::LEASE.to_vec(), rebuild::repair_rows(&proof.dangling))].into();
         patch::apply(db, &Patch { insert, ..Patch::default() })?;
         changes.push(repaired(dangling));
+        // The patch wrote pages that nothing has read back yet.
         proof = prove::database(&file, db, None, progress)?;
     }
     none_dangling(&proof, db)?;
@@ -75,11 +76,13 @@ pub(super) fn rewritten(
     progress: &dyn Progress,
 ) -> Result<Built> {
     let (source_sha256, staged) = receive(plan, disk.create(scratch)?, chunks, progress)?;
-    // It is never synced: what is still in memory when it goes need not be written at all.
+    // It is never synced: pages of it that are still in memory when it is removed are never written
+    // to disk.
     drop(staged);
     let mut file = disk.create(db)?;
     file.write_behind()?;
     let (file, outcome, mut changes) = rewrite(plan, rebuild, scratch, file, progress)?;
+    // Before the members' copies are made, which need its space.
     disk.remove_file(scratch)?;
     let proof = prove::database(&file, db, Some(outcome.tally), progress)?;
     none_dangling(&proof, db)?;
@@ -92,12 +95,12 @@ pub(super) fn rewritten(
         ..outcome.rebuilt
     };
     let dangling = rebuild::report(&outcome.dangling);
-    changes.told.extend(told(&rebuilt));
-    changes.told.extend(dangling.as_ref().map(repaired));
+    changes.sentences.extend(sentences(&rebuilt));
+    changes.sentences.extend(dangling.as_ref().map(repaired));
     Ok(Built {
         source_sha256,
         proof,
-        changes: changes.told,
+        changes: changes.sentences,
         rebuilt: Some(rebuilt),
         dangling,
         kubernetes: outcome.kubernetes,
@@ -135,24 +138,24 @@ fn rewrite(
 }
 
 /// A sentence for each thing that was left out or added.
-fn told(rebuilt: &Rebuilt) -> Vec<String> {
-    let mut told = vec![format!(
+fn sentences(rebuilt: &Rebuilt) -> Vec<String> {
+    let mut sentences = vec![format!(
         "the database was written anew: {} bytes became {}, {} of {} rows of keys were taken over",
         rebuilt.source_bytes, rebuilt.bytes, rebuilt.rows_kept, rebuilt.rows_read
     )];
-    told.extend(rebuilt.dropped.iter().map(dropped));
+    sentences.extend(rebuilt.dropped.iter().map(dropped));
     if rebuilt.rows_detached > 0 {
-        told.push(format!("{} rows that named a lease name none now", rebuilt.rows_detached));
+        sentences.push(format!("{} rows that named a lease name none now", rebuilt.rows_detached));
     }
     if rebuilt.leases_dropped > 0 {
-        told.push(format!("{} leases were left out", rebuilt.leases_dropped));
+        sentences.push(format!("{} leases were left out", rebuilt.leases_dropped));
     }
     if let Some(revision) = rebuilt.revision_held_at {
-        told.push(format!(
+        sentences.push(format!(
             "an empty row keeps the store at revision {revision}, whose own rows were left out"
         ));
     }
-    told
+    sentences
 }
 
 fn dropped(dropped: &DroppedKeys) -> String {
@@ -247,5 +250,5 @@ fn normalise(plan: &Plan, path: &Path, progress: &dyn Progress) -> Result<Vec<St
     let changes = normalise::changes(&db, plan)?;
     drop(db);
     patch::apply(path, &changes.patch)?;
-    Ok(changes.told)
+    Ok(changes.sentences)
 }

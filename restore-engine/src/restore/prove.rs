@@ -35,12 +35,12 @@ pub(super) struct Proof {
     pub(super) dangling: Dangling,
 }
 
-/// Looks at the staged database as `verify --level semantic` does, in one reading, while the file
-/// is synced: what is read is in memory anyway, and the sync waits for the disk. What was `written`
-/// must read back.
+/// Checks the staged database as `verify --level semantic` does, in one reading, while another
+/// thread syncs the file: the pages are still in memory, and the sync waits for the disk. The tally
+/// of what was `written` must match.
 ///
 /// Damage to the page graph, or a row that cannot be read, is an error. Other defects of the rows
-/// come from the source: they are told, and do not keep a cluster from coming back.
+/// come from the source: they are reported, and do not prevent the restore.
 pub(super) fn database(
     file: &NewFile,
     path: &Path,
@@ -143,7 +143,7 @@ mod tests {
     use crate::format::bolt::writer::Writer;
     use crate::format::buckets;
 
-    /// What a database holds is told apart from anything else, whatever its pages look like.
+    /// The tally depends on the rows alone, not on how they lie in pages.
     #[test]
     fn what_does_not_read_back_as_it_was_written_is_refused() {
         let database = |page_size, rows: &[(&[u8], &[u8])]| {

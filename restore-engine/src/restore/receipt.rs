@@ -27,8 +27,8 @@ pub fn receipt_paths(data_dir: &Path) -> [PathBuf; 2] {
     [sibling(data_dir, "", ".etcdr-receipt.json"), sibling(data_dir, "", ".etcdr-receipt.txt")]
 }
 
-/// Writes the receipts. The restore has happened by now, so one that cannot be written is told in
-/// the receipt that is returned, and is no error.
+/// Writes the receipts. The restore has happened by now: when one cannot be written, the returned
+/// receipt has a warning, and the restore does not fail.
 pub(super) fn write(disk: &Disk, plan: &Plan, done: Done) -> RestoreReceipt {
     let mut receipt = compose(plan, done);
     let json = serde_json::to_vec_pretty(&receipt.clone().report()).unwrap_or_default();
@@ -46,7 +46,7 @@ pub(super) fn write(disk: &Disk, plan: &Plan, done: Done) -> RestoreReceipt {
     receipt
 }
 
-/// An older receipt tells of a restore that also happened: it is kept under another name.
+/// An older receipt records a restore that also happened: it is kept under another name.
 fn put(disk: &Disk, path: &Path, bytes: &[u8], stamp: &str) -> Result<()> {
     if path.exists() {
         disk.rename(path, &aside(path, stamp))?;

@@ -1,4 +1,4 @@
-//! Whether there is room, asked before anything is written.
+//! Whether there is room, checked before anything is written.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;

@@ -30,9 +30,9 @@ const HARMLESS: &str = "lost+found";
 /// One directory of the target.
 #[derive(Debug)]
 struct Place {
-    /// Where it goes.
+    /// The final path.
     target: PathBuf,
-    /// What is there now.
+    /// What is at that path before the restore.
     now: Now,
     /// Whether it is a WAL directory of its own.
     log: bool,
@@ -46,7 +46,7 @@ enum Now {
     Empty,
     /// A directory with content, to be moved aside as a whole.
     Occupied,
-    /// The same, but a mount point, which cannot be moved: its entries are.
+    /// A mount point with content. It cannot be renamed: its entries are moved aside one by one.
     OccupiedMount,
 }
 
@@ -93,7 +93,7 @@ impl Staging {
         Some(place.stage.root.join(SCRATCH))
     }
 
-    /// Looks at the targets, refuses what must not be touched, and makes the stages.
+    /// Examines the targets, refuses what must not be touched, and makes the stages.
     pub(super) fn prepare(disk: &Disk, plan: &Plan) -> Result<Self> {
         let mut staging = Self {
             disk: disk.clone(),
@@ -190,18 +190,24 @@ impl Staging {
     /// place.
     pub(super) fn install(mut self) -> Result<(Vec<MovedAside>, Vec<String>)> {
         for place in &self.places {
+            // Everything is on disk before the first rename: a file system may write a rename back
+            // before the content that it names.
             sync_tree(&self.disk, &place.stage.root)?;
             self.disk.sync_dir(parent(&place.stage.root))?;
         }
         let mut done = RenameLog { disk: self.disk.clone(), renames: Vec::new(), armed: true };
         let mut moved = Vec::new();
         for place in &self.places {
+            // First all targets are cleared, then all are filled: a target that cannot be moved
+            // aside ends the restore before anything new is visible.
             moved.extend(place.clear(&self.disk, &self.stamp, &mut done)?);
         }
         for place in &self.places {
             place.fill(&mut done)?;
         }
         for place in &self.places {
+            // A rename is durable when both directories are synced. The stage lies in the parent of
+            // the target or in the target itself.
             self.disk.sync_dir(parent(&place.target))?;
             if place.target.exists() {
                 self.disk.sync_dir(&place.target)?;
@@ -288,6 +294,8 @@ impl Drop for RenameLog {
     fn drop(&mut self) {
         if self.armed {
             for (from, to) in self.renames.iter().rev() {
+                // This is an error path already. What cannot be renamed back stays beside the
+                // target under its other name; nothing is deleted.
                 let _ = self.disk.rename(to, from);
             }
         }

@@ -1,10 +1,9 @@
 //! Which keys end up attached to which leases, in memory that does not grow with the number of
 //! keys.
 //!
-//! Only the newest row of a key attaches it: older ones may name leases that are long gone, and a
-//! deletion attaches nothing. The caller says of each row whether its lease is one that matters.
-//! When the table is full it is split, and what falls out is the work of another pass over the
-//! rows.
+//! Only the newest row of a key attaches it: older ones may name leases that no longer exist, and a
+//! deletion attaches nothing. The caller decides for each row whether its lease matters. A full
+//! table is halved, and the other half of the keys waits for another pass over the rows.
 
 use std::collections::HashMap;
 

@@ -11,9 +11,9 @@ use std::hash::{BuildHasher, Hash};
 /// Both halves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
-    /// What it is called in its table.
+    /// Its key in the table of its shard.
     pub(crate) slot: Slot,
-    /// Which table it goes to.
+    /// Chooses the shard.
     table: u64,
 }
 
@@ -113,8 +113,9 @@ impl State {
 /// Halvings of what a table is responsible for; more would be 2^32 passes.
 const MAX_HALVINGS: u32 = 32;
 
-/// Bits of a slot that say where in a map it goes; those above are free to choose a part by, up to
-/// the highest seven.
+/// Low bits of a slot, which choose its place in a hash map. A part is chosen by the bits above, up
+/// to the highest seven: if it used the low ones, the slots that stay would crowd into a fraction
+/// of the map.
 const OF_THE_MAP: u32 = 24;
 
 /// The keys whose slots have these bits in the middle.
@@ -147,8 +148,8 @@ impl Part {
     }
 }
 
-/// Keeps some of a map. They are taken out and put back, because a map counts the places of what is
-/// removed as used, and would double before they are.
+/// Keeps some entries of a map. They are taken out and put back: a map counts the places of removed
+/// entries as used, and would double its memory instead of reusing them.
 pub(super) fn thin<K, V, S>(map: &mut HashMap<K, V, S>, keep: impl Fn(&K) -> bool)
 where
     K: Eq + Hash,

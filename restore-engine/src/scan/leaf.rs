@@ -1,4 +1,4 @@
-//! What is kept of one leaf of bucket `key` until its rows' turn comes.
+//! What is kept of one leaf of bucket `key` until the leaves before it were read.
 
 use etcdr_schemas::Revision;
 
@@ -18,7 +18,7 @@ pub(crate) struct Extent {
     pub(crate) at: Revision,
     /// Rows up to here may be superseded; -1 when nothing was ever compacted.
     pub(crate) compact: i64,
-    /// Whether rows after `at` are looked at, too.
+    /// Whether rows after `at` are read, too.
     pub(crate) beyond: bool,
 }
 
@@ -81,7 +81,7 @@ impl<F> LeafRows<F> {
         leaf
     }
 
-    /// Takes note of a row; its key, unless it is not looked at.
+    /// Adds a row to the sums. Returns its key, unless the row is beyond the extent.
     fn step(&mut self, extent: Extent, element: &LeafElement<'_>) -> Result<Option<RowKey>> {
         let raw = element.key;
         let key = RowKey::parse(raw).ok_or_else(|| bad_row(raw, "the key is no revision"))?;

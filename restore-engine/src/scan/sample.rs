@@ -1,7 +1,7 @@
 //! A sample of keys, in memory that does not grow with their number.
 //!
-//! A damaged database is read once, so that keys for which there is no room are not the work of
-//! another pass: half of the keys leave the table, chosen by their fingerprints, and each of those
+//! A damaged database is read once, so keys for which there is no room cannot wait for another
+//! pass. Instead half of the keys, chosen by their fingerprints, leave the table, and each of those
 //! that stay counts double.
 
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ impl<V> Sample<V> {
                 place.insert(value);
             }
         }
-        // There are not as many rows as would need more halvings than there are.
+        // No database has enough rows to need more halvings than the limit.
         while self.map.len() > self.capacity && self.part.halve().is_some() {
             let part = self.part;
             thin(&mut self.map, |key| part.holds(*key));

@@ -1,4 +1,4 @@
-//! HashKV out of the sums of leaves, once it is known which rows count.
+//! Computes HashKV from the sums of leaves, once it is known which rows count.
 
 use std::ops::ControlFlow;
 

@@ -1,10 +1,10 @@
 //! What is remembered of each page that streams by, so that the tree can be walked at the end.
 //!
-//! The way from the root to the last revision runs over pages in any order, and free pages look
-//! like used ones. So each page that claims its own number leaves one word: a branch its last
-//! child, a leaf of revisions its last one. Only the walk at the end tells which of them count.
-//! Overflow pages are looked at like others, because the head that claims them may itself be a free
-//! page; what they leave is never reached.
+//! The pages on the way from the root to the last revision may stream by in any order, and free
+//! pages cannot be distinguished from used ones. So each page that claims its own number leaves one
+//! word: a branch its last child, a leaf of revisions its last one. Only the walk at the end shows
+//! which of them count. Overflow pages are parsed like others, because the head that claims them
+//! may itself be a free page; the walk never reaches their words.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -108,7 +108,7 @@ impl PageTracker {
         self.partial.extend_from_slice(pages.remainder());
     }
 
-    /// Looks at one page: `bytes` are all of it, but none of its overflow.
+    /// Takes one page: `bytes` are all of it, but none of its overflow.
     fn page(&mut self, id: u64, bytes: &[u8]) {
         if !self.awaited.is_empty() {
             self.deliver(id, bytes);

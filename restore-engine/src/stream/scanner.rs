@@ -25,8 +25,8 @@ pub struct ScannedSnapshot {
 /// Takes a snapshot file in pieces of any size, as it streams by, and hashes it on the caller's
 /// thread.
 ///
-/// Its memory is 4 bytes a page. [`finish`](Self::finish) is the only judge: until it says that the
-/// file is whole, nothing about it is known.
+/// Its memory is 4 bytes a page. Only [`finish`](Self::finish) decides: before it, nothing is known
+/// about the file.
 pub struct SnapshotScanner {
     splitter: Splitter,
     sha: TailedSha256,

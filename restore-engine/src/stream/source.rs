@@ -32,7 +32,7 @@ impl Source {
     /// read and nothing is verified: the restore does that.
     ///
     /// # Errors
-    /// The error of the first page that is not what it should be.
+    /// The error of the first damaged page.
     pub fn inspect<R: ReadAt>(label: String, image: R, expected: Option<Expected>) -> Result<Self> {
         let form = Form::of_size(image.size());
         let db = Db::open(image)?;
@@ -40,8 +40,8 @@ impl Source {
         Ok(Self { label, facts, form, alarms: alarms(&db)?, expected })
     }
 
-    /// The same from an image that can only be read from end to end, such as an archive. It is read
-    /// once here and once more by the restore; alarms are not seen this way.
+    /// Reads what a plan must know from an image that can only be read from end to end, such as an
+    /// archive. It is read once here and once more by the restore; alarms are not seen this way.
     ///
     /// # Errors
     /// [`Error::Source`] when the stream fails, and what [`crate::restore`] says of a damaged one.

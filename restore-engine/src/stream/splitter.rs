@@ -1,9 +1,9 @@
 //! A snapshot file or a raw database as it streams by, split into what it is made of.
 //!
 //! The first pages say how long the database is. A file of zeroes, of noise or of nothing is
-//! refused after them; an archive that unpacks to more than its database can be is refused soon
-//! after. Only the database itself is handed on: what a raw copy has behind its high-water mark is
-//! garbage, and what a snapshot has behind it is its digest.
+//! refused after them; an archive that decompresses to more than its database can be is refused
+//! soon after. Only the database itself reaches the sink: behind the high-water mark a raw copy has
+//! garbage, and a snapshot its digest.
 
 use etcdr_schemas::Sha256Digest;
 
@@ -34,7 +34,7 @@ impl Shape {
     }
 }
 
-/// Where the database goes.
+/// Takes the bytes of the database.
 pub(crate) trait Sink {
     /// The meta pages are there; nothing is written yet.
     fn begin(&mut self, _: &Shape) -> Result<()> {

@@ -43,7 +43,7 @@ impl Meta {
         valid.then_some(meta)
     }
 
-    /// The fields as they stand there, right or wrong; `None` when there are fewer than 72 bytes.
+    /// The fields without any check; `None` when there are fewer than 72 bytes.
     fn read(page: &[u8]) -> Option<Self> {
         Some(Self {
             page_size: page::u32_at(page, 24)?,
@@ -79,7 +79,7 @@ impl Meta {
         self.high_water_mark.checked_mul(u64::from(self.page_size))
     }
 
-    /// Whether the page numbers make sense in a file of `file_size` bytes, if that is known.
+    /// Checks the page numbers against a file of `file_size` bytes, if that is known.
     pub(crate) fn check(&self, file_size: Option<u64>) -> Result<(), Problem> {
         let pages = file_size.map_or(u64::MAX, |size| size / u64::from(self.page_size));
         let high_water_mark = self.high_water_mark;
@@ -132,9 +132,12 @@ pub(crate) fn discover<R: ReadAt + ?Sized>(source: &R) -> Result<Metas> {
     };
     let pages = [Some(first), second];
     let metas = pages.map(|page| page.and_then(|page| Meta::parse(&page)));
-    // A second meta that disagrees on the page size was not found at its place.
+    // A second meta with another page size lies at a wrong offset: it is a remnant, not the second
+    // meta.
     let second = metas[1].filter(|second| meta.is_none_or(|m| m.page_size == second.page_size));
     let chosen = match (meta, second) {
+        // The higher transaction is the newer one, as for bbolt. The parity of its number is not
+        // checked: in a snapshot meta 0 holds T and meta 1 holds T-1, whatever T is.
         (Some(a), Some(b)) => Some(if b.txid > a.txid { b } else { a }),
         (a, b) => a.or(b),
     };
@@ -146,7 +149,7 @@ pub(crate) fn discover<R: ReadAt + ?Sized>(source: &R) -> Result<Metas> {
     })
 }
 
-/// Both meta pages as they stand there, valid or not, in files that need not have any.
+/// The fields of both meta pages, each with whether it is valid; for files that need not have any.
 pub(crate) fn read_both<R: ReadAt + ?Sized>(source: &R) -> Result<Vec<(Meta, bool)>> {
     let first =
         if source.size() < META_END as u64 { return Ok(Vec::new()) } else { page_at(source, 0)? };
@@ -170,7 +173,8 @@ fn is_headed(page: Option<[u8; META_END]>, id: u64) -> bool {
     header.is_some_and(|header| header.id == id && header.flags == page::META)
 }
 
-/// Looks for the second meta where each possible page size puts it.
+/// Tries the offset of the second meta for each possible page size. Only a valid meta says how
+/// large a page is, so a damaged first page leaves no other way.
 fn probe<R: ReadAt + ?Sized>(source: &R) -> Result<Option<[u8; META_END]>> {
     let mut size = MIN_PAGE_SIZE;
     while size <= MAX_PAGE_SIZE && source.size() >= 2 * u64::from(size) {

@@ -138,6 +138,8 @@ impl Entries {
     fn encode(&self, out: &mut Vec<u8>, header: Header) {
         out.extend_from_slice(&header.encode());
         for (index, entry) in self.elements.iter().enumerate() {
+            // An element gives the distance from its own start to its key, not an offset in the
+            // page.
             let pos = (self.elements.len() - index) * ELEMENT + entry.start;
             let pos = u32::try_from(pos).unwrap_or(u32::MAX).to_le_bytes();
             if header.flags == LEAF {

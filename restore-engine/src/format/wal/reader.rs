@@ -84,6 +84,8 @@ impl<R: Read> Segment<R> {
         mut body: Vec<u8>,
         length: FrameLength,
     ) -> Result<Option<(RecordKind, Bytes)>> {
+        // Judged before the padding is cut off, as etcd does: an interrupted write leaves whole
+        // sectors of zeros, anything else is damage.
         let torn = self.last && has_zero_sector(&body, self.offset + HEADER as u64);
         body.truncate(usize::try_from(length.record).unwrap_or(usize::MAX));
         match self.record(&body) {
@@ -179,6 +181,7 @@ pub fn segment_names(dir: &Path) -> Result<Vec<PathBuf>> {
             return Err(damaged_dir(dir, format!("more than {MAX_SEGMENTS} segments")));
         }
     }
+    // Sorted by sequence: a directory lists names in any order.
     names.sort();
     if names.is_empty() {
         return Err(damaged_dir(dir, "there is no WAL segment in it".to_owned()));

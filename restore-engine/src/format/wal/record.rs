@@ -67,6 +67,7 @@ impl FrameLength {
         if field == 0 {
             return None;
         }
+        // Without bit 63 there is no padding: old logs were written without it.
         let padding = if field & PADDED == 0 { 0 } else { (field >> PAD_SHIFT) & 7 };
         Some(Self { record: field & LENGTH_MASK, padding })
     }
@@ -95,12 +96,16 @@ pub struct Encoder {
 impl Encoder {
     /// Appends one record. `None` and empty data differ in the bytes, as they do in etcd's.
     pub fn push(&mut self, kind: RecordKind, data: Option<Vec<u8>>) {
+        // The checksum continues over the data of all records before. It does not cover the frames:
+        // a reader detects a lost, repeated or reordered record only by this chain.
         self.crc = crc32c::crc32c_append(self.crc, data.as_deref().unwrap_or_default());
         let record = WalRecord { r#type: kind as i64, crc: self.crc, data: data.map(Bytes::from) };
         let record = record.encode_to_vec();
         let length = FrameLength::of(record.len() as u64);
         self.out.extend_from_slice(&length.to_bytes());
         self.out.extend_from_slice(&record);
+        // Frames begin at multiples of 8, so that a length field never crosses a sector and cannot
+        // be torn. The frames before end at such a multiple too.
         self.out.resize(self.out.len().next_multiple_of(8), 0);
     }
 

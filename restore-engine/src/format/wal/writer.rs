@@ -29,10 +29,13 @@ pub fn initial_segment(cluster: &NewCluster, member: MemberId) -> Vec<u8> {
     let commit = voters.len() as u64;
     let first = voters.first().map_or(0, |member| member.id.0);
     let mut log = Encoder::default();
+    // A segment opens with the checksum of the one before it; 0 in the first.
     log.push(RecordKind::Crc, None);
     let metadata = WalMetadata { node_id: member.0, cluster_id: cluster.id().0 };
     log.push(RecordKind::Metadata, Some(metadata.encode_to_vec()));
     log.push(RecordKind::Snapshot, Some(WalSnapshot::default().encode_to_vec()));
+    // Every member gets identical entries: raft compares the logs of members by index and term, and
+    // assumes that equal ones have equal content.
     for (index, voter) in (1..).zip(voters) {
         let change = ConfChange {
             id: 0,
@@ -44,6 +47,8 @@ pub fn initial_segment(cluster: &NewCluster, member: MemberId) -> Vec<u8> {
         let entry = Entry { r#type: ENTRY_CONF_CHANGE, term: RESTORE_TERM, index, data };
         log.push(RecordKind::Entry, Some(entry.encode_to_vec()));
     }
+    // The commit covers all entries: with a lower one the members start but elect no leader, with a
+    // higher one etcd panics.
     let state = HardState { term: RESTORE_TERM, vote: first, commit };
     log.push(RecordKind::State, Some(state.encode_to_vec()));
     let mark =

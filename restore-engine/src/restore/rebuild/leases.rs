@@ -138,7 +138,7 @@ pub(crate) fn repair_rows(dangling: &Dangling) -> BTreeMap<Vec<u8>, Vec<u8>> {
     dangling.keys().copied().map(row).collect()
 }
 
-/// What is told of missing leases; `None` when there are none.
+/// The report of missing leases; `None` when there are none.
 pub(crate) fn report(dangling: &Dangling) -> Option<DanglingLeases> {
     let ids = dangling.keys().take(MAX_REPORTED).map(|id| format!("{id:x}")).collect();
     (!dangling.is_empty()).then(|| DanglingLeases {

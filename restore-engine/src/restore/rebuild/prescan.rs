@@ -174,7 +174,7 @@ mod tests {
         let cases = [
             (lease(Some(100), None), 100, true),
             (lease(Some(100), None), 99, false),
-            // A checkpoint tells that less is left.
+            // A checkpoint says that less is left.
             (lease(Some(100), Some(30)), 30, true),
             (lease(Some(100), Some(0)), 30, false),
             (lease(Some(i64::MAX), None), 1 << 40, false),
