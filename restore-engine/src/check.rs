@@ -6,8 +6,8 @@
 
 pub mod content;
 pub mod data_dir;
+mod error_finding;
 pub mod file;
-mod found;
 pub mod inspect;
 pub mod semantic;
 pub mod status;

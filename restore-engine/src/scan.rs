@@ -8,13 +8,13 @@
 pub(crate) mod attached;
 pub(crate) mod fingerprint;
 pub(crate) mod hash;
+pub(crate) mod key_hash;
 pub(crate) mod keys;
 pub(crate) mod leaf;
 pub(crate) mod names;
 pub(crate) mod rows;
 pub(crate) mod sample;
 pub(crate) mod table;
-pub(crate) mod total;
 mod view;
 
 pub use hash::{KeySpace, hash_kv, hash_kv_with, key_space, key_space_with, live_keys};

@@ -15,8 +15,8 @@ use etcdr_schemas::report::inspect::{
 use etcdr_schemas::report::{Finding, Level, Severity};
 use etcdr_schemas::{Hidden, Progress, ReadAt};
 
+use super::error_finding::error_finding;
 use super::file::file as check_file;
-use super::found::found;
 use super::structure::{self, Checked, Observe, Strays, check_observed};
 use crate::disk::local::LocalFile;
 use crate::error::{Error, Result};
@@ -136,7 +136,7 @@ fn list<R: ReadAt>(
     let (db, problem) = match Db::open_damaged(source, options.meta) {
         Ok(opened) => opened,
         Err(error) => {
-            report.findings.push(found(error)?);
+            report.findings.push(error_finding(error)?);
             let size = report.metas.iter().map(|meta| meta.page_size).find(|size| plausible(*size));
             let strays = structure::strays(source, size.unwrap_or(USUAL_PAGE))?;
             report.recovery = Some(recovery(0, 1, Some(strays)));

@@ -13,7 +13,7 @@ use etcdr_schemas::report::Finding;
 use etcdr_schemas::{Progress, ReadAt};
 
 use crate::Result;
-use crate::format::bolt::sweep::{ScanBudget, Steps, Sweep};
+use crate::format::bolt::page_reader::{PageReader, RequestSizes, ScanBudget};
 use crate::format::bolt::visit::{LeafVisitor, NoVisitor, Take};
 use crate::format::bolt::window::Window;
 use crate::format::bolt::{Bucket, Db, Problem, Root};
@@ -29,11 +29,11 @@ mod page;
 mod strays;
 mod verdict;
 
-use batch::{Batch, Bits, Place};
+use batch::{Batch, Bits, TreeId};
 use findings::Findings;
 use lost::Bounds;
-pub(crate) use observe::{Nobody, Observe};
-use page::{Children, Saw, Seen, examine, leaf};
+pub(crate) use observe::{NoObserver, Observe};
+use page::{Children, PageContent, PageResult, examine, leaf};
 pub(crate) use strays::{Strays, strays};
 pub use verdict::{Structure, structure, structure_with};
 
@@ -69,7 +69,7 @@ pub(crate) fn check_with<R: ReadAt, L: LeafVisitor>(
     visitor: &L,
     take: &mut Take<'_, L::Out>,
 ) -> Result<Vec<Finding>> {
-    let checked = check_observed(db, budget, progress, visitor, take, &mut Nobody)?;
+    let checked = check_observed(db, budget, progress, visitor, take, &mut NoObserver)?;
     Ok(checked.findings)
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn check_observed<R: ReadAt, L: LeafVisitor>(
     observer: &mut dyn Observe,
 ) -> Result<Checked> {
     progress.begin("structure", Some(db.size()));
-    let mut checker = Checker::new(Sweep::new(db, budget, progress), visitor, take, observer);
+    let mut checker = Checker::new(PageReader::new(db, budget, progress), visitor, take, observer);
     let checked = checker.run();
     progress.end();
     checked.map(|strays| Checked {
@@ -112,8 +112,8 @@ pub(crate) fn check_observed<R: ReadAt, L: LeafVisitor>(
 }
 
 struct Checker<'a, 'b, R, L: LeafVisitor> {
-    sweep: Sweep<'a, R>,
-    steps: Steps,
+    reader: PageReader<'a, R>,
+    sizes: RequestSizes,
     visitor: &'a L,
     take: &'a mut Take<'b, L::Out>,
     observer: &'a mut dyn Observe,
@@ -124,24 +124,24 @@ struct Checker<'a, 'b, R, L: LeafVisitor> {
 
 impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
     fn new(
-        sweep: Sweep<'a, R>,
+        reader: PageReader<'a, R>,
         visitor: &'a L,
         take: &'a mut Take<'b, L::Out>,
         observer: &'a mut dyn Observe,
     ) -> Self {
-        let reached = Bits::new(sweep.db.meta().high_water_mark);
-        let findings = Findings::new(sweep.db.page_size());
-        let (steps, buckets) = (Steps::default(), Vec::new());
-        Self { sweep, steps, visitor, take, observer, reached, findings, buckets }
+        let reached = Bits::new(reader.db.meta().high_water_mark);
+        let findings = Findings::new(reader.db.page_size());
+        let (sizes, buckets) = (RequestSizes::default(), Vec::new());
+        Self { reader, sizes, visitor, take, observer, reached, findings, buckets }
     }
 
     fn run(&mut self) -> Result<Option<Strays>> {
-        let db = self.sweep.db;
+        let db = self.reader.db;
         self.metas();
         let mut window = Window::default();
         let free = freelist::read(db, &mut window, &mut self.reached, &mut self.findings)?;
         let mut roots = Batch::default();
-        self.enqueue_root(&mut roots, db.meta().root, Place::ROOT);
+        self.enqueue_root(&mut roots, db.meta().root, TreeId::ROOT);
         self.process(&roots, 0)?;
         self.all_buckets()?;
         if let Some(free) = &free {
@@ -154,7 +154,7 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
     }
 
     fn metas(&mut self) {
-        let metas = self.sweep.db.metas();
+        let metas = self.reader.db.metas();
         for (page, (valid, headed)) in (0..).zip(metas.valid.into_iter().zip(metas.headed)) {
             if !valid {
                 self.findings.page(page, Problem::OneMeta);
@@ -170,31 +170,31 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
         for (index, bucket) in (0..).zip(&buckets) {
             self.findings.name(bucket.name.clone());
             self.observer.bucket(bucket);
-            let place = Place::bucket(index, &bucket.name);
+            let tree = TreeId::bucket(index, &bucket.name);
             match &bucket.root {
                 Root::Page(root) => {
                     let mut batch = Batch::default();
-                    self.enqueue_root(&mut batch, *root, place);
+                    self.enqueue_root(&mut batch, *root, tree);
                     // The size of one bucket's results says nothing about another's.
-                    self.steps = Steps::default();
+                    self.sizes = RequestSizes::default();
                     self.process(&batch, 0)?;
                 }
-                Root::Inline { page, image } => self.inline(*page, place, image)?,
+                Root::Inline { page, image } => self.inline(*page, tree, image)?,
             }
         }
         Ok(())
     }
 
-    fn inline(&mut self, page: u64, place: Place, image: &[u8]) -> Result<()> {
+    fn inline(&mut self, page: u64, tree: TreeId, image: &[u8]) -> Result<()> {
         match inline_node(image) {
             Ok(node) => {
-                let found = leaf(&node, place, None, None);
+                let found = leaf(&node, tree, None, None);
                 // An inline page ends with its last value.
                 let gap = found.cut.is_none() && found.problems.is_empty() && !node.is_exact();
-                self.findings.cut(page, place, found.cut.as_ref(), Bounds::ALL);
-                self.findings.all(page, place, &found.problems);
-                self.findings.all(page, place, gap.then_some(Problem::Gap).as_slice());
-                let out = if place.is_key() {
+                self.findings.cut(page, tree, found.cut.as_ref(), Bounds::ALL);
+                self.findings.all(page, tree, &found.problems);
+                self.findings.all(page, tree, gap.then_some(Problem::Gap).as_slice());
+                let out = if tree.is_key() {
                     Some(self.visitor.leaf(&mut L::ThreadCache::default(), page, &node))
                 } else {
                     self.visitor.other(&node)
@@ -203,21 +203,21 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
                     self.show(&mut vec![(page, out)])?;
                 }
             }
-            Err(problem) => self.findings.lost(page, place, problem, Bounds::ALL),
+            Err(problem) => self.findings.lost(page, tree, problem, Bounds::ALL),
         }
         Ok(())
     }
 
-    fn enqueue_root(&mut self, batch: &mut Batch, page: u64, place: Place) {
+    fn enqueue_root(&mut self, batch: &mut Batch, page: u64, tree: TreeId) {
         match self.claim(page) {
-            Ok(()) => batch.push(page, place, None),
-            Err(problem) => self.findings.lost(page, place, problem, Bounds::ALL),
+            Ok(()) => batch.push(page, tree, None),
+            Err(problem) => self.findings.lost(page, tree, problem, Bounds::ALL),
         }
     }
 
     /// Marks a page as used.
     fn claim(&mut self, page: u64) -> Result<(), Problem> {
-        let high_water_mark = self.sweep.db.meta().high_water_mark;
+        let high_water_mark = self.reader.db.meta().high_water_mark;
         if !(2..high_water_mark).contains(&page) {
             return Err(Problem::Range(high_water_mark));
         }
@@ -231,20 +231,20 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
         let (mut from, mut below) = (0, Batch::default());
         while from < pages.len() {
             let asked = pages.get(from..).unwrap_or_default();
-            let asked = asked.get(..self.steps.step(depth)).unwrap_or(asked);
+            let asked = asked.get(..self.sizes.pages(depth)).unwrap_or(asked);
             let visitor = self.visitor;
-            let saw = self.sweep.read(asked, &|cache, index, node| {
-                let (seen, weight) = examine(visitor, cache, batch, from + index, depth, node);
-                ((node.size(), seen), weight)
+            let answers = self.reader.read(asked, &|cache, index, node| {
+                let (result, weight) = examine(visitor, cache, batch, from + index, depth, node);
+                ((node.size(), result), weight)
             })?;
-            self.steps.learn(self.sweep.budget, depth, &saw);
+            self.sizes.learn(self.reader.budget, depth, &answers);
             let mut leaves = Vec::new();
-            for (index, answer) in (from..).zip(saw.values) {
+            for (index, answer) in (from..).zip(answers.values) {
                 from = index + 1;
                 let out = self.judge(batch, index, depth, answer, &mut below);
                 // Trees have their leaves on one level; one that has not is still shown in order.
                 let turn = if out.is_some() { below.len() > 0 } else { !leaves.is_empty() };
-                if turn || below.is_full(self.sweep.budget.answers) {
+                if turn || below.is_full(self.reader.budget.answers) {
                     self.show(&mut leaves)?;
                     self.process(&std::mem::take(&mut below), depth + 1)?;
                 }
@@ -270,54 +270,54 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
         batch: &Batch,
         index: usize,
         depth: u32,
-        answer: Result<(u64, Seen<L::Out>), Problem>,
+        answer: Result<(u64, PageResult<L::Out>), Problem>,
         below: &mut Batch,
     ) -> Option<(u64, L::Out)> {
         let item = batch.get(index)?;
-        let (page, place) = (item.page, item.place);
+        let (page, tree) = (item.page, item.tree);
         let (lower, upper) = batch.bounds(item);
         let bounds = Bounds::below(lower, upper);
-        let (size, seen) = match answer {
+        let (size, result) = match answer {
             Ok(answer) => answer,
             Err(problem) => {
-                self.findings.lost(page, place, problem, bounds);
+                self.findings.lost(page, tree, problem, bounds);
                 return None;
             }
         };
-        self.findings.cut(page, place, seen.cut.as_ref(), bounds);
-        let pages = size / u64::from(self.sweep.db.page_size());
+        self.findings.cut(page, tree, result.cut.as_ref(), bounds);
+        let pages = size / u64::from(self.reader.db.page_size());
         for overflow in page + 1..page + pages {
             if let Err(problem) = self.claim(overflow) {
-                self.findings.at(overflow, place, problem);
+                self.findings.at(overflow, tree, problem);
             }
         }
-        match seen.saw {
-            Saw::Nothing => {}
-            Saw::Leaf(out) => {
-                self.findings.all(page, place, &seen.problems);
+        match result.content {
+            PageContent::Nothing => {}
+            PageContent::Leaf(out) => {
+                self.findings.all(page, tree, &result.problems);
                 return Some((page, out));
             }
-            Saw::Names(names) => {
+            PageContent::Names(names) => {
                 self.observer.root(pages);
                 self.names(page, names);
             }
-            Saw::Branch(children) => {
-                if place.is_root() {
+            PageContent::Branch(children) => {
+                if tree.is_root() {
                     self.observer.root(pages);
                 } else {
                     self.observer.branch(pages, depth);
                 }
-                self.children(page, place, upper, &children, below);
+                self.children(page, tree, upper, &children, below);
             }
         }
-        self.findings.all(page, place, &seen.problems);
+        self.findings.all(page, tree, &result.problems);
         None
     }
 
     fn children(
         &mut self,
         page: u64,
-        place: Place,
+        tree: TreeId,
         upper: Option<&[u8]>,
         children: &Children,
         below: &mut Batch,
@@ -325,12 +325,12 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
         let mut all = children.iter().peekable();
         while let Some((child, key)) = all.next() {
             match self.claim(child) {
-                Ok(()) => below.push(child, place, Some(key)),
+                Ok(()) => below.push(child, tree, Some(key)),
                 Err(problem) => {
                     below.skip(key);
                     let next = all.peek().map(|(_, next)| *next).or(upper);
                     let bounds = Bounds::below(Some(key), next);
-                    self.findings.child(child, page, place, problem, bounds);
+                    self.findings.child(child, page, tree, problem, bounds);
                 }
             }
         }
@@ -350,7 +350,7 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
     }
 }
 
-impl Place {
+impl TreeId {
     fn bucket(index: u16, name: &[u8]) -> Self {
         Self::new(index, name == buckets::KEY)
     }

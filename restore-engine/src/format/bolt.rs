@@ -12,9 +12,9 @@ use crate::{Error, Result};
 mod db;
 pub mod meta;
 pub mod page;
+pub(crate) mod page_reader;
 pub mod patch;
 mod problem;
-pub(crate) mod sweep;
 mod tree;
 pub(crate) mod visit;
 pub(crate) mod window;
@@ -23,8 +23,8 @@ pub mod writer;
 pub use db::{Bucket, Db, Root, Visit};
 pub(crate) use db::{MAX_BUCKETS, bucket_of, inline_node};
 pub use meta::Meta;
+pub use page_reader::ScanBudget;
 pub use problem::Problem;
-pub use sweep::ScanBudget;
 
 /// Reads from the medium, with the offset in the error.
 pub(crate) fn read<R: ReadAt + ?Sized>(source: &R, buf: &mut [u8], offset: u64) -> Result<()> {

@@ -12,8 +12,8 @@ use crate::format::mvcc::RowKey;
 use crate::{Error, Result};
 
 mod alarms;
+pub(crate) mod bucket_roots;
 pub(crate) mod markers;
-pub(crate) mod names;
 
 pub(crate) use alarms::alarms;
 pub(crate) use markers::Markers;

@@ -117,7 +117,7 @@ fn rewrite(
     progress: &dyn Progress,
 ) -> Result<(NewFile, Outcome, Changes)> {
     let db = Db::open(LocalFile::open(scratch)?)?;
-    same("the revision", &plan.source.facts.revision, &facts::facts(&db)?.revision)?;
+    require_planned("the revision", &plan.source.facts.revision, &facts::facts(&db)?.revision)?;
     let changes = normalise::changes(&db, plan)?;
     // Before the check and not beside it: each takes the memory that one of them may.
     let prescan = Prescan::of(&db, rebuild)?;
@@ -221,8 +221,8 @@ struct Destination<'a> {
 impl Sink for Destination<'_> {
     fn begin(&mut self, shape: &Shape) -> Result<()> {
         let facts = &self.plan.source.facts;
-        same("the database's size", &facts.db_size, &shape.db_size)?;
-        same("the page size", &facts.page_size, &shape.meta.page_size)
+        require_planned("the database's size", &facts.db_size, &shape.db_size)?;
+        require_planned("the page size", &facts.page_size, &shape.meta.page_size)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -232,7 +232,11 @@ impl Sink for Destination<'_> {
     }
 }
 
-fn same<T: PartialEq + ToString>(what: &'static str, planned: &T, came: &T) -> Result<()> {
+fn require_planned<T: PartialEq + ToString>(
+    what: &'static str,
+    planned: &T,
+    came: &T,
+) -> Result<()> {
     if planned == came {
         return Ok(());
     }
@@ -242,7 +246,7 @@ fn same<T: PartialEq + ToString>(what: &'static str, planned: &T, came: &T) -> R
 /// Rewrites what the new cluster must not inherit; returns a sentence for each change.
 fn normalise(plan: &Plan, path: &Path, progress: &dyn Progress) -> Result<Vec<String>> {
     let db = Db::open(LocalFile::open(path)?)?;
-    same("the revision", &plan.source.facts.revision, &facts::facts(&db)?.revision)?;
+    require_planned("the revision", &plan.source.facts.revision, &facts::facts(&db)?.revision)?;
     if db.meta().freelist.is_some() {
         // The patched file has none, so this is the only chance to check it.
         prove::structure(&db, progress)?;

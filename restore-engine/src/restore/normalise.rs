@@ -179,9 +179,10 @@ impl Changes {
     }
 
     /// An empty row at the new revision makes it the current one for every version: older servers
-    /// ignore a marker above the last row. The marker in `meta` makes the first boot compact all
-    /// before it, so that a watch from an old revision gets an error instead of waiting for
-    /// revisions that never come (docs/etcd-formats.md 4.6).
+    /// refuse a compaction revision above the current one, so the marker alone is not enough. The
+    /// marker in `meta` makes the first boot compact all before it, so that a watch from an old
+    /// revision gets an error instead of waiting for revisions that never come
+    /// (docs/etcd-formats.md 4.6).
     fn bump(&mut self, bump: &PlannedBump) {
         self.patch.append.push((buckets::KEY.to_vec(), row_key(bump.to), Vec::new()));
         self.sentences.push(format!(

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use etcdr_schemas::report::{MovedAside, Named, RestoreReceipt};
 
 use super::build::Built;
-use crate::disk::durable::{Disk, aside, sibling};
+use crate::disk::durable::{Disk, aside_name, sibling};
 use crate::error::Result;
 use crate::format::membership::PeerUrl;
 use crate::kubernetes::checklist;
@@ -15,7 +15,7 @@ use crate::plan::{Plan, Target};
 use crate::shell::quote;
 
 /// What came out of a restore, apart from its plan.
-pub(super) struct Done {
+pub(super) struct Finished {
     pub(super) built: Built,
     pub(super) moved_aside: Vec<MovedAside>,
     pub(super) finished_at: DateTime<Utc>,
@@ -29,7 +29,7 @@ pub fn receipt_paths(data_dir: &Path) -> [PathBuf; 2] {
 
 /// Writes the receipts. The restore has happened by now: when one cannot be written, the returned
 /// receipt has a warning, and the restore does not fail.
-pub(super) fn write(disk: &Disk, plan: &Plan, done: Done) -> RestoreReceipt {
+pub(super) fn write(disk: &Disk, plan: &Plan, done: Finished) -> RestoreReceipt {
     let mut receipt = compose(plan, done);
     let json = serde_json::to_vec_pretty(&receipt.clone().report()).unwrap_or_default();
     let text = render(&receipt);
@@ -49,12 +49,12 @@ pub(super) fn write(disk: &Disk, plan: &Plan, done: Done) -> RestoreReceipt {
 /// An older receipt records a restore that also happened: it is kept under another name.
 fn put(disk: &Disk, path: &Path, bytes: &[u8], stamp: &str) -> Result<()> {
     if path.exists() {
-        disk.rename(path, &aside(path, stamp))?;
+        disk.rename(path, &aside_name(path, stamp))?;
     }
     disk.replace(path, bytes)
 }
 
-fn compose(plan: &Plan, done: Done) -> RestoreReceipt {
+fn compose(plan: &Plan, done: Finished) -> RestoreReceipt {
     let mut report = plan.report.clone();
     let built = done.built;
     let found = built.proof.findings.iter();

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use etcdr_schemas::Progress;
 use etcdr_schemas::report::RestoreReceipt;
 
-use super::receipt::{self, Done};
+use super::receipt::{self, Finished};
 use super::staging::{self, MemberStage, Staging};
 use super::{build, prove, space};
 use crate::disk::durable::Disk;
@@ -80,7 +80,7 @@ pub fn restore_on(
     // was.
     let (moved_aside, notices) = staging.install()?;
     built.changes.extend(notices);
-    Ok(receipt::write(disk, plan, Done { built, moved_aside, finished_at: clock() }))
+    Ok(receipt::write(disk, plan, Finished { built, moved_aside, finished_at: clock() }))
 }
 
 fn no_member() -> Error {

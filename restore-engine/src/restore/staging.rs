@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 use etcdr_schemas::report::MovedAside;
 
+use super::rename_log::RenameLog;
 use super::space::existing_ancestor;
-use crate::disk::durable::{Disk, Lock, MOVED, aside, aside_in, parent, sibling};
+use crate::disk::durable::{Disk, Lock, MOVED, aside_name, aside_name_in, parent, sibling};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 
@@ -29,18 +30,18 @@ const HARMLESS: &str = "lost+found";
 
 /// One directory of the target.
 #[derive(Debug)]
-struct Place {
+struct StagedDir {
     /// The final path.
     target: PathBuf,
     /// What is at that path before the restore.
-    now: Now,
+    state: TargetState,
     /// Whether it is a WAL directory of its own.
     log: bool,
     stage: Stage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Now {
+enum TargetState {
     Absent,
     /// An empty directory.
     Empty,
@@ -73,7 +74,7 @@ pub(super) struct MemberStage {
 pub(super) struct Staging {
     disk: Disk,
     stamp: String,
-    places: Vec<Place>,
+    dirs: Vec<StagedDir>,
     made: Vec<PathBuf>,
     /// In the order of the plan's targets.
     pub(super) members: Vec<MemberStage>,
@@ -89,8 +90,8 @@ impl Staging {
     /// what becomes its directory.
     pub(super) fn scratch(&self) -> Option<PathBuf> {
         let first = &self.members.first()?.data;
-        let place = self.places.iter().find(|place| first.starts_with(&place.stage.content))?;
-        Some(place.stage.root.join(SCRATCH))
+        let dir = self.dirs.iter().find(|dir| first.starts_with(&dir.stage.content))?;
+        Some(dir.stage.root.join(SCRATCH))
     }
 
     /// Examines the targets, refuses what must not be touched, and makes the stages.
@@ -98,7 +99,7 @@ impl Staging {
         let mut staging = Self {
             disk: disk.clone(),
             stamp: plan.stamp(),
-            places: Vec::new(),
+            dirs: Vec::new(),
             made: Vec::new(),
             members: Vec::new(),
             notices: Vec::new(),
@@ -113,7 +114,7 @@ impl Staging {
     }
 
     fn stage_together(&mut self, plan: &Plan, common: &Path) -> Result<()> {
-        let content = self.stage(common.to_owned(), Now::Absent, false)?;
+        let content = self.stage(common.to_owned(), TargetState::Absent, false)?;
         for target in &plan.targets {
             let data = content.join(target.data_dir.file_name().unwrap_or_default());
             let wal = inner_wal(&data, &target.data_dir, target.wal_dir.as_deref());
@@ -125,7 +126,7 @@ impl Staging {
     fn stage_each(&mut self, plan: &Plan, found: Vec<Occupancy>) -> Result<()> {
         for (target, occupancy) in plan.targets.iter().zip(found) {
             let outer = match occupancy.wal {
-                Some((path, now)) => Some(self.stage(path, now, true)?),
+                Some((path, state)) => Some(self.stage(path, state, true)?),
                 None => None,
             };
             let data = self.stage(occupancy.data.0, occupancy.data.1, false)?;
@@ -133,13 +134,13 @@ impl Staging {
             self.members.push(MemberStage { data, wal: outer.unwrap_or(inner) });
         }
         // Every log before every data directory: one without its log must never be seen.
-        self.places.sort_by_key(|place| !place.log);
+        self.dirs.sort_by_key(|dir| !dir.log);
         Ok(())
     }
 
     /// Makes a stage for `target` and returns the directory to build in.
-    fn stage(&mut self, target: PathBuf, now: Now, log: bool) -> Result<PathBuf> {
-        let inside = matches!(now, Now::Empty | Now::OccupiedMount);
+    fn stage(&mut self, target: PathBuf, state: TargetState, log: bool) -> Result<PathBuf> {
+        let inside = matches!(state, TargetState::Empty | TargetState::OccupiedMount);
         let root = if inside {
             target.join(format!("{STAGE}{}", self.stamp))
         } else {
@@ -152,9 +153,9 @@ impl Staging {
         let lock = Lock::try_exclusive(&root)?;
         let lock = lock.ok_or(Error::Busy { path: target.clone(), by: "another restore" })?;
         let content = root.join("content");
-        self.places.push(Place {
+        self.dirs.push(StagedDir {
             target,
-            now,
+            state,
             log,
             stage: Stage { root, content: content.clone(), _lock: lock },
         });
@@ -189,40 +190,40 @@ impl Staging {
     /// Makes what is built durable, moves aside what is in the way and renames everything into
     /// place.
     pub(super) fn install(mut self) -> Result<(Vec<MovedAside>, Vec<String>)> {
-        for place in &self.places {
+        for dir in &self.dirs {
             // Everything is on disk before the first rename: a file system may write a rename back
             // before the content that it names.
-            sync_tree(&self.disk, &place.stage.root)?;
-            self.disk.sync_dir(parent(&place.stage.root))?;
+            sync_tree(&self.disk, &dir.stage.root)?;
+            self.disk.sync_dir(parent(&dir.stage.root))?;
         }
-        let mut done = RenameLog { disk: self.disk.clone(), renames: Vec::new(), armed: true };
+        let mut done = RenameLog::new(&self.disk);
         let mut moved = Vec::new();
-        for place in &self.places {
+        for dir in &self.dirs {
             // First all targets are cleared, then all are filled: a target that cannot be moved
             // aside ends the restore before anything new is visible.
-            moved.extend(place.clear(&self.disk, &self.stamp, &mut done)?);
+            moved.extend(dir.move_aside(&self.disk, &self.stamp, &mut done)?);
         }
-        for place in &self.places {
-            place.fill(&mut done)?;
+        for dir in &self.dirs {
+            dir.rename_into_place(&mut done)?;
         }
-        for place in &self.places {
+        for dir in &self.dirs {
             // A rename is durable when both directories are synced. The stage lies in the parent of
             // the target or in the target itself.
-            self.disk.sync_dir(parent(&place.target))?;
-            if place.target.exists() {
-                self.disk.sync_dir(&place.target)?;
+            self.disk.sync_dir(parent(&dir.target))?;
+            if dir.target.exists() {
+                self.disk.sync_dir(&dir.target)?;
             }
         }
         for dir in &self.made {
             self.disk.sync_dir(parent(dir))?;
         }
-        done.armed = false;
+        done.commit();
         // From here on the restore has happened. Empty stages are no reason to say otherwise: the
         // next restore of this target removes them.
-        for place in &self.places {
-            let _ = self.disk.remove_tree(&place.stage.root);
+        for dir in &self.dirs {
+            let _ = self.disk.remove_tree(&dir.stage.root);
         }
-        self.places.clear();
+        self.dirs.clear();
         self.made.clear();
         Ok((moved, std::mem::take(&mut self.notices)))
     }
@@ -230,9 +231,9 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        for place in &self.places {
+        for dir in &self.dirs {
             // What cannot be removed now is removed by the next restore of this target.
-            let _ = self.disk.remove_tree(&place.stage.root);
+            let _ = self.disk.remove_tree(&dir.stage.root);
         }
         for dir in self.made.iter().rev() {
             let _ = self.disk.remove_empty_dir(dir);
@@ -240,18 +241,23 @@ impl Drop for Staging {
     }
 }
 
-impl Place {
+impl StagedDir {
     /// Moves aside what is in the way.
-    fn clear(&self, disk: &Disk, stamp: &str, done: &mut RenameLog) -> Result<Option<MovedAside>> {
-        let to = match self.now {
-            Now::Absent | Now::Empty => return Ok(None),
-            Now::Occupied => {
-                let aside = aside(&self.target, stamp);
+    fn move_aside(
+        &self,
+        disk: &Disk,
+        stamp: &str,
+        done: &mut RenameLog,
+    ) -> Result<Option<MovedAside>> {
+        let to = match self.state {
+            TargetState::Absent | TargetState::Empty => return Ok(None),
+            TargetState::Occupied => {
+                let aside = aside_name(&self.target, stamp);
                 done.rename(&self.target, &aside)?;
                 aside
             }
-            Now::OccupiedMount => {
-                let aside = aside_in(&self.target, stamp);
+            TargetState::OccupiedMount => {
+                let aside = aside_name_in(&self.target, stamp);
                 disk.create_dir(&aside)?;
                 for entry in entries(&self.target)? {
                     done.rename(&entry, &aside.join(entry.file_name().unwrap_or_default()))?;
@@ -264,8 +270,8 @@ impl Place {
     }
 
     /// Renames what was built into place.
-    fn fill(&self, done: &mut RenameLog) -> Result<()> {
-        if matches!(self.now, Now::Absent | Now::Occupied) {
+    fn rename_into_place(&self, done: &mut RenameLog) -> Result<()> {
+        if matches!(self.state, TargetState::Absent | TargetState::Occupied) {
             return done.rename(&self.stage.content, &self.target);
         }
         for entry in entries(&self.stage.content)? {
@@ -275,38 +281,11 @@ impl Place {
     }
 }
 
-/// Renames that are taken back, last first, unless all of them succeed.
-struct RenameLog {
-    disk: Disk,
-    renames: Vec<(PathBuf, PathBuf)>,
-    armed: bool,
-}
-
-impl RenameLog {
-    fn rename(&mut self, from: &Path, to: &Path) -> Result<()> {
-        self.disk.rename(from, to)?;
-        self.renames.push((from.to_owned(), to.to_owned()));
-        Ok(())
-    }
-}
-
-impl Drop for RenameLog {
-    fn drop(&mut self) {
-        if self.armed {
-            for (from, to) in self.renames.iter().rev() {
-                // This is an error path already. What cannot be renamed back stays beside the
-                // target under its other name; nothing is deleted.
-                let _ = self.disk.rename(to, from);
-            }
-        }
-    }
-}
-
 /// What is at the directories of one target.
 pub(super) struct Occupancy {
-    data: (PathBuf, Now),
+    data: (PathBuf, TargetState),
     /// Only for a WAL directory outside the data directory.
-    wal: Option<(PathBuf, Now)>,
+    wal: Option<(PathBuf, TargetState)>,
 }
 
 pub(super) fn examine_targets(plan: &Plan) -> Result<Vec<Occupancy>> {
@@ -319,11 +298,11 @@ pub(super) fn examine_targets(plan: &Plan) -> Result<Vec<Occupancy>> {
 }
 
 /// Follows a symbolic link, so that what is behind it is replaced and not the link.
-fn probe(path: &Path, replace: bool) -> Result<(PathBuf, Now)> {
+fn probe(path: &Path, replace: bool) -> Result<(PathBuf, TargetState)> {
     let io = |source| Error::io("look at", path, source);
     let target = match path.symlink_metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok((path.to_owned(), Now::Absent));
+            return Ok((path.to_owned(), TargetState::Absent));
         }
         Err(error) => return Err(io(error)),
         Ok(link) if link.is_symlink() => path.canonicalize().map_err(io)?,
@@ -333,7 +312,7 @@ fn probe(path: &Path, replace: bool) -> Result<(PathBuf, Now)> {
         return Err(Error::request(format!("{} is not a directory", target.display())));
     }
     if entries(&target)?.is_empty() {
-        return Ok((target, Now::Empty));
+        return Ok((target, TargetState::Empty));
     }
     if !replace {
         return Err(Error::Occupied { path: target });
@@ -341,7 +320,7 @@ fn probe(path: &Path, replace: bool) -> Result<(PathBuf, Now)> {
     refuse_running(&target)?;
     let device = |path: &Path| path.metadata().map(|m| m.dev()).map_err(io);
     let mounted = device(&target)? != device(&existing_ancestor(parent(&target)))?;
-    Ok((target, if mounted { Now::OccupiedMount } else { Now::Occupied }))
+    Ok((target, if mounted { TargetState::OccupiedMount } else { TargetState::Occupied }))
 }
 
 /// An etcd holds a lock on its database for as long as it runs.
@@ -371,8 +350,9 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// The new directory whose new children all targets are.
 fn common_parent(plan: &Plan, found: &[Occupancy]) -> Option<PathBuf> {
-    let fresh =
-        found.iter().all(|occupancy| occupancy.data.1 == Now::Absent && occupancy.wal.is_none());
+    let fresh = found
+        .iter()
+        .all(|occupancy| occupancy.data.1 == TargetState::Absent && occupancy.wal.is_none());
     let first = parent(&plan.targets.first()?.data_dir);
     let shared = plan.targets.iter().all(|target| parent(&target.data_dir) == first);
     let absent = first.file_name().is_some() && first.symlink_metadata().is_err();

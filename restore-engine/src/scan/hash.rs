@@ -11,9 +11,9 @@ use etcdr_schemas::report::OfflineHash;
 use etcdr_schemas::{ReadAt, Revision};
 
 use super::fingerprint::Fingerprint;
+use super::key_hash::{KeyHash, NEVER};
 use super::keys::{Keys, Marks, NoAnalyzer};
 use super::leaf::{Extent, LeafRows, ReadFacts, bad_row};
-use super::total::{KeyHash, NEVER};
 use crate::format::bolt::page::{LeafElement, Node};
 use crate::format::bolt::visit::{LeafVisitor, walk};
 use crate::format::bolt::{Bucket, Db, ScanBudget};
@@ -191,7 +191,7 @@ impl KeySurvey {
             if let Some(error) = leaf.error.take() {
                 return Err(error);
             }
-            for row in leaf.rows.iter().filter(|row| row.print == empty_key) {
+            for row in leaf.rows.iter().filter(|row| row.fingerprint == empty_key) {
                 self.empty_key_is_live = !row.tombstone;
             }
         }
@@ -223,12 +223,13 @@ impl LeafVisitor for Rows {
 
     fn leaf(&self, (): &mut (), page: u64, node: &Node<'_>) -> (Self::Out, usize) {
         let damaged = |problem| Error::Page { page, offset: 0, problem };
-        let mut print = |_: RowKey, element: &LeafElement<'_>| {
+        let mut fingerprint = |_: RowKey, element: &LeafElement<'_>| {
             let key = key_of(element.value)
                 .ok_or_else(|| bad_row(element.key, "the value is no KeyValue"))?;
             Ok((Fingerprint::of(key), ()))
         };
-        let facts: Option<ReadFacts<'_, ()>> = if self.with_keys { Some(&mut print) } else { None };
+        let facts: Option<ReadFacts<'_, ()>> =
+            if self.with_keys { Some(&mut fingerprint) } else { None };
         let leaf = LeafRows::read(node, self.extent, damaged, facts);
         let weight = leaf.weight();
         (leaf, weight)

@@ -65,10 +65,10 @@ impl<F> LeafRows<F> {
             let read = element.map_err(&damaged).and_then(|element| {
                 let key = leaf.step(extent, &element)?;
                 let (Some(key), Some(facts)) = (key, facts.as_mut()) else { return Ok(()) };
-                let (print, facts) = facts(key, &element)?;
+                let (fingerprint, facts) = facts(key, &element)?;
                 let sub = u32::try_from(key.sub).unwrap_or(u32::MAX);
                 let RowKey { main, tombstone, .. } = key;
-                leaf.rows.push(RowSummary { print, main: main.0, sub, tombstone, facts });
+                leaf.rows.push(RowSummary { fingerprint, main: main.0, sub, tombstone, facts });
                 Ok(())
             });
             if let Err(error) = read {

@@ -8,7 +8,7 @@ use etcdr_schemas::Revision;
 use etcdr_schemas::report::inspect::KeyFacts;
 
 use super::prefixes::{Counts, Id};
-use super::reader::{Leaf, Note};
+use super::reader::{KeyRow, Leaf};
 use crate::scan::fingerprint::{Fingerprint, Slot};
 use crate::scan::sample::Sample;
 
@@ -66,18 +66,18 @@ impl Keys {
         facts.revisions += leaf.rows;
         facts.bytes += leaf.key_bytes + leaf.value_bytes;
         facts.malformed += leaf.malformed.0;
-        leaf.notes.iter().for_each(|note| self.note(note));
+        leaf.key_rows.iter().for_each(|row| self.row(row));
     }
 
-    fn note(&mut self, note: &Note) {
-        let (main, size) = (Revision(note.main), u64::from(note.size));
+    fn row(&mut self, row: &KeyRow) {
+        let (main, size) = (Revision(row.main), u64::from(row.size));
         let facts = &mut self.facts;
         facts.largest_row = facts.largest_row.max(size);
-        facts.deletions += u64::from(note.deletes);
+        facts.deletions += u64::from(row.deletes);
         facts.oldest_row = Some(facts.oldest_row.map_or(main, |old| old.min(main)));
         self.newest_row = self.newest_row.max(Some(main));
-        self.counts.row(note.prefix, size);
-        let Note { key, main, sub, size, prefix, deletes } = *note;
+        self.counts.row(row.prefix, size);
+        let KeyRow { key, main, sub, size, prefix, deletes } = *row;
         let newest = Newest { main, sub, size, prefix, deletes };
         // Leaves of a damaged tree need not come in order.
         let newer = |known: &Newest| (known.main, known.sub) >= (main, sub);
@@ -112,17 +112,17 @@ mod tests {
 
     use super::*;
 
-    fn note(main: i64, key: &str, deletes: bool) -> Leaf {
+    fn row(main: i64, key: &str, deletes: bool) -> Leaf {
         let key = Fingerprint::of(key.as_bytes()).slot;
-        let note = Note { key, main, sub: 0, size: 10, prefix: 1, deletes };
-        Leaf { rows: 1, key_bytes: 10, notes: vec![note], ..Leaf::default() }
+        let row = KeyRow { key, main, sub: 0, size: 10, prefix: 1, deletes };
+        Leaf { rows: 1, key_bytes: 10, key_rows: vec![row], ..Leaf::default() }
     }
 
     #[test]
     fn a_sample_is_near_the_truth_and_says_so() {
         let mut keys = Keys::new(20_000);
         for number in 0..200_000 {
-            keys.leaf(&note(number + 2, &format!("/k/{number}"), false));
+            keys.leaf(&row(number + 2, &format!("/k/{number}"), false));
         }
         let totals = keys.finish();
         let facts = totals.facts;
@@ -133,8 +133,8 @@ mod tests {
     #[test]
     fn the_empty_key_is_counted_separately() {
         let mut keys = Keys::new(TABLE);
-        keys.leaf(&note(5, "", false));
-        keys.leaf(&note(2, "/a", false));
+        keys.leaf(&row(5, "", false));
+        keys.leaf(&row(2, "/a", false));
         let totals = keys.finish();
         assert_eq!((totals.facts.live_keys, totals.empty_key), (1, true));
     }
@@ -148,11 +148,11 @@ mod tests {
             let mut model = HashMap::new();
             let mut made: Vec<_> = (2i64..).zip(&rows).map(|(main, (key, deletes))| {
                 model.insert(*key, *deletes);
-                note(main, &key.to_string(), *deletes)
+                row(main, &key.to_string(), *deletes)
             }).collect();
             let scatter = 0x9e37_79b9_7f4a_7c15_u64.cast_signed();
             made.sort_by_key(|leaf| {
-                leaf.notes[0].main.wrapping_mul(scatter) ^ order.cast_signed()
+                leaf.key_rows[0].main.wrapping_mul(scatter) ^ order.cast_signed()
             });
             let mut keys = Keys::new(TABLE);
             made.iter().for_each(|leaf| keys.leaf(leaf));

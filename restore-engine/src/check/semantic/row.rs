@@ -3,7 +3,7 @@
 use etcdr_schemas::report::Kind;
 
 use super::kinds;
-use super::notes::Notes;
+use super::row_findings::RowFindings;
 use crate::format::bolt::page::{LeafElement, Node};
 use crate::format::bolt::visit::LeafVisitor;
 use crate::format::mvcc::{KeyValue, RowKey};
@@ -145,7 +145,7 @@ pub(super) struct Rows<'a> {
 /// What is kept of a leaf.
 pub(super) struct Leaf {
     pub(super) rows: LeafRows<HistoryFacts>,
-    pub(super) notes: Notes,
+    pub(super) row_findings: RowFindings,
 }
 
 /// What a thread keeps from leaf to leaf.
@@ -164,18 +164,18 @@ impl LeafVisitor for Rows<'_> {
 
     fn leaf(&self, cache: &mut NameCache, page: u64, node: &Node<'_>) -> (Leaf, usize) {
         let damaged = |problem| Error::Page { page, offset: 0, problem };
-        let mut notes = Notes::default();
+        let mut row_findings = RowFindings::default();
         let mut facts = |key: RowKey, element: &LeafElement<'_>| {
             let mut report = |kind: Kind, message: String| {
                 if self.first_pass {
-                    notes.add(kind, key, || message);
+                    row_findings.add(kind, key, || message);
                 }
             };
             Ok(self.row(cache, key, element, &mut report))
         };
         let rows = LeafRows::read(node, self.extent, damaged, Some(&mut facts));
-        let weight = rows.weight() + notes.weight();
-        (Leaf { rows, notes }, weight)
+        let weight = rows.weight() + row_findings.weight();
+        (Leaf { rows, row_findings }, weight)
     }
 }
 
@@ -193,24 +193,24 @@ impl Rows<'_> {
             report(findings::ROW, "the value is no KeyValue".to_owned());
             return (Fingerprint::of(element.key), HistoryFacts::SKIP);
         };
-        let print = Fingerprint::of(kv.key);
+        let fingerprint = Fingerprint::of(kv.key);
         if element.value.is_empty() && !key.tombstone {
             report(kinds::ROW_BUMP, "the row is empty: it only raises the revision".to_owned());
-            return (print, HistoryFacts::SKIP);
+            return (fingerprint, HistoryFacts::SKIP);
         }
         if kv.key.is_empty() {
             report(kinds::KEY_EMPTY, "the row names no key".to_owned());
-            return (print, HistoryFacts::SKIP);
+            return (fingerprint, HistoryFacts::SKIP);
         }
         if key.tombstone {
             if !kv.is_bare() {
                 let message = "the row of a deletion holds more than its key".to_owned();
                 report(kinds::TOMBSTONE_SHAPE, message);
             }
-            return (print, HistoryFacts::NONE);
+            return (fingerprint, HistoryFacts::NONE);
         }
         check_numbers(key, &kv, report);
-        (print, self.facts(cache, &kv))
+        (fingerprint, self.facts(cache, &kv))
     }
 
     fn facts(&self, cache: &mut NameCache, kv: &KeyValue<'_>) -> HistoryFacts {

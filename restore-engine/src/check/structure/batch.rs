@@ -7,12 +7,12 @@ const KEYS: usize = 16 << 20;
 
 /// Which tree a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct TreeId {
     bucket: u16,
     key: bool,
 }
 
-impl Place {
+impl TreeId {
     /// The bucket of buckets.
     pub(super) const ROOT: Self = Self { bucket: u16::MAX, key: false };
 
@@ -47,7 +47,7 @@ impl Span {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Item {
     pub(super) page: u64,
-    pub(super) place: Place,
+    pub(super) tree: TreeId,
     lower: Span,
     upper: Span,
 }
@@ -63,10 +63,10 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn push(&mut self, page: u64, place: Place, lower: Option<&[u8]>) {
+    pub(super) fn push(&mut self, page: u64, tree: TreeId, lower: Option<&[u8]>) {
         let lower = lower.map_or(Span::NONE, |key| self.keep(key));
         self.close(lower);
-        self.items.push(Item { page, place, lower, upper: Span::NONE });
+        self.items.push(Item { page, tree, lower, upper: Span::NONE });
         self.open = true;
     }
 

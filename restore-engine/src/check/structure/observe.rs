@@ -16,9 +16,9 @@ pub(crate) trait Observe {
 }
 
 /// Ignores everything.
-pub(crate) struct Nobody;
+pub(crate) struct NoObserver;
 
-impl Observe for Nobody {
+impl Observe for NoObserver {
     fn root(&mut self, _: u64) {}
 
     fn bucket(&mut self, _: &Bucket) {}

@@ -14,7 +14,7 @@ use crate::format::bolt::{Db, read as read_bytes};
 use crate::format::buckets;
 use crate::format::mvcc::RowKey;
 
-/// Bytes that the sweep reads at once.
+/// Bytes that are read at once.
 const CHUNK: u64 = 1 << 20;
 /// Roots that are listed.
 const MAX_ROOTS: usize = 16;
@@ -91,7 +91,7 @@ pub(super) fn count_lost<R: ReadAt>(
         }
     };
     let pages = db.meta().high_water_mark;
-    sweep(db.source(), db.page_size(), pages, &skip, &mut strays, &mut count)?;
+    scan_pages(db.source(), db.page_size(), pages, &skip, &mut strays, &mut count)?;
     Ok(strays)
 }
 
@@ -102,11 +102,11 @@ pub(super) fn count_lost<R: ReadAt>(
 pub(crate) fn strays<R: ReadAt>(source: &R, page_size: u32) -> Result<Strays> {
     let mut strays = Strays::default();
     let pages = source.size() / u64::from(page_size.max(1));
-    sweep(source, page_size, pages, &|_| false, &mut strays, &mut |_| {})?;
+    scan_pages(source, page_size, pages, &|_| false, &mut strays, &mut |_| {})?;
     Ok(strays)
 }
 
-fn sweep<R: ReadAt>(
+fn scan_pages<R: ReadAt>(
     source: &R,
     page_size: u32,
     pages: u64,

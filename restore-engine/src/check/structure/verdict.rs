@@ -4,7 +4,7 @@ use etcdr_schemas::report::{Finding, Severity};
 use etcdr_schemas::{Progress, ReadAt};
 
 use super::check_on;
-use crate::check::found::found;
+use crate::check::error_finding::error_finding;
 use crate::error::Result;
 use crate::format::bolt::Db;
 use crate::format::facts::{self, ImageFacts};
@@ -39,7 +39,7 @@ pub fn structure_with<R: ReadAt>(
     let db = match Db::open(image) {
         Ok(db) => db,
         Err(error) => {
-            structure.findings.push(found(error)?);
+            structure.findings.push(error_finding(error)?);
             return Ok(structure);
         }
     };
@@ -54,7 +54,7 @@ impl Structure {
         match facts::facts(db) {
             Ok(facts) => structure.facts = Some(facts),
             // The findings of the page graph already say why the facts cannot be read.
-            Err(error) if !structure.is_damaged() => structure.findings.push(found(error)?),
+            Err(error) if !structure.is_damaged() => structure.findings.push(error_finding(error)?),
             Err(_) => {}
         }
         Ok(structure)

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use etcdr_schemas::{Hidden, ReadAt};
 
 use super::page::{MAX_DEPTH, Node};
-use super::sweep::{ScanBudget, Steps, Sweep};
+use super::page_reader::{PageReader, RequestSizes, ScanBudget};
 use super::{Bucket, Db, Problem, Root, inline_node};
 use crate::Result;
 
@@ -60,8 +60,8 @@ pub(crate) fn walk<R: ReadAt, L: LeafVisitor>(
             take(vec![(*page, out)]).map(|_| ())
         }
         Root::Page(root) => {
-            let sweep = Sweep::new(db, budget, &Hidden);
-            let mut walk = Walk { sweep, steps: Steps::default(), visitor, take };
+            let reader = PageReader::new(db, budget, &Hidden);
+            let mut walk = Walk { reader, sizes: RequestSizes::default(), visitor, take };
             walk.below(&[*root], 0).map(|_| ())
         }
     }
@@ -71,13 +71,13 @@ pub(crate) fn walk<R: ReadAt, L: LeafVisitor>(
 const MAX_BELOW: usize = 256 * 1024;
 
 struct Walk<'a, 'b, R, L: LeafVisitor> {
-    sweep: Sweep<'a, R>,
-    steps: Steps,
+    reader: PageReader<'a, R>,
+    sizes: RequestSizes,
     visitor: &'a L,
     take: &'a mut Take<'b, L::Out>,
 }
 
-enum Seen<O> {
+enum Visited<O> {
     Leaf(O),
     Branch(Vec<u64>),
 }
@@ -85,21 +85,21 @@ enum Seen<O> {
 impl<R: ReadAt, L: LeafVisitor> Walk<'_, '_, R, L> {
     /// Recurses once for each level of the tree; [`MAX_DEPTH`] bounds it.
     fn below(&mut self, pages: &[u64], depth: u32) -> Result<ControlFlow<()>> {
-        let db = self.sweep.db;
+        let db = self.reader.db;
         let mut rest = pages;
         let mut children = Vec::new();
         while let Some(first) = rest.first() {
             if depth >= MAX_DEPTH {
                 return Err(db.damaged(*first, Problem::Depth(MAX_DEPTH)));
             }
-            let (asked, _) = rest.split_at(self.steps.step(depth).min(rest.len()));
+            let (asked, _) = rest.split_at(self.sizes.pages(depth).min(rest.len()));
             let visitor = self.visitor;
             let visit = |cache: &mut L::ThreadCache, index: usize, node: &Node<'_>| {
                 let page = asked.get(index).copied().unwrap_or_default();
                 visit_page(visitor, cache, page, node, depth)
             };
-            let read = self.sweep.read(asked, &visit)?;
-            self.steps.learn(self.sweep.budget, depth, &read);
+            let read = self.reader.read(asked, &visit)?;
+            self.sizes.learn(self.reader.budget, depth, &read);
             let (done, left) = rest.split_at(read.values.len());
             rest = left;
             let mut leaves = Vec::new();
@@ -108,13 +108,13 @@ impl<R: ReadAt, L: LeafVisitor> Walk<'_, '_, R, L> {
                 match answer.and_then(|seen| seen).map_err(damaged)? {
                     // Trees have their leaves on one level; one that has not is still taken in
                     // order.
-                    Seen::Leaf(out) => {
+                    Visited::Leaf(out) => {
                         if self.flush(&mut Vec::new(), &mut children, depth)?.is_break() {
                             return Ok(ControlFlow::Break(()));
                         }
                         leaves.push((*page, out));
                     }
-                    Seen::Branch(more) => {
+                    Visited::Branch(more) => {
                         children.extend(more);
                         let full = children.len() >= MAX_BELOW;
                         if (full || !leaves.is_empty())
@@ -155,13 +155,13 @@ fn visit_page<L: LeafVisitor>(
     page: u64,
     node: &Node<'_>,
     depth: u32,
-) -> (Result<Seen<L::Out>, Problem>, usize) {
+) -> (Result<Visited<L::Out>, Problem>, usize) {
     if depth > 0 && node.count() == 0 {
         return (Err(Problem::Empty), 0);
     }
     if node.is_leaf() {
         let (out, weight) = visitor.leaf(cache, page, node);
-        return (Ok(Seen::Leaf(out)), weight);
+        return (Ok(Visited::Leaf(out)), weight);
     }
     let children: Result<Vec<_>, _> =
         node.children().map(|child| child.map(|child| child.child)).collect();
@@ -169,7 +169,7 @@ fn visit_page<L: LeafVisitor>(
         Ok(children) if children.is_empty() => (Err(Problem::Empty), 0),
         Ok(children) => {
             let weight = children.len() * 8;
-            (Ok(Seen::Branch(children)), weight)
+            (Ok(Visited::Branch(children)), weight)
         }
         Err(problem) => (Err(problem), 0),
     }

@@ -14,34 +14,34 @@ use crate::kubernetes::{Encoding, encoding};
 /// Findings of each kind that are listed; the others are counted.
 const EACH: usize = 20;
 /// Bytes that a finding takes, about.
-const NOTE: usize = 256;
+const WEIGHT: usize = 256;
 /// Bytes of a key that are shown.
 const MAX_KEY: usize = 200;
 
 /// One finding on one row. Only the revision is kept; the user's key is read again for the report.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Note {
+pub(super) struct RowFinding {
     pub(super) row: RowKey,
     pub(super) message: String,
 }
 
 #[derive(Debug)]
-struct Noted {
+struct KindFindings {
     kind: Kind,
     count: u64,
-    first: Vec<Note>,
+    first: Vec<RowFinding>,
 }
 
 /// Findings on rows.
 #[derive(Debug, Default)]
-pub(super) struct Notes(BTreeMap<&'static str, Noted>);
+pub(super) struct RowFindings(BTreeMap<&'static str, KindFindings>);
 
-impl Notes {
+impl RowFindings {
     pub(super) fn add(&mut self, kind: Kind, row: RowKey, message: impl FnOnce() -> String) {
-        let noted = self.of(kind);
-        noted.count += 1;
-        if noted.first.len() < EACH || noted.first.last().is_some_and(|last| row < last.row) {
-            noted.insert(Note { row, message: message() });
+        let of_kind = self.of(kind);
+        of_kind.count += 1;
+        if of_kind.first.len() < EACH || of_kind.first.last().is_some_and(|last| row < last.row) {
+            of_kind.insert(RowFinding { row, message: message() });
         }
     }
 
@@ -51,9 +51,9 @@ impl Notes {
 
     pub(super) fn absorb(&mut self, more: Self) {
         for more in more.0.into_values() {
-            let noted = self.of(more.kind);
-            noted.count += more.count;
-            more.first.into_iter().for_each(|note| noted.insert(note));
+            let of_kind = self.of(more.kind);
+            of_kind.count += more.count;
+            more.first.into_iter().for_each(|finding| of_kind.insert(finding));
         }
     }
 
@@ -63,38 +63,45 @@ impl Notes {
 
     /// Bytes on the heap, about.
     pub(super) fn weight(&self) -> usize {
-        self.0.values().map(|noted| noted.first.len() * NOTE).sum()
+        self.0.values().map(|of_kind| of_kind.first.len() * WEIGHT).sum()
     }
 
-    fn of(&mut self, kind: Kind) -> &mut Noted {
-        self.0.entry(kind.code).or_insert_with(|| Noted { kind, count: 0, first: Vec::new() })
+    fn of(&mut self, kind: Kind) -> &mut KindFindings {
+        self.0.entry(kind.code).or_insert_with(|| KindFindings {
+            kind,
+            count: 0,
+            first: Vec::new(),
+        })
     }
 
     /// Appends them to `findings`, with the keys of their rows.
     pub(super) fn list<R: ReadAt>(self, db: &Db<R>, bucket: &Bucket, findings: &mut Vec<Finding>) {
-        for noted in self.0.into_values() {
-            let listed = noted.first.len() as u64;
-            for note in noted.first {
-                let (place, problem) = look_up(db, bucket, note.row);
-                let message = match noted.kind {
+        for of_kind in self.0.into_values() {
+            let listed = of_kind.first.len() as u64;
+            for finding in of_kind.first {
+                let (place, problem) = look_up(db, bucket, finding.row);
+                let message = match of_kind.kind {
                     kinds::KUBERNETES_VALUE => problem.to_owned(),
-                    _ => note.message,
+                    _ => finding.message,
                 };
-                findings.push(noted.kind.at(place, message));
+                findings.push(of_kind.kind.at(place, message));
             }
-            if noted.count > listed {
-                let message =
-                    format!("{} more of {} are not listed", noted.count - listed, noted.kind.code);
+            if of_kind.count > listed {
+                let message = format!(
+                    "{} more of {} are not listed",
+                    of_kind.count - listed,
+                    of_kind.kind.code
+                );
                 findings.push(kinds::MORE.at("bucket key", message));
             }
         }
     }
 }
 
-impl Noted {
-    fn insert(&mut self, note: Note) {
-        let at = self.first.partition_point(|other| *other <= note);
-        self.first.insert(at, note);
+impl KindFindings {
+    fn insert(&mut self, finding: RowFinding) {
+        let at = self.first.partition_point(|other| *other <= finding);
+        self.first.insert(at, finding);
         self.first.truncate(EACH);
     }
 }
@@ -128,16 +135,16 @@ mod tests {
         let mut orders: Vec<Vec<i64>> = vec![(0..100).collect(), (0..100).rev().collect()];
         orders.push((0..100).map(|n| n * 37 % 100).collect());
         for order in orders {
-            let (mut notes, mut others) = (Notes::default(), Notes::default());
+            let (mut row_findings, mut others) = (RowFindings::default(), RowFindings::default());
             for (number, main) in order.into_iter().enumerate() {
-                let notes = if number % 3 == 0 { &mut notes } else { &mut others };
+                let row_findings = if number % 3 == 0 { &mut row_findings } else { &mut others };
                 let row = RowKey::put(Revision(main), 0);
-                notes.add(kinds::VERSION, row, || main.to_string());
+                row_findings.add(kinds::VERSION, row, || main.to_string());
             }
-            notes.absorb(others);
-            let noted = notes.0.values().next().unwrap();
-            let mains: Vec<_> = noted.first.iter().map(|note| note.row.main.0).collect();
-            assert_eq!((mains, noted.count), ((0..20).collect(), 100));
+            row_findings.absorb(others);
+            let of_kind = row_findings.0.values().next().unwrap();
+            let mains: Vec<_> = of_kind.first.iter().map(|finding| finding.row.main.0).collect();
+            assert_eq!((mains, of_kind.count), ((0..20).collect(), 100));
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 /// What is known of the two buckets that matter.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Names {
+pub(crate) struct BucketRoots {
     pub(crate) key: Option<KeyRoot>,
     pub(crate) meta: Option<MetaRoot>,
 }
@@ -28,7 +28,7 @@ pub(crate) enum MetaRoot {
     Inline(Markers),
 }
 
-impl Names {
+impl BucketRoots {
     /// Takes what a leaf of buckets says about the two that matter.
     pub(crate) fn add(&mut self, page: u64, node: Node<'_>) -> Result<()> {
         let damaged = |problem| Error::Page { page, offset: 0, problem };

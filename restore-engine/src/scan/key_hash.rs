@@ -7,7 +7,7 @@ use etcdr_schemas::{Hidden, ReadAt};
 use super::keys::{Keys, RowAnalyzer};
 use super::leaf::{Extent, LeafRows, bad_row, follows};
 use crate::format::bolt::page::{LeafElement, Node};
-use crate::format::bolt::sweep::Sweep;
+use crate::format::bolt::page_reader::PageReader;
 use crate::format::bolt::visit::{LeafVisitor, walk};
 use crate::format::bolt::{Bucket, Db, Problem, Root};
 use crate::format::buckets;
@@ -225,13 +225,13 @@ impl<A: RowAnalyzer> Filter<'_, A> {
 
     /// Sums these leaves, each given with the number of its first row, over the rows that count.
     fn again<R: ReadAt>(&self, db: &Db<R>, leaves: &[(u64, u32)]) -> Result<Vec<(u64, Sum)>> {
-        let sweep = Sweep::new(db, self.hash.workers, &Hidden);
+        let reader = PageReader::new(db, self.hash.workers, &Hidden);
         let pages: Vec<u64> = leaves.iter().map(|(page, _)| *page).collect();
         let mut sums = Vec::with_capacity(pages.len());
         while sums.len() < pages.len() {
             let done = sums.len();
             let asked = pages.get(done..).unwrap_or_default();
-            let read = sweep.read(asked, &|(): &mut (), at, node: &Node<'_>| {
+            let read = reader.read(asked, &|(): &mut (), at, node: &Node<'_>| {
                 let first = leaves.get(done + at).map_or(0, |(_, first)| *first);
                 (self.leaf(first, node), 0)
             })?;

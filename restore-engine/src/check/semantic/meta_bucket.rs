@@ -9,11 +9,11 @@ use super::kinds;
 use crate::format::bolt::{Bucket, Db};
 use crate::format::buckets::{self, meta};
 use crate::format::facts::ImageFacts;
-use crate::scan::total::NEVER;
+use crate::scan::key_hash::NEVER;
 use crate::{Result, findings};
 
 /// What is judged against what.
-pub(super) struct Ground<'a> {
+pub(super) struct MetaBucket<'a> {
     pub(super) facts: &'a ImageFacts,
     pub(super) manifest: Option<&'a Manifest>,
 }
@@ -24,7 +24,7 @@ struct Voters {
     voters: Vec<u64>,
 }
 
-impl Ground<'_> {
+impl MetaBucket<'_> {
     /// Compact revision as HashKV counts; -1 when nothing was ever compacted.
     pub(super) fn compact(&self) -> i64 {
         self.facts.compact_revision.map_or(NEVER, |revision| revision.0)
@@ -166,7 +166,7 @@ impl Ground<'_> {
 }
 
 /// What an error that says that the data is damaged is called here.
-pub(super) fn twice(error: &crate::Error) -> Option<Finding> {
+pub(super) fn row_error(error: &crate::Error) -> Option<Finding> {
     let crate::Error::Row { bucket, key, .. } = error else { return None };
     let place = format!("bucket {bucket}, row {key}");
     let kind = match *bucket == buckets::display(buckets::KEY) {

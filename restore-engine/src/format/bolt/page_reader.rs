@@ -43,7 +43,7 @@ impl From<usize> for ScanBudget {
 }
 
 /// How pages are read.
-pub(crate) struct Sweep<'a, R> {
+pub(crate) struct PageReader<'a, R> {
     pub(crate) db: &'a Db<R>,
     pub(crate) budget: ScanBudget,
     pub(crate) progress: &'a dyn Progress,
@@ -55,15 +55,15 @@ pub(crate) struct Sweep<'a, R> {
 /// How many pages to request at once, at each level of a tree: as many as their answers have room
 /// for.
 #[derive(Debug, Default)]
-pub(crate) struct Steps(Vec<usize>);
+pub(crate) struct RequestSizes(Vec<usize>);
 
 /// Pages of a first request: enough to learn how large answers are.
 const FIRST_STEP: usize = 16;
 /// Pages of one request at most.
 const MAX_STEP: usize = 256 * 1024;
 
-impl Steps {
-    pub(crate) fn step(&self, depth: u32) -> usize {
+impl RequestSizes {
+    pub(crate) fn pages(&self, depth: u32) -> usize {
         let known = usize::try_from(depth).ok().and_then(|depth| self.0.get(depth));
         known.copied().unwrap_or(FIRST_STEP)
     }
@@ -105,7 +105,7 @@ struct Shared {
     stop: AtomicBool,
 }
 
-impl<'a, R: ReadAt> Sweep<'a, R> {
+impl<'a, R: ReadAt> PageReader<'a, R> {
     pub(crate) fn new(
         db: &'a Db<R>,
         budget: impl Into<ScanBudget>,
@@ -274,8 +274,8 @@ mod tests {
         pages.reverse();
         pages.swap(3, 400);
         for workers in [1, 2, 5] {
-            let sweep = Sweep::new(&db, workers, &Hidden);
-            let read = sweep.read(&pages, &|(): &mut (), index, _: &Node<'_>| (index, 1)).unwrap();
+            let reader = PageReader::new(&db, workers, &Hidden);
+            let read = reader.read(&pages, &|(): &mut (), index, _: &Node<'_>| (index, 1)).unwrap();
             let got: Vec<_> = read.values.into_iter().map(Result::unwrap).collect();
             assert_eq!(got, (0..pages.len()).collect::<Vec<_>>(), "{workers}");
         }
@@ -286,13 +286,13 @@ mod tests {
         let db = Db::open(database()).unwrap();
         let pages: Vec<u64> = (2..600).collect();
         for workers in [1, 3] {
-            let sweep = Sweep::new(&db, workers, &Hidden);
+            let reader = PageReader::new(&db, workers, &Hidden);
             let (mut from, mut calls) = (0, 0);
             while from < pages.len() {
                 let parse = |(): &mut (), index, _: &Node<'_>| {
                     (from + index, ScanBudget::from(1).answers / 10)
                 };
-                let read = sweep.read(&pages[from..], &parse).unwrap().values;
+                let read = reader.read(&pages[from..], &parse).unwrap().values;
                 assert!(!read.is_empty() && read.len() <= 10, "{}", read.len());
                 for (index, answer) in (from..).zip(&read) {
                     assert_eq!(answer.as_ref().unwrap(), &index);
@@ -307,9 +307,9 @@ mod tests {
     #[test]
     fn no_page_is_read_more_often_than_a_tree_could_hold_it() {
         let db = Db::open(database()).unwrap();
-        let sweep = Sweep::new(&db, 2, &Hidden);
+        let reader = PageReader::new(&db, 2, &Hidden);
         let pages = vec![5; 5000];
-        let read = sweep.read(&pages, &|(): &mut (), _, _: &Node<'_>| ((), 1)).unwrap().values;
+        let read = reader.read(&pages, &|(): &mut (), _, _: &Node<'_>| ((), 1)).unwrap().values;
         let good = read.iter().filter(|answer| answer.is_ok()).count() as u64;
         assert!(good <= db.meta().high_water_mark, "{good}");
         assert!(read.contains(&Err(Problem::Shared)));
