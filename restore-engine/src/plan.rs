@@ -43,7 +43,7 @@ pub struct Target {
     pub name: String,
     /// Its data directory: absent or empty, or moved aside with `replace`.
     pub data_dir: PathBuf,
-    /// Where its log goes when not to `member/wal` in the data directory.
+    /// Directory of its log, when that is not `member/wal` in the data directory.
     pub wal_dir: Option<PathBuf>,
     /// What `--initial-advertise-peer-urls` said, to be held against the initial cluster.
     pub advertise: Option<Vec<PeerUrl>>,
@@ -64,8 +64,8 @@ pub struct RestoreRequest {
     pub target_version: Option<TargetVersion>,
     /// How far to raise the revision.
     pub bump: Bump,
-    /// Whether everything before the bump is marked as compacted; goes with a bump and only with
-    /// one.
+    /// Whether everything before the bump is marked as compacted; required with a bump by a number,
+    /// and not allowed without a bump.
     pub mark_compacted: bool,
     /// Whether what is in the way is moved aside.
     pub replace: bool,
@@ -270,7 +270,7 @@ fn steps(report: &RestorePlan, request: &RestoreRequest) -> Vec<String> {
     steps
 }
 
-/// What follows from the request, and was asked for.
+/// Consequences of the request that the user may not expect.
 fn notes(report: &RestorePlan, cluster: &NewCluster) -> Vec<String> {
     let mut notes = Vec::new();
     if report.bump.is_none() {

@@ -1,9 +1,9 @@
 //! The key space: all rows of bucket `key` in order of revision, and what can be computed from
 //! them.
 //!
-//! Leaves are read in file order by several threads, and judged in order of revision: see
-//! [`crate::format::bolt`]'s `sweep`. Of a row little is kept, and of a key one entry in a table of
-//! bounded size.
+//! Several threads read the leaves in file order, and one takes the results in order of revision
+//! (`bolt/page_reader`). Little is kept of a row, and one entry of a key, in a table of bounded
+//! size.
 
 pub(crate) mod attached;
 pub(crate) mod fingerprint;

@@ -78,8 +78,8 @@ fn has_member(db: &Path, member: MemberId) -> Result<bool> {
     Ok(db.get(&bucket, member.to_string().as_bytes())?.is_some())
 }
 
-/// What must hold between log, raft snapshot and database for a server to start. `index` is the
-/// database's, when it can be read.
+/// Compares log, raft snapshot and database: the conditions without which a server does not start.
+/// `index` is the database's, when it can be read.
 pub(crate) fn between(
     log: &wal::LogFacts,
     snap: Option<&snap::SnapFacts>,

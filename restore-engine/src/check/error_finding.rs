@@ -1,4 +1,4 @@
-//! What an error is called in the list of findings.
+//! Turns errors that mean damage into findings.
 
 use etcdr_schemas::report::Finding;
 

@@ -44,7 +44,7 @@ const WORKERS: usize = 2;
 /// Size of a page where no meta page contains it.
 const USUAL_PAGE: u32 = 4096;
 
-/// What to show.
+/// What a report shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Read through this meta page, 0 or 1, instead of the newest.

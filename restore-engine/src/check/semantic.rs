@@ -84,7 +84,7 @@ const fn only_structure(structure: Structure) -> Examined {
     Examined { structure, semantic: None }
 }
 
-/// What is read before the rows.
+/// The small parts of the database, read before the rows.
 struct Base {
     facts: ImageFacts,
     key: Bucket,

@@ -306,7 +306,7 @@ impl Lock {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            // File systems without locks have nobody to protect from either.
+            // On a file system without locks no other process can hold one either.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOLCK) => {
                 Ok(Some(Self { _file: file }))
             }

@@ -346,7 +346,7 @@ impl NewCluster {
         rows.collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 
-    /// What is allowed and yet looks like a mistake.
+    /// Warnings about what is allowed but looks like a mistake.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();

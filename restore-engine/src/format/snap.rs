@@ -125,7 +125,7 @@ pub struct SnapFacts {
 /// Reads and checks a `.snap` file.
 ///
 /// # Errors
-/// [`Error::Snap`] for anything that etcd would not take, [`Error::Io`] when reading fails.
+/// [`Error::Snap`] for anything that etcd would not take, [`Error::Local`] when reading fails.
 pub fn read(path: &Path) -> Result<SnapFacts> {
     let io = |source| Error::io("read", path, source);
     let mut bytes = Vec::new();

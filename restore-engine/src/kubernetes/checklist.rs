@@ -25,7 +25,7 @@ impl ChecklistFacts {
         {
             *self.objects.entry(name).or_default() += 1;
         }
-        // Other encodings would be walked to their end, and nobody asks about them here.
+        // Other encodings would be parsed to their end, and their result is not used here.
         if !value.starts_with(b"k8s:enc:") {
             return;
         }

@@ -1,4 +1,4 @@
-//! What of a source is restored, and in what form.
+//! Which part of a source is restored, and whether its pages are kept or its rows written anew.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::shell::quote;
 /// Most prefixes in one request.
 const MAX_PREFIXES: usize = 1000;
 
-/// What of a source is restored. The default is all of it, page by page as it is.
+/// Which part of a source is restored. The default is all of it, page by page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Write the database anew: packed, in order, and without what free pages still hold. Whatever
@@ -175,7 +175,7 @@ pub(super) fn flags(planned: &PlannedRebuild) -> String {
     flags.join(" ")
 }
 
-/// What follows from leaving things out.
+/// Consequences of leaving something out.
 pub(super) fn notes(planned: &PlannedRebuild) -> Vec<String> {
     let mut notes = Vec::new();
     let filtered = !planned.only_prefixes.is_empty()

@@ -1,4 +1,4 @@
-//! What a plan says of its source.
+//! Sentences of a plan about its source.
 
 use crate::stream::{Form, Source};
 
@@ -12,7 +12,7 @@ impl Source {
         }
     }
 
-    /// What follows from the kind of source that was named.
+    /// Consequences of the form of the source.
     pub(super) fn notes(&self, skip_hash_check: bool) -> Vec<String> {
         let mut notes = Vec::new();
         if self.form == Form::RawDatabase && self.expected.is_none() {

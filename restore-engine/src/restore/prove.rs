@@ -19,17 +19,17 @@ use crate::format::wal;
 use crate::format::wal::RESTORE_TERM;
 use crate::plan::Plan;
 
-/// What a proof may use: two threads keep up with a disk, and a restore runs where memory is dear.
-/// The file lies in the page cache, so that small questions cost nothing; the table holds 450,000
-/// keys.
+/// The budget of a proof. Two threads keep up with a disk, and memory is scarce where a restore
+/// runs. The file is in the page cache, so that small requests cost nothing; the table holds
+/// 450,000 keys.
 const BUDGET: ScanBudget = ScanBudget { workers: 2, answers: 1 << 20, table: 19 << 20 };
 
-/// What is known of the database that all members start with.
+/// What the proof found in the database that all members start with.
 #[derive(Debug)]
 pub(super) struct Proof {
     pub(super) hash_kv: OfflineHash,
     pub(super) live_keys: u64,
-    /// What does not keep the database from being used.
+    /// Findings that do not prevent the use of the database.
     pub(super) findings: Vec<Finding>,
     /// Leases that keys name and the database does not have.
     pub(super) dangling: Dangling,

@@ -1,4 +1,4 @@
-//! The receipt: what was done, for whoever has to start the members and answer for it.
+//! The receipt: what was done, for the person who starts the members and is responsible for them.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::kubernetes::checklist;
 use crate::plan::{Plan, Target};
 use crate::shell::quote;
 
-/// What came out of a restore, apart from its plan.
+/// The result of a restore, apart from its plan.
 pub(super) struct Finished {
     pub(super) built: Built,
     pub(super) moved_aside: Vec<MovedAside>,

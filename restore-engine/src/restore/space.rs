@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, SLACK_PER_MEMBER};
 
-/// What one file system must take.
+/// The bytes that one file system must have free.
 struct Need {
     path: PathBuf,
     databases: u64,

@@ -1,9 +1,9 @@
-//! 128 bits that stand for a key: SipHash-1-3, with both halves of its result. A table keeps one
-//! half, and the other says which of 64 tables: among ten million keys two share those 70 bits once
-//! in 20 million databases.
+//! A fingerprint of a key: the 128 bits of SipHash-1-3. One half is the key in a table, and 6 bits
+//! of the other choose one of 64 tables: among ten million keys two share those 70 bits once in 20
+//! million databases.
 //!
-//! Databases may be hostile, so that keys with equal fingerprints must be hard to make; whoever
-//! could make them would only mislead the check of a file of his own.
+//! Databases may be hostile, so keys with equal fingerprints must be hard to find. An attacker who
+//! finds some only misleads the check of a file that is already his.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};

@@ -1,10 +1,10 @@
-//! What is known of each key while its rows go by in order, in memory that does not grow with the
-//! number of keys.
+//! Follows each key while its rows pass in order, in memory that does not grow with the number of
+//! keys.
 //!
 //! A table maps fingerprints of keys to their last row. It has 64 shards, so that threads can share
-//! the work: each row belongs to one. A shard that is full halves the keys that it is responsible
-//! for, and the other half becomes the work of another pass over the rows. What remains is one bit
-//! for a row.
+//! the work: each row belongs to one. A shard that is full keeps half of its keys and leaves the
+//! other half to another pass over the rows: memory is bounded, and a larger database only takes
+//! longer. Beside the table there is one bit for a row.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -29,13 +29,13 @@ pub(crate) struct RowSummary<F> {
     pub(crate) sub: u32,
     /// Whether it deletes the key.
     pub(crate) tombstone: bool,
-    /// What else the analyzer wants to know.
+    /// What else the analyzer needs.
     pub(crate) facts: F,
 }
 
-/// Judges the rows of each key, one after the other.
+/// Checks the rows of each key, one after the other.
 pub(crate) trait RowAnalyzer: Sync {
-    /// What it wants to know of a row.
+    /// What it needs of a row.
     type Facts: RowFacts;
     /// What it finds.
     type Tally: Default + Send + Sync;

@@ -34,11 +34,11 @@ pub(crate) struct LeafRows<F> {
     pub(crate) compacted: u32,
     /// Whether it has rows after `at`.
     pub(crate) ends_after: bool,
-    /// What ended the reading early.
+    /// The error that ended the reading early.
     pub(crate) error: Option<Error>,
 }
 
-/// Says whose row it is, and what an analyzer wants to know of it.
+/// Returns the fingerprint of the user's key of a row, and the facts that an analyzer needs.
 pub(crate) type ReadFacts<'a, F> =
     &'a mut dyn FnMut(RowKey, &LeafElement<'_>) -> Result<(Fingerprint, F)>;
 

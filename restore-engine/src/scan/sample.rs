@@ -10,7 +10,7 @@ use std::hash::BuildHasherDefault;
 
 use super::fingerprint::{IdentityHasher, Part, Slot, thin};
 
-/// What is known of the keys of a sample.
+/// A sample of keys, with a value for each.
 #[derive(Debug)]
 pub(crate) struct Sample<V> {
     map: HashMap<Slot, V, BuildHasherDefault<IdentityHasher>>,
@@ -24,8 +24,7 @@ impl<V> Sample<V> {
         Self { map: HashMap::default(), part: Part::ALL, capacity }
     }
 
-    /// Notes what is known of a key, unless it is not in the sample or what is known already is
-    /// newer.
+    /// Sets the value of a key, unless the key is not in the sample or its present value is newer.
     pub(crate) fn put(&mut self, key: Slot, value: V, newer: impl FnOnce(&V) -> bool) {
         if !self.part.holds(key) {
             return;
@@ -47,12 +46,12 @@ impl<V> Sample<V> {
         }
     }
 
-    /// How often the sample was halved: each key stands for two to the power of it.
+    /// How often the sample was halved: each key represents two to the power of it.
     pub(crate) const fn halvings(&self) -> u32 {
         self.part.halvings()
     }
 
-    /// What is known of each key, in no particular order.
+    /// The values, in no particular order.
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.map.values()
     }

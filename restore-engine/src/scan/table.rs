@@ -26,7 +26,7 @@ mod bits {
     pub(super) const WIDE: u128 = 1 << 95;
 }
 
-/// What an analyzer wants to know of a row, as numbers.
+/// The facts that an analyzer needs of a row, as numbers.
 pub(crate) trait RowFacts: Copy + Send + Sync {
     fn numbers(self) -> Numbers;
     fn of(numbers: Numbers) -> Self;
@@ -121,7 +121,7 @@ impl Packed {
             return None;
         }
         let mut low = Bits { all: u128::from_le_bytes(self.low), used: 0 };
-        // What was pushed into so many bits fits what it came from.
+        // Each number was pushed from a value of this type, so it fits.
         let main = i64::try_from(low.pop(bits::MAIN)).ok()?;
         let create = i64::try_from(low.pop(bits::CREATE)).ok()?;
         let version = i64::try_from(low.pop(bits::VERSION)).ok()?;

@@ -1,4 +1,4 @@
-//! What is known of a file before its bytes come: whether a digest ends it, and what a manifest
+//! What is known of a file before it is read: whether it ends with a digest, and what a manifest
 //! says.
 
 use etcdr_schemas::Sha256Digest;
@@ -21,14 +21,14 @@ impl Form {
     }
 }
 
-/// What a manifest says of the bytes to come.
+/// What a manifest says of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
     /// Bytes of the snapshot file.
     pub size: u64,
     /// SHA-256 of the snapshot file.
     pub sha256: Sha256Digest,
-    /// Whether the reader of the bytes holds them against `sha256` itself and ends in an error
+    /// Whether the reader of the bytes compares them with `sha256` itself and ends in an error
     /// before the last of them when they differ. They are not hashed a second time then: the
     /// manifest was written only after etcd's own digest, which is part of them, had matched.
     pub by_reader: bool,

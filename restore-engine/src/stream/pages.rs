@@ -1,4 +1,4 @@
-//! What is remembered of each page that streams by, so that the tree can be walked at the end.
+//! Keeps a few bytes of each page that streams by, so that the tree can be walked at the end.
 //!
 //! The pages on the way from the root to the last revision may stream by in any order, and free
 //! pages cannot be distinguished from used ones. So each page that claims its own number leaves one
@@ -31,7 +31,7 @@ const MAX_ROOT: u64 = 1 << 20;
 /// A leaf that may turn out to be the one that is wanted.
 #[derive(Debug, Clone)]
 enum Candidate {
-    /// It holds buckets: what is known of `key` and `meta`.
+    /// It holds buckets: the roots of `key` and `meta`.
     Buckets(BucketRoots),
     /// It holds markers; none when they cannot be read.
     Markers(Option<Markers>),
@@ -206,7 +206,7 @@ impl PageTracker {
         }
     }
 
-    /// Gives those who wait their bytes of page `id`.
+    /// Gives the awaited bytes of page `id` to those that wait for them.
     fn deliver(&mut self, id: u64, bytes: &[u8]) {
         let start = id * self.page_size as u64;
         let end = start + bytes.len() as u64;

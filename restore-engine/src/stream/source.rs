@@ -1,4 +1,4 @@
-//! What a restore starts from, and what it says of itself.
+//! The source of a restore and its facts.
 
 use std::io;
 
@@ -41,7 +41,7 @@ impl Source {
     }
 
     /// Reads what a plan must know from an image that can only be read from end to end, such as an
-    /// archive. It is read once here and once more by the restore; alarms are not seen this way.
+    /// archive. It is read twice, here and by the restore; alarms are not found this way.
     ///
     /// # Errors
     /// [`Error::Source`] when the stream fails, and what [`crate::restore`] says of a damaged one.

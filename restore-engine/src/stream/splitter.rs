@@ -48,7 +48,7 @@ pub(crate) trait Sink {
 /// How long a file may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Length {
-    /// At most so many bytes; at least the database.
+    /// At most this many bytes; at least the database.
     Within(u64),
     /// The database and its digest.
     OfSnapshot,
@@ -117,7 +117,7 @@ impl Splitter {
         }
     }
 
-    /// Reads the meta pages out of the head and hands it on.
+    /// Reads the meta pages from the head and gives the head to the sink.
     fn recognise(&mut self, sink: &mut dyn Sink) -> Result<()> {
         let head = std::mem::take(&mut self.head);
         let meta = meta::discover(&head[..])?.chosen;

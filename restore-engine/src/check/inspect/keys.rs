@@ -25,7 +25,7 @@ struct Newest {
     deletes: bool,
 }
 
-/// What is known of the rows so far.
+/// Counts of the rows so far.
 #[derive(Debug)]
 pub(super) struct Keys {
     facts: KeyFacts,
@@ -37,7 +37,7 @@ pub(super) struct Keys {
     counts: Counts,
 }
 
-/// What all rows say.
+/// The counts when all rows were read.
 #[derive(Debug)]
 pub(super) struct KeyTotals {
     pub(super) facts: KeyFacts,

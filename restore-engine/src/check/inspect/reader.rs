@@ -1,5 +1,5 @@
-//! What is kept of a leaf: its sums, and of each row of bucket `key` what counting needs. Runs on
-//! several threads.
+//! Reads leaves on several threads, and keeps their sums and the figures of each row of bucket
+//! `key`.
 
 use super::prefixes::{Id, PrefixNames};
 use crate::format::bolt::page::Node;
@@ -39,8 +39,8 @@ pub(super) struct Leaf {
 /// One row of bucket `key`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KeyRow {
-    /// What the user's key is called in a table. Two keys that share it count as one: of a million
-    /// keys, once in 30 million databases.
+    /// Half of the fingerprint of the user's key. Two keys that share it count as one: among a
+    /// million keys, once in 30 million databases.
     pub(super) key: Slot,
     pub(super) main: i64,
     pub(super) sub: u32,

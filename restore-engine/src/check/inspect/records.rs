@@ -43,7 +43,7 @@ struct MemberRow {
     learner: bool,
 }
 
-/// What the rows say.
+/// The content of the small buckets.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     cluster: ClusterFacts,

@@ -12,7 +12,7 @@ const NAME: usize = 64;
 /// How full a defragmentation makes a page, in percent (docs/etcd-formats.md 1.8).
 const DEFRAG_FILL: u64 = 90;
 
-/// What one bucket takes.
+/// The space that one bucket takes.
 #[derive(Debug)]
 pub(super) struct Usage {
     facts: BucketFacts,

@@ -17,7 +17,7 @@ const MAX_SPOTS: usize = 20;
 /// Whether an error means that these bytes are lost, and not that the medium cannot be reached.
 pub type IsDamage = fn(&io::Error) -> bool;
 
-/// What a disk says of a sector that it cannot read.
+/// Whether an error is one that a disk returns for a sector that it cannot read.
 #[must_use]
 pub fn disk_damage(error: &io::Error) -> bool {
     use rustix::io::Errno;

@@ -10,11 +10,11 @@ use super::row_findings::RowFindings;
 use crate::format::mvcc::RowKey;
 use crate::scan::keys::{LastRow, RowAnalyzer, RowSummary};
 
-/// Judges histories.
+/// Checks the history of each key.
 pub(super) struct HistoryCheck {
     /// Rows after it have all their predecessors; -1 when nothing was ever compacted.
     pub(super) compact: i64,
-    /// Superseded rows up to it are gone.
+    /// Superseded rows up to it were removed.
     pub(super) finished: i64,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Counts {
     pub(super) dangling: Slots,
 }
 
-/// Counts by number; numbers are small. What has no number is last.
+/// Counts by number of a name; numbers are small. `other` counts names without a number.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     pub(super) named: Vec<Tally>,
@@ -80,7 +80,7 @@ impl RowAnalyzer for HistoryCheck {
         if let Some(before) = before {
             self.superseded(counts, before, now);
         }
-        // Before the compact revision predecessors may be gone.
+        // At or before the compact revision earlier rows may have been removed.
         let whole = now.main > self.compact;
         if now.tombstone {
             if whole && before.is_none_or(|before| before.tombstone) {

@@ -1,4 +1,5 @@
-//! What the database says of itself in bucket `meta`, against itself and against the manifest.
+//! Checks bucket `meta`: its rows against each other, against the rows of bucket `key` and against
+//! the manifest.
 
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{Finding, OfflineHash};
@@ -12,7 +13,7 @@ use crate::format::facts::ImageFacts;
 use crate::scan::key_hash::NEVER;
 use crate::{Result, findings};
 
-/// What is judged against what.
+/// The facts from bucket `meta`, and the manifest to compare them with.
 pub(super) struct MetaBucket<'a> {
     pub(super) facts: &'a ImageFacts,
     pub(super) manifest: Option<&'a Manifest>,
@@ -165,7 +166,7 @@ impl MetaBucket<'_> {
     }
 }
 
-/// What an error that says that the data is damaged is called here.
+/// The finding for a row that cannot be read or follows another one of the same revision.
 pub(super) fn row_error(error: &crate::Error) -> Option<Finding> {
     let crate::Error::Row { bucket, key, .. } = error else { return None };
     let place = format!("bucket {bucket}, row {key}");

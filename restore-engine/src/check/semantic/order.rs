@@ -9,7 +9,7 @@ use super::row_findings::RowFindings;
 use crate::format::mvcc::RowKey;
 use crate::scan::keys::RowSummary;
 
-/// Follows the rows.
+/// Checks that revisions and the changes of a transaction are consecutive.
 pub(super) struct OrderCheck {
     compact: i64,
     main: i64,

@@ -47,11 +47,11 @@ pub(super) mod form {
 pub(super) mod lease {
     pub(crate) const NONE: u16 = 0;
     pub(crate) const EXISTS: u16 = 1;
-    /// The first of those that do not exist.
+    /// The first of the leases that do not exist.
     pub(crate) const DANGLING: u16 = 2;
 }
 
-/// What the analyzer of histories wants to know of a row.
+/// The facts of a row that the check of its key's history needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HistoryFacts {
     pub(super) create: i64,
@@ -65,8 +65,8 @@ pub(super) struct HistoryFacts {
     pub(super) skip: bool,
 }
 
-/// Bits of each label in a table's entry. Labels that say "none" or "other" are the highest of 16
-/// bits, and come round to be the lowest.
+/// Bits of each label in a table's entry. The labels "none" and "other" are the highest numbers of
+/// 16 bits; adding 2 wraps them round to 0 and 1, so that they fit into fewer bits.
 const LABELS: [u32; 4] = [12, 13, 9, 11];
 
 impl RowFacts for HistoryFacts {
@@ -281,7 +281,7 @@ fn label(names: &Names, known: &mut KnownNames, name: &str) -> u16 {
     number.and_then(|number| u16::try_from(number).ok()).unwrap_or(OTHER)
 }
 
-/// What must hold in one row that puts a key.
+/// Checks the numbers of one row that puts a key.
 fn check_numbers(key: RowKey, kv: &KeyValue<'_>, report: &mut Report<'_>) {
     let (main, create) = (key.main, kv.create_revision);
     if kv.mod_revision != main {

@@ -1,4 +1,4 @@
-//! Pages that wait to be checked, with the bounds of their keys.
+//! Pages that are still to be checked, with the bounds of their keys.
 
 /// Pages that are read together at most: their leaves are 1 GiB of an ordinary database.
 const BATCH: usize = 256 * 1024;
@@ -43,7 +43,7 @@ impl Span {
     const NONE: Self = Self { start: 0, len: 0 };
 }
 
-/// One page that waits.
+/// One page that is still to be checked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Item {
     pub(super) page: u64,
@@ -52,8 +52,8 @@ pub(super) struct Item {
     upper: Span,
 }
 
-/// Pages that wait. Keys are kept once: the lower bound of a page is the upper bound of its left
-/// neighbour.
+/// Pages that are still to be checked. Keys are kept once: the lower bound of a page is the upper
+/// bound of its left neighbour.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     items: Vec<Item>,

@@ -1,4 +1,4 @@
-//! What hangs below a place that cannot be read: which keys, and how many pages.
+//! What is lost below a page that cannot be read: which keys, and how many pages.
 //!
 //! The branch that names a page also says which keys are below it, so the range is known even when
 //! the page is not.

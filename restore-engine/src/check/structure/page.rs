@@ -1,4 +1,5 @@
-//! What a thread sees in one page, knowing only its place and its bounds.
+//! The checks of one page by itself, given its tree and the bounds of its keys; they run on any
+//! thread.
 
 use super::batch::{Batch, TreeId};
 use crate::format::bolt::bucket_of;
@@ -26,7 +27,7 @@ impl Cut {
     }
 }
 
-/// What was seen.
+/// The result of examining one page.
 pub(super) struct PageResult<O> {
     pub(super) cut: Option<Cut>,
     pub(super) problems: Vec<Problem>,
@@ -34,9 +35,9 @@ pub(super) struct PageResult<O> {
 }
 
 pub(super) enum PageContent<O> {
-    /// Nothing that leads on.
+    /// A page that cannot be followed.
     Nothing,
-    /// A leaf of which something was kept.
+    /// A leaf, with the result of the visitor.
     Leaf(O),
     /// A leaf of the bucket of buckets.
     Names(Vec<Result<Bucket, Problem>>),

@@ -1,7 +1,7 @@
 //! Ordered, bounds-checked reading of the buckets of a database.
 //!
 //! A scan goes depth first and holds one path of page numbers and one window of bytes. Neighbouring
-//! pages are read together: leaves that were written in one go lie side by side.
+//! pages are read together: leaves that were written together lie side by side.
 
 mod load;
 

@@ -20,7 +20,7 @@ const STRETCH: u64 = 4 << 20;
 /// Fewer pages than these are not worth a second thread.
 const FEW: usize = 64;
 
-/// What a reading of a whole database may use.
+/// The threads and memory that one reading of a database may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScanBudget {
     /// Threads.

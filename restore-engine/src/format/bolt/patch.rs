@@ -27,7 +27,7 @@ type Children = Vec<(u64, Vec<u8>)>;
 /// Key and value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
-/// What to change.
+/// Changes to the rows of a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Patch {
     /// Buckets that get new content, in any order of rows; no rows make an empty bucket. Missing
@@ -142,7 +142,8 @@ impl Job<'_> {
         tree.finish(&mut self.out, limit)
     }
 
-    /// Gives `tree` the rows of `old` and those that go between them.
+    /// Gives `tree` the rows of `old` and the inserted ones, in key order. An inserted row replaces
+    /// the old one of its key.
     fn merge(&mut self, tree: &mut TreeBuilder, name: &[u8], old: Option<&Bucket>) -> Result<()> {
         let Some(insert) = self.patch.insert.get(name) else { return Ok(()) };
         let mut insert = insert.iter().peekable();

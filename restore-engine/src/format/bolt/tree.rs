@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// Pages over which a leaf may grow for the sake of its last one.
 const MAX_GROWN_PAGES: usize = 8;
 
-/// Where pages go: numbered from a first one on, in order.
+/// Writes pages one after the other and numbers them.
 #[derive(Debug)]
 pub(crate) struct PageOut<W> {
     out: W,
@@ -24,7 +24,7 @@ pub(crate) struct PageOut<W> {
 }
 
 impl<W: Write> PageOut<W> {
-    /// `out` stands where page `next` begins.
+    /// `out` must be positioned where page `next` begins.
     pub(crate) fn new(out: W, page_size: u32, next: u64) -> Self {
         Self { out, page_size: page_size as usize, next, buffer: Vec::new() }
     }
@@ -59,7 +59,7 @@ impl<W: Write> PageOut<W> {
     }
 }
 
-/// The elements of a page in the making.
+/// The elements of a page that is being built.
 #[derive(Debug, Default)]
 struct Entries {
     elements: Vec<Entry>,
@@ -158,15 +158,15 @@ impl Entries {
     }
 }
 
-/// Builds one tree from rows in key order. `levels[0]` holds the leaf in the making, the next ones
-/// branches.
+/// Builds one tree from rows in key order. `levels[0]` is the leaf that is being built, the next
+/// levels are branches.
 #[derive(Debug, Default)]
 pub(crate) struct TreeBuilder {
     levels: Vec<Entries>,
     last: Vec<u8>,
 }
 
-/// What a finished tree is.
+/// A finished tree.
 pub(crate) enum Tree {
     /// Its only leaf, not written: the page image that an inline bucket holds.
     Inline(Vec<u8>),
@@ -203,7 +203,7 @@ impl TreeBuilder {
         Ok(())
     }
 
-    /// Insists that the rows to come are above `key`.
+    /// Requires the next rows to be above `key`.
     pub(crate) fn resume_after(&mut self, key: Vec<u8>) {
         self.last = key;
     }
@@ -244,7 +244,7 @@ impl TreeBuilder {
         Err(Error::Limit { what: "levels in a tree", limit: 64 })
     }
 
-    /// Writes the page in the making at `level` and links it into its parent.
+    /// Writes the page that is being built at `level` and links it into its parent.
     fn flush<W: Write>(&mut self, out: &mut PageOut<W>, level: usize) -> Result<()> {
         let Some(entries) = self.levels.get_mut(level) else { return Ok(()) };
         let id = out.emit(if level == 0 { LEAF } else { BRANCH }, entries)?;
@@ -253,8 +253,8 @@ impl TreeBuilder {
         self.link(out, level + 1, id, &key)
     }
 
-    /// Adds a child to the branch in the making at `level`, 1 or higher. To continue a tree that
-    /// exists, link what is left of its right edge, highest level first.
+    /// Adds a child to the branch that is being built at `level`, 1 or higher. To continue a tree
+    /// that exists, link what is left of its right edge, highest level first.
     pub(crate) fn link<W: Write>(
         &mut self,
         out: &mut PageOut<W>,
@@ -267,8 +267,8 @@ impl TreeBuilder {
         }
         let limit = out.page_size();
         let Some(branch) = self.levels.get_mut(level) else { return Ok(()) };
-        // A branch gets at least two children, even with keys as large as a page; and it leaves its
-        // last one to its right neighbour, so that that one does too.
+        // A branch gets at least two children, even with keys as large as a page. It leaves its
+        // last child to its right neighbour, so that the neighbour has two as well.
         if branch.count() > 2 && !branch.fits(key.len(), limit) {
             let kept = branch.pop();
             self.flush(out, level)?;
@@ -304,7 +304,7 @@ impl RowError {
     }
 }
 
-/// The value that stands for a bucket in the bucket of buckets.
+/// The value of a bucket in the bucket of buckets.
 pub(crate) fn bucket_value(tree: &Tree) -> Vec<u8> {
     let (root, image) = match tree {
         Tree::Inline(image) => (0, image.as_slice()),

@@ -64,7 +64,8 @@ impl<W: Write + Seek> Writer<W> {
         tree.push(&mut self.out, 0, key, value).map_err(|error| error.in_bucket(name))
     }
 
-    /// Writes what is left, then the metas, and gives `out` back, standing at its end.
+    /// Writes what is left, then the metas, and returns `out`, positioned at the end of the
+    /// database.
     ///
     /// # Errors
     /// When `out` fails.

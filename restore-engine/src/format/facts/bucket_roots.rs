@@ -1,4 +1,4 @@
-//! What a leaf of bucket names, or of markers, says.
+//! Reads the roots of buckets `key` and `meta` from a leaf of the bucket of buckets.
 
 use etcdr_schemas::Revision;
 
@@ -9,7 +9,7 @@ use crate::format::buckets;
 use crate::format::mvcc::RowKey;
 use crate::{Error, Result};
 
-/// What is known of the two buckets that matter.
+/// The roots of the two buckets that facts come from, as far as they are known.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BucketRoots {
     pub(crate) key: Option<KeyRoot>,
@@ -29,7 +29,7 @@ pub(crate) enum MetaRoot {
 }
 
 impl BucketRoots {
-    /// Takes what a leaf of buckets says about the two that matter.
+    /// Reads a leaf of the bucket of buckets.
     pub(crate) fn add(&mut self, page: u64, node: Node<'_>) -> Result<()> {
         let damaged = |problem| Error::Page { page, offset: 0, problem };
         for (index, row) in (0..).zip(node.rows()) {

@@ -38,7 +38,7 @@ impl Sum {
     }
 }
 
-/// Puts sums together.
+/// Joins sums of adjacent bytes.
 #[derive(Debug)]
 pub(crate) struct Combine {
     /// x^(8n) for n below [`SHORT`].

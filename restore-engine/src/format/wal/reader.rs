@@ -1,4 +1,4 @@
-//! Reading a member's log, whoever wrote it.
+//! Reads the log of any member.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -55,7 +55,7 @@ impl<R: Read> Segment<R> {
     /// The next record, or `None` at the end of what was written.
     ///
     /// # Errors
-    /// [`Error::Wal`] for a damaged record, [`Error::Io`] when reading fails.
+    /// [`Error::Wal`] for a damaged record, [`Error::Local`] when reading fails.
     pub fn next_record(&mut self) -> Result<Option<(RecordKind, Bytes)>> {
         let left = self.size.saturating_sub(self.offset);
         if self.torn.is_some() || left == 0 {
@@ -213,7 +213,7 @@ fn damaged_dir(dir: &Path, reason: String) -> Error {
 /// those of the same and of higher index before it.
 ///
 /// # Errors
-/// [`Error::Wal`] for damage, [`Error::Io`] when reading fails, and whatever `on_entry` returns.
+/// [`Error::Wal`] for damage, [`Error::Local`] when reading fails, and whatever `on_entry` returns.
 pub fn read_log(dir: &Path, on_entry: &mut dyn FnMut(Entry) -> Result<()>) -> Result<LogFacts> {
     let names = segment_names(dir)?;
     let mut facts = LogFacts::default();

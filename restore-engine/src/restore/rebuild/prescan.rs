@@ -1,4 +1,4 @@
-//! What must be known of all rows before the first one is written.
+//! Facts about all rows that are needed before the first one is written.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
@@ -28,7 +28,7 @@ const MAX_DUE: usize = 1 << 20;
 /// Leases of API servers; each has one, renewed every few seconds.
 const MAX_MASTER_LEASES: usize = 1 << 16;
 
-/// The answers.
+/// The facts.
 #[derive(Default)]
 pub(crate) struct Prescan {
     /// Which rows are live; only when something is left out.
@@ -112,7 +112,8 @@ impl Prescan {
         Ok(())
     }
 
-    /// Whether a row is the newest of its key and not a deletion; `None` when nobody asked before.
+    /// Whether a row is the newest of its key and not a deletion; `None` when the plan does not
+    /// need it.
     pub(super) fn is_live(&self, row: &Row<'_>) -> Option<bool> {
         self.newest.as_ref().map(|newest| newest.is_newest(row.index))
     }

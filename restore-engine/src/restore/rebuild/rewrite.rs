@@ -22,13 +22,13 @@ use crate::scan::attached::{Attached, TABLE};
 use crate::scan::leaf::bad_row;
 use crate::scan::rows::{Row, rows};
 
-/// What a rewrite did.
+/// The result of a rewrite.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) rebuilt: Rebuilt,
     pub(crate) dangling: Dangling,
     pub(crate) kubernetes: Option<KubernetesFacts>,
-    /// What was written, to be held against what reads back.
+    /// The tally of the written rows, to be compared with what reads back.
     pub(crate) tally: Tally,
 }
 
@@ -258,7 +258,7 @@ impl<W: Write + Seek> Counting<W> {
     }
 }
 
-/// What a database holds, whatever its pages look like: number and checksum of all rows, in order.
+/// Number and checksum of all rows of a database, in order, independent of its pages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) rows: u64,
@@ -279,7 +279,7 @@ impl Tally {
     }
 }
 
-/// The tally of a database that is there.
+/// The tally of an existing database.
 ///
 /// # Errors
 /// When it is damaged or cannot be read.
