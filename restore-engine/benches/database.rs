@@ -68,7 +68,7 @@ fn main() -> Result<()> {
 }
 
 fn timed(name: &str, bytes: u64, work: impl FnOnce() -> Result<u64>) -> Result<()> {
-    // One alone, for a profiler or a look at its processor time.
+    // One alone, for a profiler or to measure its processor time.
     if std::env::var("ETCDR_BENCH_ONLY").is_ok_and(|only| only != name && name != "write") {
         return Ok(());
     }

@@ -365,7 +365,7 @@ mod tests {
     const THREE: &str = "a=http://a:1,b=http://b:1,c=http://c:1";
 
     #[test]
-    fn a_plan_tells_what_will_happen() {
+    fn a_plan_says_what_will_happen() {
         let request = request(THREE, vec![target("b", "/x/b")]);
         let plan = plan(request.clone()).unwrap();
         let bump = plan.report.bump.clone().unwrap();

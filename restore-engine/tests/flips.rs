@@ -1,6 +1,6 @@
 //! Every byte of small databases flipped in turn: found by the structural check, or proven harmless
-//! by equal contents, or a key or value that nothing but the digest can vouch for, because pages
-//! carry no checksum.
+//! by equal contents, or a key or value that only the digest protects, because pages carry no
+//! checksum.
 //!
 //! A map of the sound file says what each byte is. Each kind of byte has a promise; the test asks
 //! every flip of every byte for it, and that nothing is said to be damaged where nothing is.
@@ -35,14 +35,14 @@ enum Promise {
     FoundOrHarmless,
     /// No flip is a finding, and none changes a row.
     Harmless,
-    /// The check does not look there; rows change, and the digest tells (level `semantic` when the
-    /// form breaks).
+    /// The check does not cover it: rows change, and only the digest shows it (level `semantic`
+    /// when the form breaks).
     DigestOnly,
     /// A finding where order or form breaks, and otherwise as the one before.
     FoundOrDigestOnly,
     /// Every flip is a finding, unless it leads to a free page that holds an old copy of what
-    /// belongs there, or past a branch to a page below it: one sound tree is as good as the other
-    /// then, and only the digest tells.
+    /// belongs there, or past a branch to a page below it: both trees are sound then, and only the
+    /// digest shows the difference.
     FoundUnlessStale,
 }
 
@@ -79,7 +79,7 @@ fn contents(bytes: &[u8]) -> Option<Contents> {
     Some(all)
 }
 
-/// Whether the structural check has anything to say.
+/// Whether the structural check has a finding.
 fn found(bytes: &[u8]) -> bool {
     match Db::open(bytes) {
         Ok(db) => !structure::check(&db, &Hidden).unwrap().is_empty(),
@@ -106,7 +106,7 @@ struct Count {
     digest_only: u64,
 }
 
-/// Whether level `semantic` has anything to say that is more than a notice.
+/// Whether level `semantic` has a finding above a notice.
 fn means_something_else(bytes: &[u8]) -> bool {
     let examined = examine(bytes, None, 1, &Hidden).unwrap();
     let findings = examined.semantic.map(|semantic| semantic.findings).unwrap_or_default();

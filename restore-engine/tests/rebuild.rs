@@ -59,7 +59,7 @@ fn request(file: &[u8], dir: &Path, selection: Selection) -> RestoreRequest {
     }
 }
 
-/// What came of a restore.
+/// The result of a restore.
 struct Restored {
     receipt: RestoreReceipt,
     bytes: Vec<u8>,
@@ -569,7 +569,7 @@ fn the_store_does_not_go_back_when_its_last_rows_are_left_out() {
     assert_eq!(restored.receipt.live_keys, 1);
     let last = rows(&restored.db(), b"key").pop().unwrap();
     assert_eq!(last, (RowKey::put(Revision(4), 0).encode(), vec![]));
-    // A second restore of the result leaves that row alone and counts it as nobody's key.
+    // A second restore of the result keeps that row and does not count it as a key.
     let again = run(
         &with_digest(restored.bytes),
         Selection { exclude_prefixes: vec!["/x".into()], ..rebuild() },

@@ -229,9 +229,8 @@ impl Member {
     fn new(name: &str, urls: &[PeerUrl], token: &str) -> Self {
         let mut peer_urls = urls.to_vec();
         peer_urls.sort();
-        // etcd's rule: the URLs sorted as text and without a separator, then the token. Every member
-        // computes the ids from its flags, so another order or spelling would give ids that no
-        // started member has.
+        // etcd's rule: the URLs sorted as text and without a separator, then the token. The stock
+        // tools compute the same ids, so members that either restores form one cluster.
         let mut sha = Sha1::new();
         peer_urls.iter().for_each(|url| sha.update(url.as_str()));
         sha.update(token);

@@ -373,7 +373,11 @@ mod tests {
             silent: bool,
         ) {
             let rows: Vec<_> = (1..).zip(&rows).map(|(main, (key, tombstone))| RowSummary {
-                fingerprint: Fingerprint::of(&[*key]), main, sub: 0, tombstone: *tombstone, facts: *key,
+                fingerprint: Fingerprint::of(&[*key]),
+                    main,
+                    sub: 0,
+                    tombstone: *tombstone,
+                    facts: *key,
             }).collect();
             let marks = Marks { at, marked: at };
             let mut keys = Keys::with_capacity(Counting { silent }, marks, capacity);

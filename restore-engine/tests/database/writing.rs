@@ -1,4 +1,4 @@
-//! What the bulk writer writes is what the reader reads, at every page size.
+//! The reader reads what the bulk writer writes, at every page size.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -125,7 +125,7 @@ fn rows_that_cannot_be_stored_are_refused() {
     }
 }
 
-/// A key space in the plainest words: docs/etcd-formats.md 5.1.
+/// HashKV in its simplest form: docs/etcd-formats.md 5.1.
 fn model(history: &[(i64, i64, u8, bool)], at: i64, compact: i64) -> (u32, u64) {
     let row = |(main, sub, key, deleted): (i64, i64, u8, bool)| {
         let name = format!("/k{key}");

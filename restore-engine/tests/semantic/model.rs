@@ -1,4 +1,4 @@
-//! A store in the plainest words: a list of all changes, and what etcd does with it.
+//! A simple model of a store: a list of all changes, and what etcd does with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,7 +87,8 @@ impl Store {
             let (Op::Put(number, ..) | Op::Delete(number)) = op;
             let key = format!("/registry/things/ns-{}/{number}", number % 3);
             let live = self.state(i64::MAX).remove(&key);
-            // etcd refuses to change a key twice in a transaction, and deletes only what is there.
+            // etcd refuses to change a key twice in a transaction, and deletes only keys that
+            // exist.
             if !touched.insert(*number) || (matches!(op, Op::Delete(_)) && live.is_none()) {
                 continue;
             }

@@ -17,7 +17,7 @@ use crate::model::{Change, Op, Store, Version};
 use crate::support::victim::{COUNT, FIRST, FLAGS, OVERFLOW, Victim};
 use crate::support::{GOLDEN, Row, build, golden, put, with_digest};
 
-/// A file with a defect, and the manifest that it is held against.
+/// A file with a defect, and the manifest that it is compared with.
 struct Spoiled {
     file: Vec<u8>,
     manifest: Option<Manifest>,
@@ -435,7 +435,7 @@ const ELSEWHERE: [(&str, &str); 19] = [
     // A page of its own making, or a sparse file: database/defects.rs.
     ("bolt.page.depth", "database/defects.rs"),
     ("bolt.page.size", "database/defects.rs"),
-    // Only who reads a stream can lose a page: below.
+    // Only the reader of a stream can lose a page: below.
     ("bolt.page.lost", "semantic/planted.rs"),
     ("snapshot.manifest", "semantic/planted.rs"),
     // Whole data directories: restore.rs.
@@ -450,7 +450,7 @@ const ELSEWHERE: [(&str, &str); 19] = [
     ("snap.damaged", "inspect.rs"),
     ("directory.incomplete", "inspect.rs"),
     ("medium.unreadable", "inspect.rs"),
-    // Needs four million leases: `too_many_leases_are_told` in semantic/tables.rs.
+    // Needs four million leases: `too_many_leases_are_a_finding` in semantic/small_buckets.rs.
     ("lease.unchecked", "../src/check/semantic/tables.rs"),
 ];
 
@@ -537,7 +537,7 @@ fn in_real_files_nothing_is_found() {
     }
 }
 
-/// Who reads a stream cannot go back to a page: what it did not take for a leaf is lost.
+/// The reader of a stream cannot return to a page: one that it did not recognise as a leaf is lost.
 #[test]
 fn a_page_that_streamed_by_as_something_else_is_lost() {
     let victim = Victim::new();
@@ -553,7 +553,7 @@ fn a_page_that_streamed_by_as_something_else_is_lost() {
 }
 
 #[test]
-fn other_bytes_than_the_manifest_promises_are_told() {
+fn other_bytes_than_the_manifest_promises_are_found() {
     let file = with_digest(store().database(1024));
     let sha256 = etcdr_schemas::Sha256Digest::of(b"another file");
     let expected = Expected { size: file.len() as u64, sha256, by_reader: false };
