@@ -1,4 +1,4 @@
-//! Where a restore builds, and how what it built takes its place.
+//! Where a restore builds, and how the result is renamed into place.
 //!
 //! A directory that does not exist yet is built in a hidden stage beside it and renamed as a whole.
 //! One that exists and is empty, which is what a mounted volume is, cannot be renamed over: its
@@ -19,7 +19,8 @@ use crate::disk::durable::{Disk, Lock, MOVED, aside_name, aside_name_in, parent,
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 
-/// Part of a stage's name: what has it and is not locked was left by a restore that was killed.
+/// Part of a stage's name. A directory with it that is not locked was left by a restore that was
+/// killed.
 const STAGE: &str = ".etcdr-partial-";
 
 /// Mode of directories above the target that had to be made.
@@ -68,8 +69,8 @@ pub(super) struct MemberStage {
     pub(super) wal: PathBuf,
 }
 
-/// All places of a restore. Dropped before [`Staging::install`] has finished, it removes what it
-/// staged.
+/// All staged directories of a restore. Dropped before [`Staging::install`] has finished, it
+/// removes them.
 #[derive(Debug)]
 pub(super) struct Staging {
     disk: Disk,
@@ -196,15 +197,15 @@ impl Staging {
             sync_tree(&self.disk, &dir.stage.root)?;
             self.disk.sync_dir(parent(&dir.stage.root))?;
         }
-        let mut done = RenameLog::new(&self.disk);
+        let mut renames = RenameLog::new(&self.disk);
         let mut moved = Vec::new();
         for dir in &self.dirs {
             // First all targets are cleared, then all are filled: a target that cannot be moved
             // aside ends the restore before anything new is visible.
-            moved.extend(dir.move_aside(&self.disk, &self.stamp, &mut done)?);
+            moved.extend(dir.move_aside(&self.disk, &self.stamp, &mut renames)?);
         }
         for dir in &self.dirs {
-            dir.rename_into_place(&mut done)?;
+            dir.rename_into_place(&mut renames)?;
         }
         for dir in &self.dirs {
             // A rename is durable when both directories are synced. The stage lies in the parent of
@@ -217,7 +218,7 @@ impl Staging {
         for dir in &self.made {
             self.disk.sync_dir(parent(dir))?;
         }
-        done.commit();
+        renames.commit();
         // From here on the restore has happened. Empty stages are no reason to say otherwise: the
         // next restore of this target removes them.
         for dir in &self.dirs {
@@ -247,20 +248,20 @@ impl StagedDir {
         &self,
         disk: &Disk,
         stamp: &str,
-        done: &mut RenameLog,
+        renames: &mut RenameLog,
     ) -> Result<Option<MovedAside>> {
         let to = match self.state {
             TargetState::Absent | TargetState::Empty => return Ok(None),
             TargetState::Occupied => {
                 let aside = aside_name(&self.target, stamp);
-                done.rename(&self.target, &aside)?;
+                renames.rename(&self.target, &aside)?;
                 aside
             }
             TargetState::OccupiedMount => {
                 let aside = aside_name_in(&self.target, stamp);
                 disk.create_dir(&aside)?;
                 for entry in entries(&self.target)? {
-                    done.rename(&entry, &aside.join(entry.file_name().unwrap_or_default()))?;
+                    renames.rename(&entry, &aside.join(entry.file_name().unwrap_or_default()))?;
                 }
                 aside
             }
@@ -270,12 +271,12 @@ impl StagedDir {
     }
 
     /// Renames what was built into place.
-    fn rename_into_place(&self, done: &mut RenameLog) -> Result<()> {
+    fn rename_into_place(&self, renames: &mut RenameLog) -> Result<()> {
         if matches!(self.state, TargetState::Absent | TargetState::Occupied) {
-            return done.rename(&self.stage.content, &self.target);
+            return renames.rename(&self.stage.content, &self.target);
         }
         for entry in entries(&self.stage.content)? {
-            done.rename(&entry, &self.target.join(entry.file_name().unwrap_or_default()))?;
+            renames.rename(&entry, &self.target.join(entry.file_name().unwrap_or_default()))?;
         }
         Ok(())
     }
