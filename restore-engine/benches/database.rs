@@ -1,5 +1,6 @@
-//! Throughput of reading a large database, file in the page cache: `cargo bench -p etcdr-restore-engine`.
-//! `ETCDR_BENCH_FILE` names a database or snapshot file to use instead of a generated one of 1 GiB.
+//! Throughput of reading a large database, file in the page cache: `cargo bench -p
+//! etcdr-restore-engine`. `ETCDR_BENCH_FILE` names a database or snapshot file to use instead of a
+//! generated one of 1 GiB.
 #![expect(clippy::print_stdout, reason = "figures are what a benchmark is for")]
 
 use std::fs::File;
@@ -67,7 +68,7 @@ fn main() -> Result<()> {
 }
 
 fn timed(name: &str, bytes: u64, work: impl FnOnce() -> Result<u64>) -> Result<()> {
-    // One alone, for a profiler or a look at its processor time.
+    // One alone, for a profiler or to measure its processor time.
     if std::env::var("ETCDR_BENCH_ONLY").is_ok_and(|only| only != name && name != "write") {
         return Ok(());
     }

@@ -1,12 +1,13 @@
-//! Checks of images and of data directories, and what they hold: one module a level of verification.
+//! Checks of images and of data directories, and what they hold: one module a level of
+//! verification.
 //!
-//! What a check finds wrong with the data is a [`Finding`](etcdr_schemas::report::Finding); an error
-//! means that the check could not be made.
+//! What a check finds wrong with the data is a [`Finding`](etcdr_schemas::report::Finding); an
+//! error means that the check could not be made.
 
 pub mod content;
 pub mod data_dir;
+mod error_finding;
 pub mod file;
-mod found;
 pub mod inspect;
 pub mod semantic;
 pub mod status;

@@ -20,7 +20,7 @@ pub enum Error {
     Read {
         /// Byte offset in the database.
         offset: u64,
-        /// What the medium said. An image's reader may have wrapped its own error in it.
+        /// The error of the medium. An image's reader may have wrapped its own error in it.
         source: io::Error,
     },
     /// A local file or directory could not be read or written.
@@ -30,7 +30,7 @@ pub enum Error {
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Database pages could not be written to their destination.
@@ -38,7 +38,7 @@ pub enum Error {
     Write {
         /// Number of the page.
         page: u64,
-        /// What the destination said.
+        /// The error of the destination.
         source: io::Error,
     },
     /// The file has no valid meta page, or one that cannot belong to this file.
@@ -92,7 +92,7 @@ pub enum Error {
     /// A stored limit of ours was reached.
     #[error("more {what} than the {limit} that are supported")]
     Limit {
-        /// What there is too much of.
+        /// What exceeds the limit.
         what: &'static str,
         /// The limit.
         limit: u64,
@@ -100,11 +100,11 @@ pub enum Error {
     /// The database does not hold the state of this revision.
     #[error("revision {asked} is not in the database, which covers {oldest} to {newest}")]
     NotCovered {
-        /// What was asked for.
+        /// The revision that was asked for.
         asked: Revision,
-        /// Oldest revision that can be told.
+        /// Oldest revision that the database covers.
         oldest: Revision,
-        /// Newest one.
+        /// Newest revision that it covers.
         newest: Revision,
     },
     /// Rows that were to be written cannot be: a programming error of the caller.
@@ -134,7 +134,7 @@ pub enum Error {
     /// The source of a restore could not be read to its end.
     #[error("the source cannot be read: {source}")]
     Source {
-        /// What the source said. It may wrap another crate's error.
+        /// The error of the source. It may wrap another crate's error.
         source: io::Error,
     },
     /// The source is not the one that the plan was made for.
@@ -146,12 +146,13 @@ pub enum Error {
         what: &'static str,
         /// What the plan or the manifest says.
         expected: String,
-        /// What came.
+        /// What was received.
         actual: String,
     },
     /// A file that is neither a whole database nor one with its digest.
     #[error(
-        "a file of {size} bytes does not end with etcd's digest, and is not whole database pages either"
+        "a file of {size} bytes does not end with etcd's digest, and is not whole database pages \
+         either"
     )]
     NoDigest {
         /// Its size in bytes.
@@ -187,7 +188,7 @@ pub enum Error {
         /// Bytes free on it.
         available: u64,
     },
-    /// What was written does not read back as it should.
+    /// What was written differs when it is read back.
     #[error("what was written to {} does not read back: {reason}", path.display())]
     SelfCheck {
         /// The file.
@@ -242,7 +243,7 @@ impl Error {
     }
 }
 
-/// What is safe, in the words that several errors share.
+/// Sentences that several errors share: what is safe.
 const ONLY_READ: &str = "The database was only read; nothing was written.";
 const SOURCE_READ: &str = "The source was only read; nothing that existed before was changed.";
 const TARGET_KEPT: &str = "The target is as it was: what had been staged beside it is removed.";
@@ -328,7 +329,7 @@ impl Diagnose for Error {
 
 fn downgrade(newest: TargetVersion) -> String {
     format!(
-        "Use a newer etcdr. Or restore with the etcdutl of that etcd, start it, say `etcdctl downgrade enable \
-         {newest}`, wait until it is done, and save a new snapshot."
+        "Use a newer etcdr. Or restore with the etcdutl of that etcd, start it, say `etcdctl \
+         downgrade enable {newest}`, wait until it is done, and save a new snapshot."
     )
 }

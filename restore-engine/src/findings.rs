@@ -1,4 +1,5 @@
-//! The kinds of findings that the engine's checks can make besides those of [`crate::format::bolt::Problem`].
+//! The kinds of findings that the engine's checks can make besides those of
+//! [`crate::format::bolt::Problem`].
 //!
 //! One constant each, all of them in [`ALL`]: the tests plant a defect for every one.
 
@@ -27,7 +28,8 @@ kinds! {
     /// The file has no digest where one must be.
     DIGEST_MISSING = "snapshot.digest.missing", Damage, USE_ANOTHER;
     /// A raw database has no digest.
-    DIGEST_NONE = "snapshot.digest.none", Notice, "Save with `etcdr snapshot save` to have a digest.";
+    DIGEST_NONE = "snapshot.digest.none", Notice,
+        "Save with `etcdr snapshot save` to have a digest.";
     /// The file is cut, or too long.
     LENGTH = "snapshot.length", Damage, USE_ANOTHER;
     /// The bytes are not those that the manifest promises.
@@ -51,9 +53,11 @@ kinds! {
     /// The medium has bad spots.
     UNREADABLE = "medium.unreadable", Damage, USE_ANOTHER;
     /// A record of the log cannot be read.
-    WAL_DAMAGED = "wal.damaged", Damage, "Do not start etcd on it: restore a snapshot, or another member's copy.";
+    WAL_DAMAGED = "wal.damaged", Damage,
+        "Do not start etcd on it: restore a snapshot, or another member's copy.";
     /// The raft snapshot cannot be read.
-    SNAP_DAMAGED = "snap.damaged", Damage, "Do not start etcd on it: restore a snapshot, or another member's copy.";
+    SNAP_DAMAGED = "snap.damaged", Damage,
+        "Do not start etcd on it: restore a snapshot, or another member's copy.";
     /// A part of a data directory is missing.
     DIRECTORY = "directory.incomplete", Warning, "If it is a copy, copy all of `member`.";
     /// The raft snapshot has no voters.

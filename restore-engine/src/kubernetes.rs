@@ -1,8 +1,9 @@
 //! What Kubernetes keeps in etcd: which object a key names, and how a value is encoded.
 //!
-//! The API server stores an object under `<prefix>/<resource>/[<namespace>/]<name>`, with the group before the resource
-//! for custom and aggregated types, and a few old names (docs/etcd-formats.md 7). Values are the object in
-//! a protobuf envelope, as JSON or as CBOR, or encrypted with a prefix that names provider and key.
+//! The API server stores an object under `<prefix>/<resource>/[<namespace>/]<name>`, with the group
+//! before the resource for custom and aggregated types, and a few old names (docs/etcd-formats.md
+//! 7). Values are the object in a protobuf envelope, as JSON or as CBOR, or encrypted with a prefix
+//! that names provider and key.
 
 mod cbor;
 mod checklist;
@@ -15,15 +16,15 @@ pub use value::{Encoding, encoding};
 pub const PREFIXES: [&str; 5] =
     ["/registry/", "/kubernetes.io/", "/openshift.io/", "kubernetes.io/", "openshift.io/"];
 
-/// Where API servers register themselves, each with a lease of seconds. Nobody else writes there, and
-/// each server that lives writes its own entry again within seconds.
+/// Where API servers register themselves, each with a lease of seconds. Nobody else writes there,
+/// and each server that lives writes its own entry again within seconds.
 pub(crate) const MASTER_LEASES: [&str; 2] =
     ["/registry/masterleases/", "/kubernetes.io/masterleases/"];
 
 /// The object that a key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObjectKey<'a> {
-    /// The API group, where the key tells it: custom and aggregated types.
+    /// The API group, where the key contains it: custom and aggregated types.
     pub group: Option<&'a str>,
     /// The resource, plural, as `kubectl` names it.
     pub resource: &'a str,

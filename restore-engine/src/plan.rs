@@ -1,7 +1,8 @@
 //! Planning a restore: what will be done, decided before anything is touched.
 //!
-//! A plan is pure. It knows no file system, no clock and no randomness; the same request gives the same
-//! plan, which is what `--dry-run` prints and what [`crate::restore`] carries out to the letter.
+//! A plan is pure. It knows no file system, no clock and no randomness; the same request gives the
+//! same plan, which is what `--dry-run` prints and what [`crate::restore`] carries out to the
+//! letter.
 
 mod bump;
 mod selection;
@@ -24,8 +25,8 @@ use crate::format::membership::{InitialCluster, NewCluster, PeerUrl};
 use crate::kubernetes;
 use crate::stream::Source;
 
-/// Bytes that a member needs beside its database: etcd allocates its next log segment of 64 MB at its
-/// first start, and a directory in which it cannot is no restored member.
+/// Bytes that a member needs beside its database: etcd allocates its next log segment of 64 MB at
+/// its first start, and a directory in which it cannot is no restored member.
 pub const SLACK_PER_MEMBER: u64 = 128 << 20;
 
 /// The version that directories are written for unless another is asked for. Every later one boots
@@ -42,7 +43,7 @@ pub struct Target {
     pub name: String,
     /// Its data directory: absent or empty, or moved aside with `replace`.
     pub data_dir: PathBuf,
-    /// Where its log goes when not to `member/wal` in the data directory.
+    /// Directory of its log, when that is not `member/wal` in the data directory.
     pub wal_dir: Option<PathBuf>,
     /// What `--initial-advertise-peer-urls` said, to be held against the initial cluster.
     pub advertise: Option<Vec<PeerUrl>>,
@@ -63,7 +64,8 @@ pub struct RestoreRequest {
     pub target_version: Option<TargetVersion>,
     /// How far to raise the revision.
     pub bump: Bump,
-    /// Whether everything before the bump is marked as compacted; goes with a bump and only with one.
+    /// Whether everything before the bump is marked as compacted; required with a bump by a number,
+    /// and not allowed without a bump.
     pub mark_compacted: bool,
     /// Whether what is in the way is moved aside.
     pub replace: bool,
@@ -105,8 +107,8 @@ impl Plan {
 /// # Errors
 /// [`Error::Request`] for a request that contradicts itself: a member that is not in the initial
 /// cluster or has other URLs there, directories inside one another, half a bump, a revision that
-/// would overflow, a selection that excludes itself. [`Error::Newer`] for a source of an etcd that is
-/// not known here.
+/// would overflow, a selection that excludes itself. [`Error::Newer`] for a source of an etcd that
+/// is not known here.
 pub fn plan(request: RestoreRequest) -> Result<Plan> {
     let cluster = NewCluster::new(request.initial_cluster.clone(), &request.token)?;
     check_targets(&cluster, &request.targets)?;
@@ -171,8 +173,8 @@ fn check_targets(cluster: &NewCluster, targets: &[Target]) -> Result<()> {
         match &target.advertise {
             Some(urls) if *urls != member.peer_urls => {
                 return Err(Error::request(format!(
-                    "the peer URLs that member {} advertises are not those that the initial cluster gives \
-                     it ({})",
+                    "the peer URLs that member {} advertises are not those that the initial \
+                     cluster gives it ({})",
                     target.name,
                     member.url_texts().join(",")
                 )));
@@ -241,7 +243,8 @@ fn steps(report: &RestorePlan, request: &RestoreRequest) -> Vec<String> {
             source.checked_by()
         ),
         format!(
-            "Replace the membership by {} new member(s) of cluster {} (token {}); set raft term 1, index {}.",
+            "Replace the membership by {} new member(s) of cluster {} (token {}); set raft term 1, \
+             index {}.",
             report.members.len(),
             report.cluster_id,
             report.cluster_token,
@@ -256,7 +259,7 @@ fn steps(report: &RestorePlan, request: &RestoreRequest) -> Vec<String> {
             bump.by, bump.to, bump.reason
         ));
     }
-    steps.extend(report.rebuild.iter().flat_map(selection::told));
+    steps.extend(report.rebuild.iter().flat_map(selection::steps));
     steps.push("Give leases that keys name and the source lacks a row of ten years.".to_owned());
     steps.push("Write log and raft snapshot of each member.".to_owned());
     steps.push("Check the page graph, log and raft snapshot; compute HashKV.".to_owned());
@@ -267,21 +270,21 @@ fn steps(report: &RestorePlan, request: &RestoreRequest) -> Vec<String> {
     steps
 }
 
-/// What follows from the request, and was asked for.
+/// Consequences of the request that the user may not expect.
 fn notes(report: &RestorePlan, cluster: &NewCluster) -> Vec<String> {
     let mut notes = Vec::new();
     if report.bump.is_none() {
         notes.push(
-            "The revision is not raised: clients that saw later revisions of the lost cluster may wait \
-             for them in silence. Restart them all, Kubernetes' control plane included."
+            "The revision is not raised: clients that saw later revisions of the lost cluster may \
+             wait for them in silence. Restart them all, Kubernetes' control plane included."
                 .to_owned(),
         );
     }
     notes.extend(report.rebuild.iter().flat_map(selection::notes));
     if cluster.token() == STOCK_TOKEN {
         notes.push(
-            "The token is etcd's default: members of the lost cluster that come back may be taken for \
-             peers of this one. Use a fresh token."
+            "The token is etcd's default: members of the lost cluster that come back may be taken \
+             for peers of this one. Use a fresh token."
                 .to_owned(),
         );
     }
@@ -294,8 +297,8 @@ fn notes(report: &RestorePlan, cluster: &NewCluster) -> Vec<String> {
         let content = report.rebuild.as_ref().map(selection::flags);
         let content = content.map_or_else(String::new, |flags| format!(" {flags}"));
         notes.push(format!(
-            "This run does not write {}: restore the same snapshot there with --initial-cluster-token {} {bump}{content}, \
-             or the members will not agree.",
+            "This run does not write {}: restore the same snapshot there with \
+             --initial-cluster-token {} {bump}{content}, or the members will not agree.",
             elsewhere.join(", "),
             report.cluster_token
         ));
@@ -362,7 +365,7 @@ mod tests {
     const THREE: &str = "a=http://a:1,b=http://b:1,c=http://c:1";
 
     #[test]
-    fn a_plan_tells_what_will_happen() {
+    fn a_plan_says_what_will_happen() {
         let request = request(THREE, vec![target("b", "/x/b")]);
         let plan = plan(request.clone()).unwrap();
         let bump = plan.report.bump.clone().unwrap();

@@ -5,6 +5,7 @@ mod normalise;
 mod prove;
 mod rebuild;
 mod receipt;
+mod rename_log;
 mod run;
 mod space;
 mod staging;

@@ -1,6 +1,7 @@
 //! An image that streams by from its first to its last byte: split, bounded and hashed.
 //!
-//! One [`splitter`] serves everybody; what a caller wants with the bytes of the database is a `Sink`.
+//! One [`splitter`] serves all callers; what a caller does with the bytes of the database is its
+//! `Sink`.
 
 mod digest;
 mod form;

@@ -1,4 +1,5 @@
-//! The part of the fuzz corpus that our own writers make: what is committed is what they write.
+//! The part of the fuzz corpus that our own writers make: the committed files equal what they
+//! write.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod support;

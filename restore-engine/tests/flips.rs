@@ -1,8 +1,9 @@
-//! Every byte of small databases flipped in turn: found by the structural check, or proven harmless by equal
-//! contents, or a key or value that nothing but the digest can vouch for, because pages carry no checksum.
+//! Every byte of small databases flipped in turn: found by the structural check, or proven harmless
+//! by equal contents, or a key or value that only the digest protects, because pages carry no
+//! checksum.
 //!
-//! A map of the sound file says what each byte is. Each kind of byte has a promise; the test asks every
-//! flip of every byte for it, and that nothing is said to be damaged where nothing is.
+//! A map of the sound file says what each byte is. Each kind of byte has a promise; the test asks
+//! every flip of every byte for it, and that nothing is said to be damaged where nothing is.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 #[path = "flips/map.rs"]
@@ -34,12 +35,14 @@ enum Promise {
     FoundOrHarmless,
     /// No flip is a finding, and none changes a row.
     Harmless,
-    /// The check does not look there; rows change, and the digest tells (level `semantic` when the form breaks).
+    /// The check does not cover it: rows change, and only the digest shows it (level `semantic`
+    /// when the form breaks).
     DigestOnly,
     /// A finding where order or form breaks, and otherwise as the one before.
     FoundOrDigestOnly,
-    /// Every flip is a finding, unless it leads to a free page that holds an old copy of what belongs there, or past
-    /// a branch to a page below it: one sound tree is as good as the other then, and only the digest tells.
+    /// Every flip is a finding, unless it leads to a free page that holds an old copy of what
+    /// belongs there, or past a branch to a page below it: both trees are sound then, and only the
+    /// digest shows the difference.
     FoundUnlessStale,
 }
 
@@ -76,7 +79,7 @@ fn contents(bytes: &[u8]) -> Option<Contents> {
     Some(all)
 }
 
-/// Whether the structural check has anything to say.
+/// Whether the structural check has a finding.
 fn found(bytes: &[u8]) -> bool {
     match Db::open(bytes) {
         Ok(db) => !structure::check(&db, &Hidden).unwrap().is_empty(),
@@ -103,7 +106,7 @@ struct Count {
     digest_only: u64,
 }
 
-/// Whether level `semantic` has anything to say that is more than a notice.
+/// Whether level `semantic` has a finding above a notice.
 fn means_something_else(bytes: &[u8]) -> bool {
     let examined = examine(bytes, None, 1, &Hidden).unwrap();
     let findings = examined.semantic.map(|semantic| semantic.findings).unwrap_or_default();
@@ -139,7 +142,8 @@ fn flip_all(name: &str, sound: &[u8]) -> BTreeMap<Kind, Count> {
             let page = at / 4096;
             assert!(
                 kept,
-                "{name}: byte {at} (4 KiB page {page}), {kind:?} ^ {mask:#04x}: found {found}, same rows {same}"
+                "{name}: byte {at} (4 KiB page {page}), {kind:?} ^ {mask:#04x}: found {found}, \
+                 same rows {same}"
             );
             if at.is_multiple_of(8) {
                 let options = Options { meta: None, prefix_depth: 2, top: 3 };
@@ -153,8 +157,8 @@ fn flip_all(name: &str, sound: &[u8]) -> BTreeMap<Kind, Count> {
     counts
 }
 
-/// Whether one of the numbers that this byte may be part of now names a free page, which may hold an old copy, or a
-/// page below the one that it named.
+/// Whether one of the numbers that this byte may be part of now names a free page, which may hold
+/// an old copy, or a page below the one that it named.
 fn leads_astray(sound: &[u8], bytes: &[u8], at: usize, free: &[u64]) -> bool {
     let start = at.saturating_sub(7);
     let numbers = |bytes: &[u8]| -> Vec<u64> {
@@ -165,8 +169,8 @@ fn leads_astray(sound: &[u8], bytes: &[u8], at: usize, free: &[u64]) -> bool {
     both.into_iter().any(|(was, is)| free.contains(&is) || map::below(sound, was).contains(&is))
 }
 
-/// A database with all that a file can have: branches, rows over several pages, inline buckets, pages that are
-/// free, and a freelist that names them.
+/// A database with all that a file can have: branches, rows over several pages, inline buckets,
+/// pages that are free, and a freelist that names them.
 fn everything(freelist: bool) -> Vec<u8> {
     let mut rows = support::many(150, 40);
     rows.push(support::put(900, 0, "/big", &[b'b'; 2500]));
@@ -233,9 +237,10 @@ fn every_flipped_byte_is_found_or_harmless_or_the_digests_business() {
     // Every kind occurs, or its promise would be empty.
     let seen: Vec<_> = all.keys().copied().collect();
     assert_eq!(seen, Kind::ALL, "{all:#?}");
-    // What the check lets pass: level `semantic` finds every wrong length and every page that was taken for another,
-    // and nearly every key; what is still well formed is the digest's business, and said to be: values, and keys that
-    // nothing else names, as of a user, of the built-in role, or of a deletion.
+    // What the check lets pass: level `semantic` finds every wrong length and every page that was
+    // taken for another, and nearly every key; what is still well formed is the digest's business,
+    // and said to be: values, and keys that nothing else names, as of a user, of the built-in role,
+    // or of a deletion.
     assert_eq!(
         (all[&Kind::LastSize].digest_only, all[&Kind::Child].digest_only),
         (0, 0),

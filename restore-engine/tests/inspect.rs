@@ -1,4 +1,4 @@
-//! Inspecting sound and damaged databases: what is told is true, and damage hides no more than it must.
+//! Inspecting sound and damaged databases: reports are true, and damage hides no more than it must.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod support;
@@ -42,7 +42,7 @@ fn status_hash(db: &Db<Vec<u8>>) -> u32 {
 }
 
 #[test]
-fn what_is_told_of_real_files_is_what_other_readers_find() {
+fn reports_of_real_files_are_what_other_readers_find() {
     for name in GOLDEN {
         let db = Db::open(golden(name)).unwrap();
         let report = look(&golden(name));
@@ -77,7 +77,7 @@ fn what_is_told_of_real_files_is_what_other_readers_find() {
 }
 
 #[test]
-fn users_leases_and_versions_are_told() {
+fn users_leases_and_versions_are_reported() {
     let report = look(&golden("busy-3.5.30.db"));
     assert_eq!((report.auth.users, report.auth.roles, report.auth.enabled), (2, 1, false));
     assert_eq!(report.leases.count, 1);
@@ -140,7 +140,7 @@ fn revision(raw: &[u8]) -> i64 {
 }
 
 #[test]
-fn a_damaged_branch_tells_which_revisions_and_how_many_pages_are_lost() {
+fn a_damaged_branch_shows_which_revisions_and_how_many_pages_are_lost() {
     let mut bytes = etcd(1024, many(2000, 100), meta(9));
     let sound = look(&bytes);
     let lost = branch(&bytes, 1024);
@@ -171,7 +171,7 @@ fn a_damaged_branch_tells_which_revisions_and_how_many_pages_are_lost() {
 }
 
 #[test]
-fn each_child_that_cannot_be_read_is_told_and_the_others_are_read() {
+fn each_child_that_cannot_be_read_is_reported_and_the_others_are_read() {
     let mut bytes = etcd(1024, many(2000, 100), meta(9));
     let total = look(&bytes).keys.unwrap().revisions;
     // Every tenth page is overwritten by something else.
@@ -199,13 +199,13 @@ fn a_cut_file_is_read_as_far_as_it_goes() {
         let codes: Vec<_> = report.findings.iter().map(|finding| finding.code.as_str()).collect();
         assert!(codes.contains(&"bolt.meta.high-water-mark"), "{codes:?}");
         let left = report.recovery.unwrap();
-        // Pages are written leaves first, the root last: what is there is found without it.
+        // Leaves are written first and the root last: what was written is found without the root.
         assert!(left.stray_pages + 2 >= pages as u64, "{pages}: {left:?}");
     }
 }
 
 #[test]
-fn a_file_without_meta_pages_still_tells_what_is_on_its_pages() {
+fn a_file_without_meta_pages_still_shows_what_is_on_its_pages() {
     let mut bytes = golden("busy-3.5.30.db");
     bytes[..4096 * 2].fill(0);
     let report = look(&bytes);
@@ -215,7 +215,8 @@ fn a_file_without_meta_pages_still_tells_what_is_on_its_pages() {
     assert_eq!(left.newest_stray_revision, Some(Revision(53)));
 }
 
-/// A transaction later: the newer meta page leads to a broken root, the older one to the state before.
+/// A transaction later: the newer meta page leads to a broken root, the older one to the state
+/// before.
 #[test]
 fn the_older_meta_page_is_tried_and_can_be_looked_through() {
     let mut bytes = etcd(1024, many(300, 100), meta(9));
@@ -249,8 +250,9 @@ fn the_older_meta_page_is_tried_and_can_be_looked_through() {
 }
 
 #[test]
-fn members_that_came_and_went_are_told() {
-    let member = br#"{"id":5,"peerURLs":["http://a:1"],"name":"a","isLearner":true,"clientURLs":["http://a:2"]}"#;
+fn members_that_came_and_went_are_reported() {
+    let member = br#"{"id":5,"peerURLs":["http://a:1"],"name":"a","isLearner":true,
+        "clientURLs":["http://a:2"]}"#;
     let mut writer = Writer::create(Cursor::new(Vec::new()), 4096).unwrap();
     let alarm = (vec![0x08, 0x05, 0x10, 0x01], vec![]);
     let rows: [(&[u8], Vec<support::Row>); 6] = [
@@ -292,7 +294,7 @@ fn a_local_file_is_held_against_its_digest() {
         (report.form, report.digest, report.ok)
     };
     assert_eq!(state(&bytes), (Form::SnapshotFile, DigestState::Matches, true));
-    // A value: only the digest can tell.
+    // A value: only the digest shows it.
     let at = bytes.windows(4).position(|four| four == b"bee2").unwrap();
     bytes[at] ^= 1;
     assert_eq!(state(&bytes), (Form::SnapshotFile, DigestState::Differs, false));
@@ -300,7 +302,7 @@ fn a_local_file_is_held_against_its_digest() {
     assert_eq!(state(&bytes), (Form::RawDatabase, DigestState::None, true));
 }
 
-/// A disk with a bad sector: what lies on it is lost and told, the rest is read.
+/// A disk with a bad sector: its content is lost and reported, the rest is read.
 struct BadSector(Vec<u8>, u64);
 
 impl ReadAt for BadSector {
@@ -317,7 +319,7 @@ impl ReadAt for BadSector {
 }
 
 #[test]
-fn what_a_bad_disk_does_not_give_is_told() {
+fn what_a_bad_disk_does_not_give_is_reported() {
     let bytes = etcd(4096, many(8000, 400), meta(9));
     let total = look(&bytes).keys.unwrap().revisions;
     let disk = BadSector(bytes, 1_000_000);
@@ -355,7 +357,7 @@ fn flip(path: &Path, at: usize) {
 }
 
 #[test]
-fn each_part_of_a_data_directory_is_told_by_itself() {
+fn each_part_of_a_data_directory_is_reported_by_itself() {
     let dir = data_dir();
     let member = dir.path().join("member");
     let (_, whole) = codes_of(dir.path());

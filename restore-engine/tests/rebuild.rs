@@ -1,9 +1,9 @@
 //! Databases that are written anew, against a model of the whole history.
 //!
-//! Goal: a rebuilt store answers every read at every revision that it still covers as the source did, but for
-//! what was asked to be left out; nothing of what was left out survives in the file. Method: random histories with
-//! transactions, deletions, re-creations, leases and compactions are written as etcd stores them, restored through
-//! every selection, and read back row by row.
+//! Goal: a rebuilt store answers every read at every revision that it still covers as the source
+//! did, but for what was asked to be left out; nothing of what was left out survives in the file.
+//! Method: random histories with transactions, deletions, re-creations, leases and compactions are
+//! written as etcd stores them, restored through every selection, and read back row by row.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod support;
@@ -59,7 +59,7 @@ fn request(file: &[u8], dir: &Path, selection: Selection) -> RestoreRequest {
     }
 }
 
-/// What came of a restore.
+/// The result of a restore.
 struct Restored {
     receipt: RestoreReceipt,
     bytes: Vec<u8>,
@@ -328,7 +328,8 @@ proptest! {
     ) {
         let states = states(&transactions);
         let current = i64::try_from(states.len()).unwrap() - 1;
-        let compact = compact.map(|(place, keep)| (1 + i64::try_from(place).unwrap() % current, keep));
+        let revision = |place: usize| 1 + i64::try_from(place).unwrap() % current;
+        let compact = compact.map(|(place, keep)| (revision(place), keep));
         let mut source_rows = history(&transactions);
         if let Some((compact, keep)) = compact {
             source_rows = compacted(source_rows, compact, keep);
@@ -391,7 +392,8 @@ proptest! {
             .map(|(id, _)| i64::from_be_bytes(id.as_slice().try_into().unwrap()))
             .collect();
         let live = expected(current);
-        let named: BTreeSet<i64> = live.values().map(|value| value.lease).filter(|id| *id != 0).collect();
+        let named = live.values().map(|value| value.lease).filter(|id| *id != 0);
+        let named: BTreeSet<i64> = named.collect();
         prop_assert!(named.is_subset(&left), "{:?} of {:?}", named, left);
         let mut want: BTreeSet<i64> = named;
         if !selection.drop_leases {
@@ -421,13 +423,15 @@ proptest! {
     ) {
         let mut source_rows = history(&transactions);
         let current = i64::try_from(transactions.len()).unwrap() + 1;
-        let compact = compact.map(|(place, keep)| (1 + i64::try_from(place).unwrap() % current, keep));
+        let revision = |place: usize| 1 + i64::try_from(place).unwrap() % current;
+        let compact = compact.map(|(place, keep)| (revision(place), keep));
         if let Some((compact, keep)) = compact {
             source_rows = compacted(source_rows, compact, keep);
         }
         let leases = vec![lease_row(2, 100)];
         let file = database(4096, source_rows, leases, compact.map(|(at, _)| at));
-        let [plain, rebuilt] = [Selection::default(), rebuild()].map(|how| run(&file, how).unwrap());
+        let selections = [Selection::default(), rebuild()];
+        let [plain, rebuilt] = selections.map(|how| run(&file, how).unwrap());
         prop_assert_eq!(plain.receipt.hash_kv, rebuilt.receipt.hash_kv);
         prop_assert_eq!(&plain.receipt.dangling_leases, &rebuilt.receipt.dangling_leases);
         let content = |restored: &Restored| {
@@ -438,7 +442,8 @@ proptest! {
         prop_assert_eq!(content(&plain), content(&rebuilt));
         let oldest = compact.map_or(1, |(compact, _)| compact);
         for revision in oldest..=current {
-            let hash = |restored: &Restored| scan::hash_kv(&restored.db(), Some(Revision(revision))).unwrap();
+            let at = Some(Revision(revision));
+            let hash = |restored: &Restored| scan::hash_kv(&restored.db(), at).unwrap();
             prop_assert_eq!(hash(&plain), hash(&rebuilt), "at {}", revision);
         }
     }
@@ -472,7 +477,8 @@ fn the_same_rebuild_gives_the_same_bytes() {
     assert!(once().bytes == once().bytes);
 }
 
-/// Deleted values survive in the free pages of a database for as long as nothing else is written there.
+/// Deleted values survive in the free pages of a database for as long as nothing else is written
+/// there.
 #[test]
 fn nothing_of_free_pages_survives_a_rebuild() {
     let secret = b"the password that was deleted";
@@ -563,7 +569,7 @@ fn the_store_does_not_go_back_when_its_last_rows_are_left_out() {
     assert_eq!(restored.receipt.live_keys, 1);
     let last = rows(&restored.db(), b"key").pop().unwrap();
     assert_eq!(last, (RowKey::put(Revision(4), 0).encode(), vec![]));
-    // A second restore of the result leaves that row alone and counts it as nobody's key.
+    // A second restore of the result keeps that row and does not count it as a key.
     let again = run(
         &with_digest(restored.bytes),
         Selection { exclude_prefixes: vec!["/x".into()], ..rebuild() },
@@ -713,8 +719,8 @@ fn a_rebuild_needs_its_room_twice() {
     assert!(matches!(ask(rebuild()), Err(Error::NoSpace { .. })));
 }
 
-/// A defect that an ordered scan does not meet: a branch says that its child begins later than it does, and
-/// etcd would look for the rows before in the wrong place.
+/// A defect that an ordered scan does not meet: a branch says that its child begins later than it
+/// does, and etcd would look for the rows before in the wrong place.
 #[test]
 fn a_damaged_page_graph_is_refused_however_well_its_rows_read() {
     let mut broken = etcd(4096, many(200, 400), meta(9));

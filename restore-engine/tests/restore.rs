@@ -1,8 +1,9 @@
 //! Restores onto a real file system, attacked.
 //!
-//! Goal: whatever the source holds and whenever the world stops, the target is as it was or complete.
-//! Method: real snapshots (`tests/data`), and a [`Disk`] whose watcher can record every durable step, fail
-//! one of them, or let nothing happen any more from some step on, as a killed process would.
+//! Goal: whatever the source holds and whenever the process stops, the target is as it was or
+//! complete. Method: real snapshots (`tests/data`), and a [`Disk`] whose watcher can record every
+//! durable step, fail one of them, or let nothing happen any more from some step on, as a killed
+//! process would.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::collections::BTreeSet;
@@ -77,7 +78,7 @@ fn three(file: &[u8], dir: &Path) -> Plan {
     plan(request(file, THREE, targets.to_vec())).unwrap()
 }
 
-/// The same plan, with the database written anew.
+/// Like `plan`, with the database written anew.
 fn rebuilt(initial: &str, file: &[u8], targets: Vec<Target>) -> Plan {
     let mut request = request(file, initial, targets);
     request.selection.rebuild = true;
@@ -422,7 +423,7 @@ fn dying_disk(stop: usize) -> (Disk, Arc<AtomicUsize>) {
     (disk, steps)
 }
 
-/// Stops one restore after every step; then looks, and restores again.
+/// Stops one restore after every step; then checks the target, and restores again.
 fn kill_everywhere(make: impl Fn(&Path) -> Plan, members: &[&str], file: &[u8]) {
     for stop in 0.. {
         let dir = TempDir::new().unwrap();
@@ -434,7 +435,7 @@ fn kill_everywhere(make: impl Fn(&Path) -> Plan, members: &[&str], file: &[u8]) 
         if done.is_ok() {
             assert!(complete.iter().all(|complete| *complete), "step {stop}");
         }
-        // Whatever is left must not be in the way of the next restore; looking at every third is enough.
+        // What is left must not prevent the next restore; checking every third step is enough.
         if stop % 3 == 0 && complete.iter().all(|complete| !complete) {
             run(&plan, file).unwrap_or_else(|error| panic!("after step {stop}: {error}"));
             assert!(members.iter().all(|member| is_complete(&dir.path().join(member))));
@@ -735,8 +736,8 @@ fn verify_names_what_keeps_a_data_directory_from_starting() {
     };
     assert_eq!(codes(&a), Vec::<String>::new());
 
-    // The log of another member of the same cluster goes unnoticed by etcd until it votes twice, but a
-    // log of another cluster is seen at once.
+    // The log of another member of the same cluster goes unnoticed by etcd until it votes twice,
+    // but a log of another cluster is seen at once.
     let other = TempDir::new().unwrap();
     run(&one(&file, other.path().join("m")), &file).unwrap();
     let log = "member/wal/0000000000000000-0000000000000000.wal";

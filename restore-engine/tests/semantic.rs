@@ -1,4 +1,4 @@
-//! Level `semantic`, and the view that it stands on, against models and planted defects.
+//! Level `semantic`, and the view that it uses, against models and planted defects.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod support;

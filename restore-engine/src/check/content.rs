@@ -6,7 +6,7 @@ use bytes::Bytes;
 use etcdr_schemas::report::Finding;
 use etcdr_schemas::{Progress, Sha256Digest};
 
-use super::found::found;
+use super::error_finding::error_finding;
 use crate::error::{Error, Result};
 use crate::findings;
 use crate::stream::intake::Intake;
@@ -42,21 +42,21 @@ pub fn content(
         let chunk = chunk.map_err(|source| Error::Source { source })?;
         content.size += chunk.len() as u64;
         progress.advance(chunk.len() as u64);
-        if let Err(error) = intake.push(chunk, &mut Nowhere) {
-            content.findings.push(found(error)?);
+        if let Err(error) = intake.push(chunk, &mut DiscardBytes) {
+            content.findings.push(error_finding(error)?);
             return Ok(content);
         }
     }
     progress.end();
-    match intake.finish(&mut Nowhere) {
+    match intake.finish(&mut DiscardBytes) {
         Ok(received) => {
             content.sha256 = Some(received.sha256);
             content.form = Some(received.form());
             if let Err(error) = received.check(expected, false) {
-                content.findings.push(found(error)?);
+                content.findings.push(error_finding(error)?);
             }
         }
-        Err(error) => content.findings.push(found(error)?),
+        Err(error) => content.findings.push(error_finding(error)?),
     }
     if content.form == Some(Form::RawDatabase) && expected.is_none() {
         let message = "a raw database: no digest covers it";
@@ -65,9 +65,9 @@ pub fn content(
     Ok(content)
 }
 
-struct Nowhere;
+struct DiscardBytes;
 
-impl Sink for Nowhere {
+impl Sink for DiscardBytes {
     fn write(&mut self, _: &[u8]) -> Result<()> {
         Ok(())
     }

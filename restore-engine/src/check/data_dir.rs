@@ -31,8 +31,8 @@ pub struct DataDir {
 /// (docs/etcd-formats.md 4.5: what keeps a server from starting).
 ///
 /// # Errors
-/// When a file is missing or cannot be read, and [`Error::Wal`] or [`Error::Snap`] for damage that leaves
-/// nothing to compare.
+/// When a file is missing or cannot be read, and [`Error::Wal`] or [`Error::Snap`] for damage that
+/// leaves nothing to compare.
 pub fn data_dir(
     data_dir: &Path,
     wal_dir: Option<&Path>,
@@ -78,8 +78,8 @@ fn has_member(db: &Path, member: MemberId) -> Result<bool> {
     Ok(db.get(&bucket, member.to_string().as_bytes())?.is_some())
 }
 
-/// What must hold between log, raft snapshot and database for a server to start. `index` is the database's, when
-/// it can be read.
+/// Compares log, raft snapshot and database: the conditions without which a server does not start.
+/// `index` is the database's, when it can be read.
 pub(crate) fn between(
     log: &wal::LogFacts,
     snap: Option<&snap::SnapFacts>,

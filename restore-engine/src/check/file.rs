@@ -30,7 +30,8 @@ impl FileVerdict {
     }
 }
 
-/// A snapshot file or raw database, up to `level`, but not beyond `structure`: see [`crate::check::semantic::examine`].
+/// A snapshot file or raw database, up to `level`, but not beyond `structure`: see
+/// [`crate::check::semantic::examine`].
 ///
 /// # Errors
 /// [`Error::Source`] and [`Error::Read`] when the medium fails.

@@ -1,9 +1,9 @@
 //! What a database, a snapshot or a data directory holds, as far as it can be read.
 //!
-//! The structural check reads every page of every tree once, in file order; [`Census`] looks over its shoulder and
-//! counts. So a large file is read once, and a damaged one is told about with the same findings as `verify`.
-//! Memory is a few bits a page, a table of keys with a limit (beyond it live keys are estimated from a sample), and a
-//! table of prefixes with a limit.
+//! The structural check reads every page of every tree once, in file order, and [`Census`] counts
+//! what it reads. So a large file is read once, and a damaged one gets the findings that `verify`
+//! reports. Memory is a few bits a page, a table of keys with a limit (beyond it live keys are
+//! estimated from a sample), and a table of prefixes with a limit.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -15,8 +15,8 @@ use etcdr_schemas::report::inspect::{
 use etcdr_schemas::report::{Finding, Level, Severity};
 use etcdr_schemas::{Hidden, Progress, ReadAt};
 
+use super::error_finding::error_finding;
 use super::file::file as check_file;
-use super::found::found;
 use super::structure::{self, Checked, Observe, Strays, check_observed};
 use crate::disk::local::LocalFile;
 use crate::error::{Error, Result};
@@ -41,13 +41,13 @@ pub use tolerant::{IsDamage, disk_damage};
 
 /// Threads that read pages.
 const WORKERS: usize = 2;
-/// Size of a page where no meta page tells it.
+/// Size of a page where no meta page contains it.
 const USUAL_PAGE: u32 = 4096;
 
-/// What to show.
+/// What a report shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Look through this meta page, 0 or 1, instead of the newest.
+    /// Read through this meta page, 0 or 1, instead of the newest.
     pub meta: Option<usize>,
     /// Segments of a prefix.
     pub prefix_depth: u32,
@@ -58,7 +58,8 @@ pub struct Options {
 /// Inspects a local file: a database, or a snapshot. Its digest is computed at the same time.
 ///
 /// # Errors
-/// When the medium fails, and [`Error::Request`] for a meta page that is not there. Damage is a finding.
+/// When the medium fails, and [`Error::Request`] for a meta page that is not there. Damage is a
+/// finding.
 pub fn file(path: &Path, options: Options, progress: &dyn Progress) -> Result<InspectReport> {
     let subject = path.display().to_string();
     let image = LocalFile::open(path)?;
@@ -86,7 +87,7 @@ pub fn file(path: &Path, options: Options, progress: &dyn Progress) -> Result<In
     Ok(report)
 }
 
-/// Adds findings that are not there yet: both looks tell of the same meta page.
+/// Adds findings that are not in the list yet: both readings report a damaged meta page.
 fn merge(all: &mut Vec<Finding>, more: Vec<Finding>) {
     for finding in more {
         let known =
@@ -135,7 +136,7 @@ fn list<R: ReadAt>(
     let (db, problem) = match Db::open_damaged(source, options.meta) {
         Ok(opened) => opened,
         Err(error) => {
-            report.findings.push(found(error)?);
+            report.findings.push(error_finding(error)?);
             let size = report.metas.iter().map(|meta| meta.page_size).find(|size| plausible(*size));
             let strays = structure::strays(source, size.unwrap_or(USUAL_PAGE))?;
             report.recovery = Some(recovery(0, 1, Some(strays)));
@@ -152,7 +153,7 @@ fn list<R: ReadAt>(
     report.space = Some(space(&db, &checked, &census));
     report.findings.extend(checked.findings);
     let rows_read = census.rows();
-    census.tell(report, reader.names, options.top, db.size());
+    census.report_to(report, reader.names, options.top, db.size());
     if report.findings.iter().any(|finding| finding.severity == Severity::Damage) {
         let mut left = recovery(rows_read, checked.lost_parts, checked.strays);
         left.other_meta = other_meta(&db)?;
@@ -178,7 +179,7 @@ fn census<R: ReadAt>(
     Ok((checked, census.into_inner(), reader))
 }
 
-/// The check tells of leaves and of pages in turn; both go to the same census.
+/// Leaves and pages reach the census through two callbacks of the check, which both need it.
 struct Shared<'a>(&'a RefCell<Census>);
 
 impl Observe for Shared<'_> {
@@ -269,7 +270,7 @@ fn recovery(rows_read: u64, lost_parts: u64, strays: Option<Strays>) -> Recovery
     }
 }
 
-/// Looks through the other meta page, when it leads elsewhere.
+/// Reads the database through the other meta page, when that has another root.
 fn other_meta<R: ReadAt>(db: &Db<R>) -> Result<Option<OtherMeta>> {
     let other = (0..).zip(db.metas().pair).find_map(|(page, meta)| {
         let meta = meta.filter(|meta| meta.txid != db.meta().txid)?;

@@ -1,9 +1,10 @@
 //! Level `semantic`: what the database says, row by row, and whether it can be so.
 //!
-//! The rows of bucket `key` are looked at while the structural check reads their pages, so that both levels read the
-//! database once. What a row says by itself is judged where it is read; what it says about its key's history is judged in order
-//! of revision, from the few bytes that are kept of it. Rows that cannot be told apart without their keys go through in
-//! several passes when there are more keys than the table has room for.
+//! The rows of bucket `key` are checked while the structural check reads their pages, so that both
+//! levels read the database once. A row by itself is checked on the thread that reads it; the
+//! history of its key is checked in order of revision, from the few bytes that are kept of each
+//! row. When there are more keys than the table has room for, the rows are read in several passes,
+//! each for a part of the keys.
 
 use std::ops::ControlFlow;
 
@@ -11,32 +12,32 @@ use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{Contents, Finding, OfflineHash};
 use etcdr_schemas::{Progress, ReadAt};
 
-use super::found::found;
+use super::error_finding::error_finding;
 use super::structure::check_with;
 use super::structure::{Structure, structure};
 use crate::format::bolt::visit::walk;
 use crate::format::bolt::{Bucket, Db, ScanBudget};
 use crate::format::facts::{ImageFacts, facts_and_key_bucket};
+use crate::scan::key_hash::KeyHash;
 use crate::scan::keys::{Keys, Marks};
 use crate::scan::leaf::Extent;
-use crate::scan::total::KeyHash;
 use crate::{Error, Result};
 
 mod contents;
-mod ground;
 mod history;
 pub mod kinds;
-mod notes;
+mod meta_bucket;
 mod order;
 mod row;
-mod tables;
+mod row_findings;
+mod small_buckets;
 
-use ground::Ground;
-use history::History;
-use notes::Notes;
-use order::Order;
+use history::HistoryCheck;
+use meta_bucket::MetaBucket;
+use order::OrderCheck;
 use row::{AllNames, Leaf, Rows};
-use tables::Tables;
+use row_findings::RowFindings;
+use small_buckets::SmallBuckets;
 
 /// What level `semantic` found.
 #[derive(Debug, Clone)]
@@ -47,7 +48,7 @@ pub struct Semantic {
     pub findings: Vec<Finding>,
 }
 
-/// Both levels that look into a database.
+/// The findings of both levels that read the pages of a database.
 #[derive(Debug, Clone)]
 pub struct Examined {
     /// Level `structure`.
@@ -56,11 +57,11 @@ pub struct Examined {
     pub semantic: Option<Semantic>,
 }
 
-/// Levels `structure` and `semantic` of an image, in one reading. With the manifest, what it says of the image is
-/// compared.
+/// Levels `structure` and `semantic` of an image, in one reading. With the manifest, what it says
+/// of the image is compared.
 ///
 /// # Errors
-/// [`Error::Read`] when the medium fails: damage is what the findings tell.
+/// [`Error::Read`] when the medium fails; damage is a finding.
 pub fn examine<R: ReadAt>(
     image: R,
     manifest: Option<&Manifest>,
@@ -71,32 +72,32 @@ pub fn examine<R: ReadAt>(
         Ok(db) => db,
         Err(_) => return Ok(only_structure(structure(&image, progress)?)),
     };
-    // When the facts cannot be read, the structural check tells why.
+    // When the facts cannot be read, the structural check reports why.
     let Ok(base) = Base::read(&db) else {
         return Ok(only_structure(structure(&image, progress)?));
     };
-    let ground = Ground { facts: &base.facts, manifest };
-    Reading::new(&db, &base, &ground, budget.into()).run(progress)
+    let meta_bucket = MetaBucket { facts: &base.facts, manifest };
+    Reading::new(&db, &base, &meta_bucket, budget.into()).run(progress)
 }
 
 const fn only_structure(structure: Structure) -> Examined {
     Examined { structure, semantic: None }
 }
 
-/// What is read before the rows.
+/// The small parts of the database, read before the rows.
 struct Base {
     facts: ImageFacts,
     key: Bucket,
     buckets: Vec<Bucket>,
-    tables: Tables,
+    small_buckets: SmallBuckets,
 }
 
 impl Base {
     fn read<R: ReadAt>(db: &Db<R>) -> Result<Self> {
         let (facts, key) = facts_and_key_bucket(db)?;
         let buckets = db.buckets()?;
-        let tables = tables::read(db, &buckets)?;
-        Ok(Self { facts, key, buckets, tables })
+        let small_buckets = small_buckets::read(db, &buckets)?;
+        Ok(Self { facts, key, buckets, small_buckets })
     }
 }
 
@@ -104,7 +105,7 @@ impl Base {
 struct Reading<'a, R> {
     db: &'a Db<R>,
     base: &'a Base,
-    ground: &'a Ground<'a>,
+    meta_bucket: &'a MetaBucket<'a>,
     budget: ScanBudget,
     extent: Extent,
     names: AllNames,
@@ -113,9 +114,14 @@ struct Reading<'a, R> {
 }
 
 impl<'a, R: ReadAt> Reading<'a, R> {
-    fn new(db: &'a Db<R>, base: &'a Base, ground: &'a Ground<'a>, budget: ScanBudget) -> Self {
+    fn new(
+        db: &'a Db<R>,
+        base: &'a Base,
+        meta_bucket: &'a MetaBucket<'a>,
+        budget: ScanBudget,
+    ) -> Self {
         let mut findings = Vec::new();
-        let recorded = match ground.recorded() {
+        let recorded = match meta_bucket.recorded() {
             Some(Ok(hash)) => Some(hash),
             Some(Err(finding)) => {
                 findings.push(finding);
@@ -124,19 +130,19 @@ impl<'a, R: ReadAt> Reading<'a, R> {
             None => None,
         };
         let at = recorded.map_or(base.facts.revision, |hash| hash.revision);
-        let extent = Extent { at, compact: ground.compact(), beyond: true };
+        let extent = Extent { at, compact: meta_bucket.compact(), beyond: true };
         let names = AllNames::default();
-        Self { db, base, ground, budget, extent, names, recorded, findings }
+        Self { db, base, meta_bucket, budget, extent, names, recorded, findings }
     }
 
     fn run(mut self, progress: &dyn Progress) -> Result<Examined> {
-        let (compact, finished) = (self.ground.compact(), self.ground.finished());
+        let (compact, finished) = (self.meta_bucket.compact(), self.meta_bucket.finished());
         let marks = Marks { at: self.extent.at.0, marked: compact };
-        let keys = Keys::new(History { compact, finished }, marks, self.budget.table);
+        let keys = Keys::new(HistoryCheck { compact, finished }, marks, self.budget.table);
         let mut pass = Pass {
             hash: KeyHash::new(keys, self.extent, self.budget.workers),
-            order: Order::new(compact),
-            notes: Notes::default(),
+            order: OrderCheck::new(compact),
+            row_findings: RowFindings::default(),
             broken: None,
             first: true,
         };
@@ -153,11 +159,12 @@ impl<'a, R: ReadAt> Reading<'a, R> {
             let take = &mut |leaves| pass.take(leaves);
             walk(self.db, &self.base.key, self.budget, &rows, take)?;
         }
-        self.findings.extend(self.ground.findings(self.db, &self.base.buckets)?);
-        self.findings.extend(self.base.tables.findings.iter().cloned());
+        self.findings.extend(self.meta_bucket.findings(self.db, &self.base.buckets)?);
+        self.findings.extend(self.base.small_buckets.findings.iter().cloned());
         let contents = match pass.broken.take() {
             Some(error) => {
-                self.findings.push(ground::twice(&error).map_or_else(|| found(error), Ok)?);
+                self.findings
+                    .push(meta_bucket::row_error(&error).map_or_else(|| error_finding(error), Ok)?);
                 None
             }
             None => Some(self.counted(pass)?),
@@ -167,11 +174,11 @@ impl<'a, R: ReadAt> Reading<'a, R> {
     }
 
     fn rows(&self, first_pass: bool) -> Rows<'_> {
-        let leases = self.base.tables.leases.as_deref();
+        let leases = self.base.small_buckets.leases.as_deref();
         Rows { extent: self.extent, names: &self.names, leases, first_pass }
     }
 
-    /// Compares the hash, counts, and tells what was noted.
+    /// Compares the hash, fills in the counts, and lists the findings of the rows.
     fn counted(&mut self, pass: Pass) -> Result<Contents> {
         let hash = OfflineHash {
             revision: self.extent.at,
@@ -180,11 +187,11 @@ impl<'a, R: ReadAt> Reading<'a, R> {
         };
         let rows = pass.hash.rows();
         let mut counts = pass.hash.into_tally();
-        counts.notes.absorb(pass.notes);
+        counts.row_findings.absorb(pass.row_findings);
         let mut contents = contents::contents(
             &mut counts,
             std::mem::take(&mut self.names),
-            &self.base.tables,
+            &self.base.small_buckets,
             &mut self.findings,
         );
         contents.rows = rows;
@@ -197,16 +204,16 @@ impl<'a, R: ReadAt> Reading<'a, R> {
             );
             self.findings.push(kinds::HASH_DIFFERS.at("bucket key", message));
         }
-        counts.notes.tell(self.db, &self.base.key, &mut self.findings);
+        counts.row_findings.list(self.db, &self.base.key, &mut self.findings);
         Ok(contents)
     }
 }
 
-/// What is gathered in order.
+/// The state of one pass; leaves come in order of their rows.
 struct Pass {
-    hash: KeyHash<History>,
-    order: Order,
-    notes: Notes,
+    hash: KeyHash<HistoryCheck>,
+    order: OrderCheck,
+    row_findings: RowFindings,
     broken: Option<Error>,
     first: bool,
 }
@@ -223,8 +230,8 @@ impl Pass {
                 return Ok(ControlFlow::Break(()));
             }
             if self.first {
-                self.notes.absorb(leaf.notes);
-                leaf.rows.rows.iter().for_each(|row| self.order.row(row, &mut self.notes));
+                self.row_findings.absorb(leaf.row_findings);
+                leaf.rows.rows.iter().for_each(|row| self.order.row(row, &mut self.row_findings));
             }
             taken.push((page, leaf.rows));
         }

@@ -1,7 +1,8 @@
-//! What `snapshot status` tells of a database: hash, revision, number of keys, size.
+//! The figures of `snapshot status`: hash, revision, number of keys, size.
 //!
-//! The hash covers every bucket, name and rows, with nothing left out (docs/etcd-formats.md 3). All tools agree on it,
-//! on revision and size; the number of keys is that of all rows up to 3.5 and that of live keys from 3.6 on.
+//! The hash covers every bucket, name and rows, with nothing left out (docs/etcd-formats.md 3). All
+//! tools agree on it, on revision and size; the number of keys is that of all rows up to 3.5 and
+//! that of live keys from 3.6 on.
 
 use std::ops::ControlFlow;
 
@@ -14,7 +15,7 @@ use crate::format::facts;
 use crate::format::mvcc::crc::{Combine, Sum};
 use crate::scan::hash;
 
-/// Threads of a call that does not say how many.
+/// Threads of [`status`].
 const WORKERS: usize = 2;
 
 /// The answer of `snapshot status`.
@@ -22,11 +23,13 @@ const WORKERS: usize = 2;
 pub struct Status {
     /// CRC-32C over all buckets: what the tools print as `hash`.
     pub hash: u32,
-    /// Revision of the last row of bucket `key`; 0 when there is none. Not raised by compaction markers.
+    /// Revision of the last row of bucket `key`; 0 when there is none. Not raised by compaction
+    /// markers.
     pub revision: Revision,
     /// Rows of all buckets: `totalKey` of etcdctl 3.4 and etcdutl 3.5.
     pub rows: u64,
-    /// Keys that are not deleted: `totalKey` of etcdutl 3.6. The empty key that a raised revision leaves counts.
+    /// Keys that are not deleted: `totalKey` of etcdutl 3.6. The empty key that a raised revision
+    /// leaves counts.
     pub live_keys: u64,
     /// Bytes of the database, without the digest.
     pub total_size: u64,
@@ -34,7 +37,8 @@ pub struct Status {
     pub storage_version: Option<String>,
 }
 
-/// Reads a whole database, which should have passed the structural check: the tools run theirs first.
+/// Reads a whole database, which should have passed the structural check: the tools run theirs
+/// first.
 ///
 /// # Errors
 /// When a page is damaged or cannot be read, or a row of bucket `key` is not what etcd writes.
@@ -42,7 +46,7 @@ pub fn status<R: ReadAt>(db: &Db<R>) -> Result<Status> {
     status_with(db, WORKERS)
 }
 
-/// The same on that many threads.
+/// [`status`] on `workers` threads.
 ///
 /// # Errors
 /// See [`status`].

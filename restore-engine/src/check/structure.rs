@@ -1,9 +1,11 @@
-//! The structural check: every page of every tree is used once, holds what its place needs, and keys are in order.
+//! The structural check: every page of every tree is used once, holds what its place needs, and
+//! keys are in order.
 //!
-//! It finds what `bbolt check` finds (docs/etcd-formats.md 1.9), looks into inline buckets too, and knows that
-//! rows of bucket `key` are revisions. Trees are read in batches in file order, by several threads, so that a sealed
-//! image is unpacked about once; what they saw is judged in key order, and a finding does not end the check wherever the
-//! rest still makes sense. Memory is one bit for a page (two when a freelist is stored) and a batch for each level.
+//! It finds what `bbolt check` finds (docs/etcd-formats.md 1.9), checks inline buckets too, and
+//! knows that keys of bucket `key` are revisions. Several threads read the trees in batches in file
+//! order, so that a sealed image is decompressed about once. The results are judged in key order,
+//! and the check continues after a finding wherever the rest can still be read. Memory is one bit
+//! for a page (two when a freelist is stored) and a batch for each level.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +13,7 @@ use etcdr_schemas::report::Finding;
 use etcdr_schemas::{Progress, ReadAt};
 
 use crate::Result;
-use crate::format::bolt::sweep::{ScanBudget, Steps, Sweep};
+use crate::format::bolt::page_reader::{PageReader, RequestSizes, ScanBudget};
 use crate::format::bolt::visit::{LeafVisitor, NoVisitor, Take};
 use crate::format::bolt::window::Window;
 use crate::format::bolt::{Bucket, Db, Problem, Root};
@@ -27,23 +29,23 @@ mod page;
 mod strays;
 mod verdict;
 
-use batch::{Batch, Bits, Place};
+use batch::{Batch, Bits, TreeId};
 use findings::Findings;
 use lost::Bounds;
-pub(crate) use observe::{Nobody, Observe};
-use page::{Children, Saw, Seen, examine, leaf};
+pub(crate) use observe::{NoObserver, Observe};
+use page::{Children, PageContent, PageResult, examine, leaf};
 pub(crate) use strays::{Strays, strays};
 pub use verdict::{Structure, structure, structure_with};
 
 /// Checks the structure of a database. No findings mean that it is sound.
 ///
 /// # Errors
-/// Only when the medium fails: damage is what the findings tell.
+/// Only when the medium fails; damage is a finding.
 pub fn check<R: ReadAt>(db: &Db<R>, progress: &dyn Progress) -> Result<Vec<Finding>> {
     check_on(db, 1, progress)
 }
 
-/// The same on that many threads.
+/// [`check`] on `workers` threads.
 ///
 /// # Errors
 /// See [`check`].
@@ -55,8 +57,8 @@ pub fn check_on<R: ReadAt>(
     check_with(db, workers, progress, &NoVisitor, &mut |_| Ok(ControlFlow::Continue(())))
 }
 
-/// The same with several threads, and with someone who looks at the leaves of bucket `key` as they come by. What
-/// was kept of them is worth something only when no damage was found.
+/// [`check`] within a budget, which also gives the leaves of bucket `key` to `visitor`, and its
+/// results to `take` in key order. The results are only reliable when no damage was found.
 ///
 /// # Errors
 /// When the medium fails, and whatever `take` returns.
@@ -67,7 +69,7 @@ pub(crate) fn check_with<R: ReadAt, L: LeafVisitor>(
     visitor: &L,
     take: &mut Take<'_, L::Out>,
 ) -> Result<Vec<Finding>> {
-    let checked = check_observed(db, budget, progress, visitor, take, &mut Nobody)?;
+    let checked = check_observed(db, budget, progress, visitor, take, &mut NoObserver)?;
     Ok(checked.findings)
 }
 
@@ -80,11 +82,12 @@ pub(crate) struct Checked {
     pub(crate) used: u64,
     /// Parts of trees that could not be read.
     pub(crate) lost_parts: u64,
-    /// What is on pages that nothing uses; looked at only when parts are lost.
+    /// What is on pages that no tree reaches; examined only when parts are lost.
     pub(crate) strays: Option<Strays>,
 }
 
-/// The same, and tells `observer` of buckets and pages. Of a damaged database, what can be read is seen.
+/// [`check_with`], which also reports buckets and pages to `observer`. Of a damaged database it
+/// reports what can be read.
 ///
 /// # Errors
 /// See [`check_with`].
@@ -97,7 +100,7 @@ pub(crate) fn check_observed<R: ReadAt, L: LeafVisitor>(
     observer: &mut dyn Observe,
 ) -> Result<Checked> {
     progress.begin("structure", Some(db.size()));
-    let mut checker = Checker::new(Sweep::new(db, budget, progress), visitor, take, observer);
+    let mut checker = Checker::new(PageReader::new(db, budget, progress), visitor, take, observer);
     let checked = checker.run();
     progress.end();
     checked.map(|strays| Checked {
@@ -109,8 +112,8 @@ pub(crate) fn check_observed<R: ReadAt, L: LeafVisitor>(
 }
 
 struct Checker<'a, 'b, R, L: LeafVisitor> {
-    sweep: Sweep<'a, R>,
-    steps: Steps,
+    reader: PageReader<'a, R>,
+    sizes: RequestSizes,
     visitor: &'a L,
     take: &'a mut Take<'b, L::Out>,
     observer: &'a mut dyn Observe,
@@ -121,24 +124,24 @@ struct Checker<'a, 'b, R, L: LeafVisitor> {
 
 impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
     fn new(
-        sweep: Sweep<'a, R>,
+        reader: PageReader<'a, R>,
         visitor: &'a L,
         take: &'a mut Take<'b, L::Out>,
         observer: &'a mut dyn Observe,
     ) -> Self {
-        let reached = Bits::new(sweep.db.meta().high_water_mark);
-        let findings = Findings::new(sweep.db.page_size());
-        let (steps, buckets) = (Steps::default(), Vec::new());
-        Self { sweep, steps, visitor, take, observer, reached, findings, buckets }
+        let reached = Bits::new(reader.db.meta().high_water_mark);
+        let findings = Findings::new(reader.db.page_size());
+        let (sizes, buckets) = (RequestSizes::default(), Vec::new());
+        Self { reader, sizes, visitor, take, observer, reached, findings, buckets }
     }
 
     fn run(&mut self) -> Result<Option<Strays>> {
-        let db = self.sweep.db;
+        let db = self.reader.db;
         self.metas();
         let mut window = Window::default();
         let free = freelist::read(db, &mut window, &mut self.reached, &mut self.findings)?;
         let mut roots = Batch::default();
-        self.enqueue_root(&mut roots, db.meta().root, Place::ROOT);
+        self.enqueue_root(&mut roots, db.meta().root, TreeId::ROOT);
         self.process(&roots, 0)?;
         self.all_buckets()?;
         if let Some(free) = &free {
@@ -151,7 +154,7 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
     }
 
     fn metas(&mut self) {
-        let metas = self.sweep.db.metas();
+        let metas = self.reader.db.metas();
         for (page, (valid, headed)) in (0..).zip(metas.valid.into_iter().zip(metas.headed)) {
             if !valid {
                 self.findings.page(page, Problem::OneMeta);
@@ -167,31 +170,31 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
         for (index, bucket) in (0..).zip(&buckets) {
             self.findings.name(bucket.name.clone());
             self.observer.bucket(bucket);
-            let place = Place::bucket(index, &bucket.name);
+            let tree = TreeId::bucket(index, &bucket.name);
             match &bucket.root {
                 Root::Page(root) => {
                     let mut batch = Batch::default();
-                    self.enqueue_root(&mut batch, *root, place);
-                    // What one bucket's pages weigh says nothing about another's.
-                    self.steps = Steps::default();
+                    self.enqueue_root(&mut batch, *root, tree);
+                    // The size of one bucket's results says nothing about another's.
+                    self.sizes = RequestSizes::default();
                     self.process(&batch, 0)?;
                 }
-                Root::Inline { page, image } => self.inline(*page, place, image)?,
+                Root::Inline { page, image } => self.inline(*page, tree, image)?,
             }
         }
         Ok(())
     }
 
-    fn inline(&mut self, page: u64, place: Place, image: &[u8]) -> Result<()> {
+    fn inline(&mut self, page: u64, tree: TreeId, image: &[u8]) -> Result<()> {
         match inline_node(image) {
             Ok(node) => {
-                let found = leaf(&node, place, None, None);
+                let found = leaf(&node, tree, None, None);
                 // An inline page ends with its last value.
                 let gap = found.cut.is_none() && found.problems.is_empty() && !node.is_exact();
-                self.findings.cut(page, place, found.cut.as_ref(), Bounds::ALL);
-                self.findings.all(page, place, &found.problems);
-                self.findings.all(page, place, gap.then_some(Problem::Gap).as_slice());
-                let out = if place.is_key() {
+                self.findings.cut(page, tree, found.cut.as_ref(), Bounds::ALL);
+                self.findings.all(page, tree, &found.problems);
+                self.findings.all(page, tree, gap.then_some(Problem::Gap).as_slice());
+                let out = if tree.is_key() {
                     Some(self.visitor.leaf(&mut L::ThreadCache::default(), page, &node))
                 } else {
                     self.visitor.other(&node)
@@ -200,47 +203,48 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
                     self.show(&mut vec![(page, out)])?;
                 }
             }
-            Err(problem) => self.findings.lost(page, place, problem, Bounds::ALL),
+            Err(problem) => self.findings.lost(page, tree, problem, Bounds::ALL),
         }
         Ok(())
     }
 
-    fn enqueue_root(&mut self, batch: &mut Batch, page: u64, place: Place) {
+    fn enqueue_root(&mut self, batch: &mut Batch, page: u64, tree: TreeId) {
         match self.claim(page) {
-            Ok(()) => batch.push(page, place, None),
-            Err(problem) => self.findings.lost(page, place, problem, Bounds::ALL),
+            Ok(()) => batch.push(page, tree, None),
+            Err(problem) => self.findings.lost(page, tree, problem, Bounds::ALL),
         }
     }
 
     /// Marks a page as used.
     fn claim(&mut self, page: u64) -> Result<(), Problem> {
-        let high_water_mark = self.sweep.db.meta().high_water_mark;
+        let high_water_mark = self.reader.db.meta().high_water_mark;
         if !(2..high_water_mark).contains(&page) {
             return Err(Problem::Range(high_water_mark));
         }
         if self.reached.set(page) { Ok(()) } else { Err(Problem::Shared) }
     }
 
-    /// Checks the pages of a batch, and what is below them. The recursion is as deep as the tree, which has a limit.
+    /// Checks the pages of a batch, and what is below them. Recurses once for each level of the
+    /// tree, whose depth has a limit.
     fn process(&mut self, batch: &Batch, depth: u32) -> Result<()> {
         let pages = batch.pages();
         let (mut from, mut below) = (0, Batch::default());
         while from < pages.len() {
             let asked = pages.get(from..).unwrap_or_default();
-            let asked = asked.get(..self.steps.step(depth)).unwrap_or(asked);
+            let asked = asked.get(..self.sizes.pages(depth)).unwrap_or(asked);
             let visitor = self.visitor;
-            let saw = self.sweep.read(asked, &|cache, index, node| {
-                let (seen, weight) = examine(visitor, cache, batch, from + index, depth, node);
-                ((node.size(), seen), weight)
+            let answers = self.reader.read(asked, &|cache, index, node| {
+                let (result, weight) = examine(visitor, cache, batch, from + index, depth, node);
+                ((node.size(), result), weight)
             })?;
-            self.steps.learn(self.sweep.budget, depth, &saw);
+            self.sizes.learn(self.reader.budget, depth, &answers);
             let mut leaves = Vec::new();
-            for (index, answer) in (from..).zip(saw.values) {
+            for (index, answer) in (from..).zip(answers.values) {
                 from = index + 1;
                 let out = self.judge(batch, index, depth, answer, &mut below);
                 // Trees have their leaves on one level; one that has not is still shown in order.
                 let turn = if out.is_some() { below.len() > 0 } else { !leaves.is_empty() };
-                if turn || below.is_full(self.sweep.budget.answers) {
+                if turn || below.is_full(self.reader.budget.answers) {
                     self.show(&mut leaves)?;
                     self.process(&std::mem::take(&mut below), depth + 1)?;
                 }
@@ -256,64 +260,64 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
         if leaves.is_empty() {
             return Ok(());
         }
-        // Who has seen enough misses nothing: the check goes on.
+        // A visitor that has seen enough does not end the check, which must read every page.
         (self.take)(std::mem::take(leaves)).map(|_| ())
     }
 
-    /// Judges one page; a leaf gives what was kept of it.
+    /// Judges one page. Returns the visitor's result when it is a leaf.
     fn judge(
         &mut self,
         batch: &Batch,
         index: usize,
         depth: u32,
-        answer: Result<(u64, Seen<L::Out>), Problem>,
+        answer: Result<(u64, PageResult<L::Out>), Problem>,
         below: &mut Batch,
     ) -> Option<(u64, L::Out)> {
         let item = batch.get(index)?;
-        let (page, place) = (item.page, item.place);
+        let (page, tree) = (item.page, item.tree);
         let (lower, upper) = batch.bounds(item);
         let bounds = Bounds::below(lower, upper);
-        let (size, seen) = match answer {
+        let (size, result) = match answer {
             Ok(answer) => answer,
             Err(problem) => {
-                self.findings.lost(page, place, problem, bounds);
+                self.findings.lost(page, tree, problem, bounds);
                 return None;
             }
         };
-        self.findings.cut(page, place, seen.cut.as_ref(), bounds);
-        let pages = size / u64::from(self.sweep.db.page_size());
+        self.findings.cut(page, tree, result.cut.as_ref(), bounds);
+        let pages = size / u64::from(self.reader.db.page_size());
         for overflow in page + 1..page + pages {
             if let Err(problem) = self.claim(overflow) {
-                self.findings.at(overflow, place, problem);
+                self.findings.at(overflow, tree, problem);
             }
         }
-        match seen.saw {
-            Saw::Nothing => {}
-            Saw::Leaf(out) => {
-                self.findings.all(page, place, &seen.problems);
+        match result.content {
+            PageContent::Nothing => {}
+            PageContent::Leaf(out) => {
+                self.findings.all(page, tree, &result.problems);
                 return Some((page, out));
             }
-            Saw::Names(names) => {
+            PageContent::Names(names) => {
                 self.observer.root(pages);
                 self.names(page, names);
             }
-            Saw::Branch(children) => {
-                if place.is_root() {
+            PageContent::Branch(children) => {
+                if tree.is_root() {
                     self.observer.root(pages);
                 } else {
                     self.observer.branch(pages, depth);
                 }
-                self.children(page, place, upper, &children, below);
+                self.children(page, tree, upper, &children, below);
             }
         }
-        self.findings.all(page, place, &seen.problems);
+        self.findings.all(page, tree, &result.problems);
         None
     }
 
     fn children(
         &mut self,
         page: u64,
-        place: Place,
+        tree: TreeId,
         upper: Option<&[u8]>,
         children: &Children,
         below: &mut Batch,
@@ -321,12 +325,12 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
         let mut all = children.iter().peekable();
         while let Some((child, key)) = all.next() {
             match self.claim(child) {
-                Ok(()) => below.push(child, place, Some(key)),
+                Ok(()) => below.push(child, tree, Some(key)),
                 Err(problem) => {
                     below.skip(key);
                     let next = all.peek().map(|(_, next)| *next).or(upper);
                     let bounds = Bounds::below(Some(key), next);
-                    self.findings.child(child, page, place, problem, bounds);
+                    self.findings.child(child, page, tree, problem, bounds);
                 }
             }
         }
@@ -346,7 +350,7 @@ impl<'a, 'b, R: ReadAt, L: LeafVisitor> Checker<'a, 'b, R, L> {
     }
 }
 
-impl Place {
+impl TreeId {
     fn bucket(index: u16, name: &[u8]) -> Self {
         Self::new(index, name == buckets::KEY)
     }

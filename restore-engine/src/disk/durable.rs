@@ -1,9 +1,9 @@
 //! Durable local writes: the only module here that changes the file system.
 //!
-//! A file is on disk when its bytes are synced and the directory that names it is synced too; a rename
-//! is on disk when both directories are. Nothing below relies on the order in which a kernel writes
-//! back by itself. Every operation asks its [`Disk`]'s watcher first, so that a test can stop the world
-//! between any two of them and look at what is left.
+//! A file is on disk when its bytes are synced and the directory that names it is synced too; a
+//! rename is on disk when both directories are. Nothing below relies on the order in which a kernel
+//! writes back by itself. Every operation asks the watcher of its [`Disk`] first, so that a test
+//! can stop between any two of them and examine what is on disk.
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -59,19 +59,19 @@ impl Default for Disk {
 }
 
 impl Disk {
-    /// A disk whose every change is announced to `watcher` first. An error of the watcher keeps the change
-    /// from happening.
+    /// A disk whose every change is announced to `watcher` first. An error of the watcher keeps the
+    /// change from happening.
     pub fn watched(watcher: impl Fn(Step<'_>) -> io::Result<()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(watcher))
     }
 
-    fn ask(&self, step: Step<'_>) -> io::Result<()> {
+    fn announce(&self, step: Step<'_>) -> io::Result<()> {
         (self.0)(step)
     }
 
     /// Makes a directory that only its owner can enter.
     pub(crate) fn create_dir(&self, path: &Path) -> Result<()> {
-        self.ask(Step::CreateDir(path))
+        self.announce(Step::CreateDir(path))
             .and_then(|()| DirBuilder::new().mode(0o700).create(path))
             .map_err(|source| Error::io("create the directory", path, source))
     }
@@ -88,7 +88,7 @@ impl Disk {
             path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists());
         let missing: Vec<_> = missing.map(Path::to_path_buf).collect();
         for dir in missing.into_iter().rev() {
-            self.ask(Step::CreateDir(&dir))
+            self.announce(Step::CreateDir(&dir))
                 .and_then(|()| DirBuilder::new().mode(mode).create(&dir))
                 .map_err(|source| Error::io("create the directory", &dir, source))?;
             made.push(dir);
@@ -99,7 +99,7 @@ impl Disk {
     /// A new file, readable by its owner only. It must not exist.
     pub(crate) fn create(&self, path: &Path) -> Result<NewFile> {
         let file = self
-            .ask(Step::Create(path))
+            .announce(Step::Create(path))
             .and_then(|()| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))
             .map_err(|source| Error::io("create", path, source))?;
         Ok(NewFile { file, path: path.to_owned(), disk: self.clone(), behind: None })
@@ -112,14 +112,15 @@ impl Disk {
         file.sync()
     }
 
-    /// Replaces a small file of ours, or makes it: written beside, synced, renamed over.
+    /// Replaces or creates a small file of ours. It is written beside and synced before the rename,
+    /// so that a crash leaves the old content or the new one.
     pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let beside = sibling(path, ".", ".etcdr-partial");
         if beside.exists() {
             self.remove_file(&beside)?;
         }
         self.write_new(&beside, bytes)?;
-        self.ask(Step::Rename(&beside, path))
+        self.announce(Step::Rename(&beside, path))
             .and_then(|()| std::fs::rename(&beside, path))
             .map_err(|source| Error::io("rename to", path, source))?;
         self.sync_dir(parent(path))
@@ -127,7 +128,7 @@ impl Disk {
 
     /// Syncs a directory's names.
     pub(crate) fn sync_dir(&self, path: &Path) -> Result<()> {
-        self.ask(Step::SyncDir(path))
+        self.announce(Step::SyncDir(path))
             .and_then(|()| File::open(path))
             .and_then(|dir| dir.sync_all())
             .map_err(|source| Error::io("sync", path, source))
@@ -135,7 +136,7 @@ impl Disk {
 
     /// Renames to a name that must be free. Neither directory is synced.
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.ask(Step::Rename(from, to))
+        self.announce(Step::Rename(from, to))
             .and_then(|()| rename_to_free(from, to))
             .map_err(|source| Error::io("rename to", to, source))
     }
@@ -144,7 +145,7 @@ impl Disk {
     pub(crate) fn copy(&self, from: &Path, to: &Path) -> Result<u64> {
         let at = |source| Error::io("copy to", to, source);
         let mut new = self.create(to)?;
-        self.ask(Step::Write(to)).map_err(at)?;
+        self.announce(Step::Write(to)).map_err(at)?;
         let mut source = File::open(from).map_err(|source| Error::io("open", from, source))?;
         let copied = io::copy(&mut source, &mut new.file).map_err(at)?;
         new.sync()?;
@@ -153,27 +154,28 @@ impl Disk {
 
     /// Removes a directory of our own with all that is in it.
     pub(crate) fn remove_tree(&self, path: &Path) -> Result<()> {
-        self.ask(Step::Remove(path))
+        self.announce(Step::Remove(path))
             .and_then(|()| std::fs::remove_dir_all(path))
             .map_err(|source| Error::io("remove", path, source))
     }
 
     /// Removes a directory of our own that must be empty.
     pub(crate) fn remove_empty_dir(&self, path: &Path) -> Result<()> {
-        self.ask(Step::Remove(path))
+        self.announce(Step::Remove(path))
             .and_then(|()| std::fs::remove_dir(path))
             .map_err(|source| Error::io("remove", path, source))
     }
 
     /// Removes a file of our own.
     pub(crate) fn remove_file(&self, path: &Path) -> Result<()> {
-        self.ask(Step::Remove(path))
+        self.announce(Step::Remove(path))
             .and_then(|()| std::fs::remove_file(path))
             .map_err(|source| Error::io("remove", path, source))
     }
 }
 
-/// The kernel's own refusal to overwrite, where the file system knows it; a look beforehand elsewhere.
+/// Renames only to a free name. The kernel refuses atomically where the file system supports it.
+/// Elsewhere the name is checked beforehand, which leaves a short race.
 fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
@@ -199,7 +201,7 @@ impl NewFile {
     /// Appends bytes.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.disk
-            .ask(Step::Write(&self.path))
+            .announce(Step::Write(&self.path))
             .and_then(|()| bytes.chunks(WRITE).try_for_each(|piece| self.file.write_all(piece)))
             .map_err(|source| Error::io("write", &self.path, source))?;
         if let Some(behind) = &mut self.behind {
@@ -211,20 +213,21 @@ impl NewFile {
     /// Syncs the bytes. The name is safe only after [`Disk::sync_dir`].
     pub(crate) fn sync(&self) -> Result<()> {
         self.disk
-            .ask(Step::Sync(&self.path))
+            .announce(Step::Sync(&self.path))
             .and_then(|()| self.file.sync_all())
             .map_err(|source| Error::io("sync", &self.path, source))
     }
 
-    /// From now on a second thread syncs what was written while more is, so that the final sync finds
-    /// little left to do.
+    /// From now on a second thread syncs what was written while more is, so that the final sync
+    /// finds little left to do.
     pub(crate) fn write_behind(&mut self) -> Result<()> {
-        // Opened anew and not cloned: Linux reports a failed write-back once to each open file description,
-        // and a clone would share ours and swallow what the final sync must see.
+        // Opened anew and not cloned: Linux reports a failed write-back once to each open file
+        // description, and a clone would share ours and swallow what the final sync must see.
         let file = File::open(&self.path).map_err(|e| Error::io("open", &self.path, e))?;
         let (nudge, nudges) = sync_channel::<()>(1);
         let worker = std::thread::spawn(move || {
-            // Its errors need no care: the final sync reports them too, and is the one that decides.
+            // Its errors need no care: the final sync reports them too, and is the one that
+            // decides.
             while nudges.recv().is_ok() && file.sync_data().is_ok() {}
         });
         self.behind = Some(WriteBehind { nudge: Some(nudge), worker: Some(worker), unsynced: 0 });
@@ -250,9 +253,9 @@ impl Seek for NewFile {
     }
 }
 
-/// Largest single write. A write of megabytes gets page-cache memory in blocks of megabytes, and in a virtual
-/// machine those are the ones whose memory the host has taken back: touching them costs five times
-/// what the copy does. Small ones come from what was freed last.
+/// Largest single write. A write of megabytes gets page-cache memory in blocks of megabytes, and in
+/// a virtual machine those are the ones whose memory the host has taken back: touching them costs
+/// five times what the copy does. Small ones come from what was freed last.
 const WRITE: usize = 128 << 10;
 
 /// Bytes between two requests to write back.
@@ -303,7 +306,7 @@ impl Lock {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            // File systems without locks have nobody to protect from either.
+            // On a file system without locks no other process can hold one either.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOLCK) => {
                 Ok(Some(Self { _file: file }))
             }
@@ -332,22 +335,22 @@ pub(crate) fn sibling(path: &Path, before: &str, after: &str) -> PathBuf {
 pub(crate) const MOVED: &str = ".etcdr-moved-";
 
 /// Most things that are moved aside in one second.
-const MOST_MOVED: u32 = 100;
+const MAX_MOVED: u32 = 100;
 
-/// Where something is moved aside to at a time: a name that is free. The last one that is tried may be taken, and then the
-/// rename says so.
-pub(crate) fn aside(path: &Path, stamp: &str) -> PathBuf {
+/// A free name beside `path` to move it to. When all that are tried are taken the first is
+/// returned, and the rename, which never overwrites, fails.
+pub(crate) fn aside_name(path: &Path, stamp: &str) -> PathBuf {
     free(stamp, |ending| sibling(path, "", ending))
 }
 
-/// The same for what is in a directory and stays in it.
-pub(crate) fn aside_in(dir: &Path, stamp: &str) -> PathBuf {
+/// A free name inside `dir` to move its entries to.
+pub(crate) fn aside_name_in(dir: &Path, stamp: &str) -> PathBuf {
     free(stamp, |ending| dir.join(ending))
 }
 
 fn free(stamp: &str, name: impl Fn(&str) -> PathBuf) -> PathBuf {
     let first = name(&format!("{MOVED}{stamp}"));
-    let others = (2..=MOST_MOVED).map(|n| name(&format!("{MOVED}{stamp}-{n}")));
+    let others = (2..=MAX_MOVED).map(|n| name(&format!("{MOVED}{stamp}-{n}")));
     let mut names = std::iter::once(first.clone()).chain(others);
     names.find(|name| name.symlink_metadata().is_err()).unwrap_or(first)
 }
@@ -362,13 +365,13 @@ mod tests {
         let path = dir.path().join("m");
         let names: Vec<_> = (0..3)
             .map(|_| {
-                let name = aside(&path, "now");
+                let name = aside_name(&path, "now");
                 std::fs::create_dir(&name).unwrap();
                 name.file_name().unwrap().to_owned()
             })
             .collect();
         assert_eq!(names, ["m.etcdr-moved-now", "m.etcdr-moved-now-2", "m.etcdr-moved-now-3"]);
-        assert_eq!(aside_in(dir.path(), "now"), dir.path().join(".etcdr-moved-now"));
+        assert_eq!(aside_name_in(dir.path(), "now"), dir.path().join(".etcdr-moved-now"));
     }
 
     #[test]

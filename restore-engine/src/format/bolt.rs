@@ -1,10 +1,9 @@
 //! bbolt files: the format of `member/snap/db` and of the body of a snapshot file.
 //!
-//! A file is an array of pages. Two meta pages at its start name the root of a B+ tree of buckets, and
-//! each bucket is a B+ tree of rows, or a small page inside the root's. Data pages carry no checksum in
-//! this format: what can be checked is structure, and
-//! [`crate::check::structure`] does that. Everything is parsed from
-//! slices with explicit little-endian reads.
+//! A file is an array of pages. Two meta pages at its start name the root of a B+ tree of buckets,
+//! and each bucket is a B+ tree of rows, or a small page inside the root's. Data pages carry no
+//! checksum in this format: what can be checked is structure, and [`crate::check::structure`] does
+//! that. Everything is parsed from slices with explicit little-endian reads.
 
 use etcdr_schemas::ReadAt;
 
@@ -13,9 +12,9 @@ use crate::{Error, Result};
 mod db;
 pub mod meta;
 pub mod page;
+pub(crate) mod page_reader;
 pub mod patch;
 mod problem;
-pub(crate) mod sweep;
 mod tree;
 pub(crate) mod visit;
 pub(crate) mod window;
@@ -24,8 +23,8 @@ pub mod writer;
 pub use db::{Bucket, Db, Root, Visit};
 pub(crate) use db::{MAX_BUCKETS, bucket_of, inline_node};
 pub use meta::Meta;
+pub use page_reader::ScanBudget;
 pub use problem::Problem;
-pub use sweep::ScanBudget;
 
 /// Reads from the medium, with the offset in the error.
 pub(crate) fn read<R: ReadAt + ?Sized>(source: &R, buf: &mut [u8], offset: u64) -> Result<()> {

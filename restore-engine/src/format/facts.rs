@@ -1,7 +1,8 @@
 //! Facts about an image: what its bytes say about revision, raft position and size.
 //!
-//! A snapshot file is a database followed by the SHA-256 of it. [`facts`] reads them at random from any
-//! database; [`SnapshotScanner`](crate::stream::SnapshotScanner) takes the same facts out of the bytes as they stream by.
+//! A snapshot file is a database followed by the SHA-256 of it. [`facts`] reads them at random from
+//! any database; [`SnapshotScanner`](crate::stream::SnapshotScanner) takes the same facts out of
+//! the bytes as they stream by.
 
 use etcdr_schemas::{RaftIndex, ReadAt, Revision, Term};
 
@@ -11,8 +12,8 @@ use crate::format::mvcc::RowKey;
 use crate::{Error, Result};
 
 mod alarms;
+pub(crate) mod bucket_roots;
 pub(crate) mod markers;
-pub(crate) mod names;
 
 pub(crate) use alarms::alarms;
 pub(crate) use markers::Markers;

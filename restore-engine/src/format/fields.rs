@@ -1,4 +1,5 @@
-//! Protobuf messages, field by field, out of borrowed bytes: no copies, no allocation, no recursion.
+//! Protobuf messages, field by field, out of borrowed bytes: no copies, no allocation, no
+//! recursion.
 
 /// What one field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 //!
 //! etcd does not choose ids at random. A member's id is a digest of its peer URLs and the cluster
 //! token, a cluster's id a digest of its members' ids; so the same flags give the same ids, and the
-//! members of a lost cluster that come back would be taken for peers of the restored one. That is why
-//! the token of a restore is fresh unless the caller insists.
+//! members of a lost cluster that come back would be taken for peers of the restored one. That is
+//! why the token of a restore is fresh unless the caller insists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,7 +24,8 @@ pub const MAX_URLS_PER_MEMBER: usize = 16;
 /// Longest name, token or URL in bytes: a name is also a directory's name.
 const MAX_TEXT: usize = 255;
 
-/// A peer URL as etcd accepts one: `http`, `https`, `unix` or `unixs`, `host:port`, nothing behind it.
+/// A peer URL as etcd accepts one: `http`, `https`, `unix` or `unixs`, `host:port`, nothing behind
+/// it.
 ///
 /// The text is kept as it was given (scheme in lower case), because ids are digests of it: a parser
 /// that drops a default port would compute another id than etcd.
@@ -120,11 +121,12 @@ fn check_socket(rest: &str) -> Result<(), &'static str> {
 pub struct InitialCluster(BTreeMap<String, Vec<PeerUrl>>);
 
 impl InitialCluster {
-    /// Parses `a=URL,a=URL2,b=URL`. A name that is repeated at once gives its member another URL, as in
-    /// etcd; a name that comes back later is taken for a mistake and refused.
+    /// Parses `a=URL,a=URL2,b=URL`. A name that is repeated at once gives its member another URL,
+    /// as in etcd; a name that comes back later is taken for a mistake and refused.
     ///
     /// # Errors
-    /// [`Error::Request`] for an empty list, a malformed or repeated name or URL, and too many of them.
+    /// [`Error::Request`] for an empty list, a malformed or repeated name or URL, and too many of
+    /// them.
     pub fn parse(text: &str) -> Result<Self> {
         let mut members: BTreeMap<String, Vec<PeerUrl>> = BTreeMap::new();
         let mut seen = BTreeSet::new();
@@ -148,7 +150,8 @@ impl InitialCluster {
             previous = Some(name);
             if urls.len() > MAX_URLS_PER_MEMBER || members.len() > MAX_MEMBERS {
                 return Err(Error::request(format!(
-                    "initial cluster: more than {MAX_MEMBERS} members or {MAX_URLS_PER_MEMBER} URLs of one"
+                    "initial cluster: more than {MAX_MEMBERS} members or {MAX_URLS_PER_MEMBER} \
+                     URLs of one"
                 )));
             }
         }
@@ -226,6 +229,8 @@ impl Member {
     fn new(name: &str, urls: &[PeerUrl], token: &str) -> Self {
         let mut peer_urls = urls.to_vec();
         peer_urls.sort();
+        // etcd's rule: the URLs sorted as text and without a separator, then the token. The stock
+        // tools compute the same ids, so members that either restores form one cluster.
         let mut sha = Sha1::new();
         peer_urls.iter().for_each(|url| sha.update(url.as_str()));
         sha.update(token);
@@ -247,8 +252,8 @@ impl Member {
             name: self.name.clone(),
             learner: false,
         };
-        // A struct of integers and strings always serialises; an empty value would fail the check that
-        // every restore makes of its own output.
+        // A struct of integers and strings always serialises; an empty value would fail the check
+        // that every restore makes of its own output.
         serde_json::to_vec(&row).unwrap_or_default()
     }
 }
@@ -280,6 +285,7 @@ impl NewCluster {
         members.sort_by_key(|member| member.id);
         let mut ids: Vec<_> = members.iter().map(|member| member.id).collect();
         ids.dedup();
+        // Raft identifies members by id and takes 0 for "none".
         if ids.len() != members.len() || ids.contains(&MemberId(0)) {
             return Err(Error::request(
                 "two members of the initial cluster get the same id: use another token".to_owned(),
@@ -325,7 +331,7 @@ impl NewCluster {
         ConfState { voters: self.members.iter().map(|m| m.id.0).collect(), ..Default::default() }
     }
 
-    /// The same as the JSON of `meta/confState`.
+    /// The raft configuration as the JSON of `meta/confState`.
     #[must_use]
     pub fn conf_state_json(&self) -> Vec<u8> {
         let ids: Vec<_> = self.members.iter().map(|member| member.id.0.to_string()).collect();
@@ -339,14 +345,15 @@ impl NewCluster {
         rows.collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 
-    /// What is allowed and yet looks like a mistake.
+    /// Warnings about what is allowed but looks like a mistake.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let count = self.members.len();
         if count.is_multiple_of(2) {
             warnings.push(format!(
-                "{count} members survive the loss of no more members than {} do: an odd number is better",
+                "{count} members survive the loss of no more members than {} do: an odd number is \
+                 better",
                 count - 1
             ));
         }
@@ -364,6 +371,7 @@ impl NewCluster {
 /// The id of a cluster that began with these members, ids ascending (docs/etcd-formats.md 4.2).
 pub(crate) fn cluster_id(first_members: &[MemberId]) -> ClusterId {
     let mut sha = Sha1::new();
+    // Ids as big-endian numbers in ascending order, whatever order the flags had.
     first_members.iter().for_each(|id| sha.update(id.0.to_be_bytes()));
     ClusterId(first_u64(sha))
 }

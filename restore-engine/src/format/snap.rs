@@ -1,7 +1,8 @@
 //! The `.snap` file: raft's snapshot, which carries the membership for etcd 3.4 and 3.5.
 //!
-//! It wraps a JSON dump of the old v2 store in which nothing but the members is left. etcd's own dumps also
-//! carry an event history and statistics; every version boots without them (docs/etcd-formats.md 4.4).
+//! It wraps a JSON dump of the old v2 store in which nothing but the members is left. etcd's own
+//! dumps also carry an event history and statistics; every version boots without them
+//! (docs/etcd-formats.md 4.4).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,7 +27,7 @@ pub fn file_name(members: usize) -> String {
     format!("{RESTORE_TERM:016x}-{members:016x}.snap")
 }
 
-/// The file of a new cluster; the same for every member.
+/// The file of a new cluster; every member gets identical bytes.
 #[must_use]
 pub fn initial_snapshot(cluster: &NewCluster) -> Vec<u8> {
     let index = cluster.members().len() as u64;
@@ -117,14 +118,14 @@ fn store_json(cluster: &NewCluster) -> Vec<u8> {
 pub struct SnapFacts {
     /// Raft index, term and configuration.
     pub metadata: SnapshotMetadata,
-    /// Ids of the members in the v2 store, lower-case hex as they stand there.
+    /// Ids of the members in the v2 store, as its lower-case hex text.
     pub member_ids: Vec<String>,
 }
 
 /// Reads and checks a `.snap` file.
 ///
 /// # Errors
-/// [`Error::Snap`] for anything that etcd would not take, [`Error::Io`] when reading fails.
+/// [`Error::Snap`] for anything that etcd would not take, [`Error::Local`] when reading fails.
 pub fn read(path: &Path) -> Result<SnapFacts> {
     let io = |source| Error::io("read", path, source);
     let mut bytes = Vec::new();
@@ -202,8 +203,8 @@ mod tests {
         assert_eq!(json["CurrentIndex"], 2);
         assert!(json["Root"]["Children"]["1"]["Children"].as_object().unwrap().is_empty());
         let id = cluster().members()[0].id.to_string();
-        let leaf = &json["Root"]["Children"]["0"]["Children"]["members"]["Children"][&id]["Children"]
-            ["raftAttributes"];
+        let members = &json["Root"]["Children"]["0"]["Children"]["members"]["Children"];
+        let leaf = &members[&id]["Children"]["raftAttributes"];
         assert!(leaf["Value"].as_str().unwrap().starts_with(r#"{"peerURLs":["http://"#));
         assert!(leaf["Children"].is_null());
         assert_eq!(leaf["ExpireTime"], NEVER);

@@ -1,7 +1,7 @@
 //! The write-ahead log of a member: segments of checksummed records.
 //!
-//! A restore writes one short segment that tells raft who the members are and where to begin; the
-//! reader takes any member's log, hostile ones included. The layout is described in [`record`].
+//! A restore writes one short segment: it gives raft the members and the index to begin at. The
+//! reader accepts any member's log, hostile ones included. The layout is described in [`record`].
 
 mod reader;
 pub mod record;

@@ -14,7 +14,8 @@ enum Level {
     Chunks(u8),
 }
 
-/// Whether `bytes` are one item and nothing else. JSON's depth limit is kept in a list, not on the stack.
+/// Whether `bytes` are one item and nothing else. JSON's depth limit is kept in a list, not on the
+/// stack.
 pub(super) fn is_whole(bytes: &[u8]) -> bool {
     let mut reader = Reader { left: bytes };
     let mut levels = vec![Level::Items(1)];

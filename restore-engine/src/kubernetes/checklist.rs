@@ -1,5 +1,5 @@
-//! What a person must look at after a Kubernetes control plane starts on a restored store: an ordered list,
-//! with what this store says about each step.
+//! What a person must check after a Kubernetes control plane starts on a restored store: an ordered
+//! list, with what this store says about each step.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use etcdr_schemas::report::{CheckStep, EncryptionKey, KubernetesFacts};
 
 use super::{Encoding, ObjectKey, encoding};
 
-/// Most keys of encryption at rest that are told apart; clusters have a handful.
+/// Most keys of encryption at rest that are counted separately; clusters have a handful.
 const MAX_KEYS: usize = 1000;
 
 /// Gathers the facts from the rows that are live.
@@ -25,7 +25,7 @@ impl ChecklistFacts {
         {
             *self.objects.entry(name).or_default() += 1;
         }
-        // Other encodings would be walked to their end, and nobody asks about them here.
+        // Other encodings would be parsed to their end, and their result is not used here.
         if !value.starts_with(b"k8s:enc:") {
             return;
         }
@@ -74,28 +74,32 @@ pub(crate) fn checklist(facts: Option<&KubernetesFacts>, raised: bool) -> Vec<Ch
     steps.extend([
         step(
             "Check that API servers and tokens are trusted",
-            "Certificates and the key that signs service account tokens are not in etcd. With other ones every \
-             pod's token is refused.",
+            "Certificates and the key that signs service account tokens are not in etcd. With \
+             other ones every pod's token is refused.",
             &["kubectl get --raw /readyz?verbose", "kubectl auth whoami"],
         ),
         step(
             "Look at webhooks before anything else is written",
             &format!(
-                "{}A webhook whose pods do not run yet can refuse every write, the start of its own pods included.",
+                "{}A webhook whose pods do not run yet can refuse every write, the start of its \
+                 own pods included.",
                 count.of("webhooks")
             ),
             &["kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"],
         ),
         step(
             "Look at aggregated APIs",
-            &format!("{}Those whose servers are gone keep namespaces from being deleted.", count.of("apiservices")),
+            &format!(
+                "{}Those whose servers are gone keep namespaces from being deleted.",
+                count.of("apiservices")
+            ),
             &["kubectl get apiservices | grep -v True"],
         ),
         step(
             "Compare nodes with the machines that exist",
             &format!(
-                "{}{}Nodes that were removed since the snapshot are back and their pods wait for them; machines \
-                 that joined since must join again.",
+                "{}{}Nodes that were removed since the snapshot are back and their pods wait for \
+                 them; machines that joined since must join again.",
                 count.of("nodes"),
                 count.of("node leases")
             ),
@@ -104,7 +108,8 @@ pub(crate) fn checklist(facts: Option<&KubernetesFacts>, raised: bool) -> Vec<Ch
         step(
             "Look for pods on nodes that are gone",
             &format!(
-                "{}Pods that were deleted or moved since the snapshot are believed to run where they ran then.",
+                "{}Pods that were deleted or moved since the snapshot are believed to run where \
+                 they ran then.",
                 count.of("pods")
             ),
             &[
@@ -115,11 +120,16 @@ pub(crate) fn checklist(facts: Option<&KubernetesFacts>, raised: bool) -> Vec<Ch
         step(
             "Compare volumes and load balancers with what the provider has",
             &format!(
-                "{}{}What was made since the snapshot is not known any more and is neither used nor removed.",
+                "{}{}What was made since the snapshot is not known any more and is neither used \
+                 nor removed.",
                 count.of("persistentvolumes"),
                 count.of("volumeattachments")
             ),
-            &["kubectl get persistentvolumes", "kubectl get volumeattachments", "kubectl get services -A | grep LoadBalancer"],
+            &[
+                "kubectl get persistentvolumes",
+                "kubectl get volumeattachments",
+                "kubectl get services -A | grep LoadBalancer",
+            ],
         ),
     ]);
     steps.extend(housekeeping(&count));
@@ -135,21 +145,23 @@ fn housekeeping(count: &Count<'_>) -> [CheckStep; 4] {
         ),
         step(
             "Check that only living API servers are endpoints",
-            "Entries of API servers were left out and each one that lives has written its own again.",
+            "Entries of API servers were left out and each one that lives has written its own \
+             again.",
             &["kubectl get endpointslices -n default -l kubernetes.io/service-name=kubernetes"],
         ),
         step(
             "Expect one failed compaction",
-            "compact_rev_key holds a revision from before the restore. API servers meet an error at their next \
-             compaction, read it again and go on by themselves.",
+            "compact_rev_key holds a revision from before the restore. API servers meet an error \
+             at their next compaction, read it again and go on by themselves.",
             &["etcdctl get compact_rev_key"],
         ),
         step(
             "Know what was kept",
             &format!(
-                "{}Node leases are renewed by kubelets within seconds and events expire by themselves an hour after \
-                 the start. To leave them out, restore with --exclude-prefix /registry/events/ or \
-                 --exclude-prefix /registry/leases/kube-node-lease/.",
+                "{}Node leases are renewed by kubelets within seconds and events expire by \
+                 themselves an hour after the start. To leave them out, restore with \
+                 --exclude-prefix /registry/events/ or --exclude-prefix \
+                 /registry/leases/kube-node-lease/.",
                 count.of("events")
             ),
             &[],
@@ -160,7 +172,8 @@ fn housekeeping(count: &Count<'_>) -> [CheckStep; 4] {
 fn at_rest(facts: Option<&KubernetesFacts>) -> CheckStep {
     let keys = facts.map(|facts| facts.encryption_keys.as_slice());
     let why = match keys {
-        None => "Values that are encrypted at rest name their key; the receipt lists those that are needed."
+        None => "Values that are encrypted at rest name their key; the receipt lists those \
+                 that are needed."
             .to_owned(),
         Some([]) => "No value is encrypted at rest.".to_owned(),
         Some(keys) => {
@@ -168,7 +181,10 @@ fn at_rest(facts: Option<&KubernetesFacts>) -> CheckStep {
                 format!("{} {} ({} values)", key.provider, key.key, key.values)
             };
             let keys: Vec<_> = keys.iter().map(key).collect();
-            format!("This store is useless without these keys, which are not in it: {}.", keys.join(", "))
+            format!(
+                "This store is useless without these keys, which are not in it: {}.",
+                keys.join(", ")
+            )
         }
     };
     step(
@@ -180,11 +196,12 @@ fn at_rest(facts: Option<&KubernetesFacts>) -> CheckStep {
 
 fn control_plane(raised: bool) -> CheckStep {
     let why = if raised {
-        "Their caches hold a later state than the store has now. The revision was raised, so that watches are \
-         refused and lists are made anew; a restart makes sure."
+        "Their caches hold a later state than the store has now. The revision was raised, so that \
+         watches are refused and lists are made anew; a restart makes sure."
     } else {
-        "Their caches hold a later state than the store has now, and the revision was not raised: without a \
-         restart they act on what is not there any more and wait in silence for what never comes."
+        "Their caches hold a later state than the store has now, and the revision was not raised: \
+         without a restart they act on what is not there any more and wait in silence for what \
+         never comes."
     };
     step(
         "Restart API servers, controller managers, schedulers, kubelets and operators",

@@ -42,7 +42,8 @@ pub enum Encoding<'a> {
     },
 }
 
-/// Looks at a value. Objects in an envelope are walked one level deep, JSON and CBOR from end to end.
+/// Recognises the encoding of a value. Objects in an envelope are parsed one level deep, JSON and
+/// CBOR from end to end.
 #[must_use]
 pub fn encoding(value: &[u8]) -> Encoding<'_> {
     let known = if let Some(envelope) = value.strip_prefix(PROTOBUF) {
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn values_tell_how_they_are_encoded() {
+    fn the_encoding_of_a_value_is_recognised() {
         assert_eq!(encoding(POD), Encoding::Protobuf { api_version: "v1", kind: "Pod" });
         assert_eq!(encoding(b"{\"kind\":\"X\"}\n"), Encoding::Json);
         assert_eq!(encoding(b"\xd9\xd9\xf7\xa1\x61a\x01"), Encoding::Cbor);
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_values_are_told() {
+    fn broken_values_are_unknown() {
         let cases: [&[u8]; 11] = [
             b"",
             b"plain",

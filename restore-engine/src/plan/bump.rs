@@ -1,8 +1,8 @@
 //! Raising the revision of a restored store.
 //!
-//! A restored cluster goes back in time; clients do not. Whoever saw a later revision of the lost cluster
-//! must not meet the same number with other content, so the new cluster begins above all of them, and
-//! everything before is marked as compacted: watches and informers then start anew.
+//! A restored cluster goes back in time; clients do not. Whoever saw a later revision of the lost
+//! cluster must not meet the same number with other content, so the new cluster begins above all of
+//! them, and everything before is marked as compacted: watches and informers then start anew.
 
 use etcdr_schemas::Revision;
 use etcdr_schemas::report::PlannedBump;
@@ -36,8 +36,8 @@ impl Bump {
     /// The bump of a source that is at `from`.
     ///
     /// # Errors
-    /// [`Error::Request`] when only one of bump and mark is asked for, for a negative number, and when
-    /// the revision would come near the end of its range.
+    /// [`Error::Request`] when only one of bump and mark is asked for, for a negative number, and
+    /// when the revision would come near the end of its range.
     pub(super) fn resolve(self, from: Revision, mark: bool) -> Result<Option<PlannedBump>> {
         let (base, by, reason) = match self {
             Self::Auto { highest_seen, margin } => {
@@ -45,7 +45,8 @@ impl Bump {
                 let whose = match highest_seen {
                     Some(_) => "the highest revision that the repository has seen of the cluster",
                     None => {
-                        "the revision of the source itself, as no repository tells what the cluster reached later"
+                        "the revision of the source itself, as no repository tells what the \
+                         cluster reached later"
                     }
                 };
                 (seen, margin, format!("{margin} above {seen}, {whose}"))

@@ -1,4 +1,4 @@
-//! What of a source is restored, and in what form.
+//! Which part of a source is restored, and whether its pages are kept or its rows written anew.
 
 use std::collections::BTreeSet;
 
@@ -12,11 +12,11 @@ use crate::shell::quote;
 /// Most prefixes in one request.
 const MAX_PREFIXES: usize = 1000;
 
-/// What of a source is restored. The default is all of it, page by page as it is.
+/// Which part of a source is restored. The default is all of it, page by page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Write the database anew: packed, in order, and without what free pages still hold. Whatever leaves
-    /// something out implies it.
+    /// Write the database anew: packed, in order, and without what free pages still hold. Whatever
+    /// leaves something out implies it.
     pub rebuild: bool,
     /// Keep only keys that begin with one of these; all when empty.
     pub only_prefixes: Vec<String>,
@@ -28,7 +28,8 @@ pub struct Selection {
     pub drop_leases: bool,
     /// Leave out keys whose lease was due.
     pub drop_expired: bool,
-    /// As of when leases are judged; now when absent. Runs that write members of one cluster need the same.
+    /// As of when leases are judged; now when absent. Runs that write members of one cluster need
+    /// the same.
     pub expired_at: Option<DateTime<Utc>>,
     /// When the source was taken from the cluster, where that is known.
     pub taken_at: Option<DateTime<Utc>>,
@@ -42,7 +43,8 @@ impl Selection {
     /// Decides whether the database is written anew, and what is left out.
     ///
     /// # Errors
-    /// [`Error::Request`] for one that contradicts itself, and for expiry without a time to judge by.
+    /// [`Error::Request`] for one that contradicts itself, and for expiry without a time to judge
+    /// by.
     pub(super) fn resolve(&self, now: DateTime<Utc>) -> Result<Option<PlannedRebuild>> {
         if !self.only_prefixes.is_empty() && !self.exclude_prefixes.is_empty() {
             return Err(refused("--only-prefix and --exclude-prefix exclude one another"));
@@ -60,8 +62,9 @@ impl Selection {
             }
             (true, None) => {
                 return Err(refused(
-                    "--drop-expired needs to know when the snapshot was taken from its cluster, and only the \
-                     manifest of one that `etcdr snapshot save` took tells: say --taken-at TIME",
+                    "--drop-expired needs to know when the snapshot was taken from its cluster, \
+                     and only the manifest of one that `etcdr snapshot save` took tells: say \
+                     --taken-at TIME",
                 ));
             }
         };
@@ -104,39 +107,41 @@ fn refused(message: &str) -> Error {
 }
 
 /// A sentence for each thing that a rebuild does, for the steps of a plan.
-pub(super) fn told(planned: &PlannedRebuild) -> Vec<String> {
-    let mut told = vec![
-        "Write the database anew, packed and in order, and remove the staged copy that it was read from."
+pub(super) fn steps(planned: &PlannedRebuild) -> Vec<String> {
+    let mut steps = vec![
+        "Write the database anew, packed and in order, and remove the staged copy that it was read \
+         from."
             .to_owned(),
     ];
     if !planned.only_prefixes.is_empty() {
         let prefixes = planned.only_prefixes.join(", ");
-        told.push(format!("Keep only keys that begin with {prefixes}."));
+        steps.push(format!("Keep only keys that begin with {prefixes}."));
     }
     if !planned.exclude_prefixes.is_empty() {
         let prefixes = planned.exclude_prefixes.join(", ");
-        told.push(format!("Leave out all keys that begin with {prefixes}, with their history."));
+        steps.push(format!("Leave out all keys that begin with {prefixes}, with their history."));
     }
     if let Some(expiry) = &planned.drop_expired {
-        told.push(format!(
-            "Leave out keys whose lease was due: taken at {} with less time to live than was left until {}.",
+        steps.push(format!(
+            "Leave out keys whose lease was due: taken at {} with less time to live than was left \
+             until {}.",
             expiry.taken_at.to_rfc3339(),
             expiry.now.to_rfc3339()
         ));
     }
     if planned.drop_leases {
-        told.push("Leave out all leases; their keys stay and never expire.".to_owned());
+        steps.push("Leave out all leases; their keys stay and never expire.".to_owned());
     }
     if planned.history == History::Current {
-        told.push(
+        steps.push(
             "Keep the current value of each key only, and count all before it as compacted."
                 .to_owned(),
         );
     }
     if planned.drop_auth {
-        told.push("Leave out users and roles, and switch authentication off.".to_owned());
+        steps.push("Leave out users and roles, and switch authentication off.".to_owned());
     }
-    told
+    steps
 }
 
 /// The flags that make another run leave out the same.
@@ -170,7 +175,7 @@ pub(super) fn flags(planned: &PlannedRebuild) -> String {
     flags.join(" ")
 }
 
-/// What follows from leaving things out.
+/// Consequences of leaving something out.
 pub(super) fn notes(planned: &PlannedRebuild) -> Vec<String> {
     let mut notes = Vec::new();
     let filtered = !planned.only_prefixes.is_empty()
@@ -178,22 +183,22 @@ pub(super) fn notes(planned: &PlannedRebuild) -> Vec<String> {
         || planned.drop_expired.is_some();
     if filtered || planned.drop_leases || planned.history == History::Current {
         notes.push(
-            "Keys or revisions are left out: HashKV will not be the one that the source's members gave. The \
-             receipt has the new one, and all restored members must have that."
+            "Keys or revisions are left out: HashKV will not be the one that the source's members \
+             gave. The receipt has the new one, and all restored members must have that."
                 .to_owned(),
         );
     }
     if planned.drop_leases {
         notes.push(
-            "No key expires any more: whatever relied on a lease to go, such as a lock or a leader's mark, \
-             stays until somebody deletes it."
+            "No key expires any more: whatever relied on a lease to go, such as a lock or a \
+             leader's mark, stays until somebody deletes it."
                 .to_owned(),
         );
     }
     if planned.drop_auth {
         notes.push(
-            "Authentication is off: whoever reaches the client port can read and write everything. Add users \
-             and `etcdctl auth enable` before clients are let in."
+            "Authentication is off: whoever reaches the client port can read and write everything. \
+             Add users and `etcdctl auth enable` before clients are let in."
                 .to_owned(),
         );
     }
@@ -228,7 +233,7 @@ mod tests {
             change(&mut selection);
             let planned = selection.resolve(at(9)).unwrap();
             let planned = planned.unwrap_or_else(|| panic!("case {number}"));
-            let said = told(&planned).len();
+            let said = steps(&planned).len();
             assert_eq!(said, if number == 0 { 1 } else { 2 }, "case {number}: {planned:?}");
         }
     }

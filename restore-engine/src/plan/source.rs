@@ -1,4 +1,4 @@
-//! What a plan says of its source.
+//! Sentences of a plan about its source.
 
 use crate::stream::{Form, Source};
 
@@ -12,13 +12,13 @@ impl Source {
         }
     }
 
-    /// What follows from the kind of source that was named.
+    /// Consequences of the form of the source.
     pub(super) fn notes(&self, skip_hash_check: bool) -> Vec<String> {
         let mut notes = Vec::new();
         if self.form == Form::RawDatabase && self.expected.is_none() {
             notes.push(
-                "The source is a raw database: no digest covers it, only the structural check does. A copy \
-                 of a running member's file may be torn."
+                "The source is a raw database: no digest covers it, only the structural check \
+                 does. A copy of a running member's file may be torn."
                     .to_owned(),
             );
         } else if skip_hash_check {
@@ -32,8 +32,8 @@ impl Source {
         let mut warnings = Vec::new();
         if self.alarms.iter().any(|alarm| alarm == "CORRUPT") {
             warnings.push(
-                "A CORRUPT alarm is in the snapshot: members of the source disagreed, and this copy may be the \
-                 wrong one. Compare with a snapshot from before the alarm."
+                "A CORRUPT alarm is in the snapshot: members of the source disagreed, and this \
+                 copy may be the wrong one. Compare with a snapshot from before the alarm."
                     .to_owned(),
             );
         }
@@ -45,8 +45,8 @@ impl Source {
             ));
         } else if self.alarms.iter().any(|alarm| alarm == "NOSPACE") {
             warnings.push(
-                "A NOSPACE alarm is in the snapshot and is cleared: start the members with a larger \
-                 --quota-backend-bytes, or compact and defragment at once."
+                "A NOSPACE alarm is in the snapshot and is cleared: start the members with a \
+                 larger --quota-backend-bytes, or compact and defragment at once."
                     .to_owned(),
             );
         }

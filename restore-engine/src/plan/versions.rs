@@ -1,10 +1,11 @@
 //! Versions in a source against the version that will start on it.
 //!
-//! etcd tracks what each minor adds to the database since 3.6, and a downgrade takes that away again: 3.6 added
-//! the row `storageVersion`, and 3.7 nothing. What etcd itself refuses is a downgrade whose log has entries of
-//! the newer minor; a restored member begins with a new log, so that does not arise. Rows of keys, leases, users
-//! and roles are the same from 3.4 on (docs/etcd-formats.md 8). A minor that is not known here may have added
-//! anything, and is refused.
+//! etcd tracks what each minor adds to the database since 3.6, and a downgrade takes that away
+//! again: 3.6 added the row `storageVersion`, and 3.7 nothing. What etcd itself refuses is a
+//! downgrade whose log has entries of the newer minor; a restored member begins with a new log, so
+//! that does not arise. Rows of keys, leases, users and roles are the same from 3.4 on
+//! (docs/etcd-formats.md 8). A minor that is not known here may have added anything, and is
+//! refused.
 
 use etcdr_schemas::{EtcdVersion, TargetVersion};
 
@@ -43,8 +44,8 @@ pub(super) fn step(facts: &ImageFacts, target: TargetVersion) -> String {
     });
     match newer {
         Some(version) => format!(
-            "Convert storage version {version} for etcd {target}: drop a pending downgrade, versions above \
-             {target} and what later minors added."
+            "Convert storage version {version} for etcd {target}: drop a pending downgrade, \
+             versions above {target} and what later minors added."
         ),
         None => format!("Drop a pending downgrade and versions above {target}."),
     }

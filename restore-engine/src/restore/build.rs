@@ -1,8 +1,9 @@
-//! The database of the first member: the source's pages as they are and patched, or its rows written anew.
+//! The database of the first member: the source's pages as they are and patched, or its rows
+//! written anew.
 //!
 //! To be written anew, the source is staged first and checked to its last byte, because its digests
-//! show at its end only. Then it is read in order and written again beside, and the staged copy goes.
-//! That takes twice the room for a while, and no memory that grows with the database.
+//! show at its end only. Then it is read in order and written again beside, and the staged copy is
+//! removed. That takes twice the room for a while, and no memory that grows with the database.
 
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -58,6 +59,7 @@ pub(super) fn patched(
         let insert = [(buckets::LEASE.to_vec(), rebuild::repair_rows(&proof.dangling))].into();
         patch::apply(db, &Patch { insert, ..Patch::default() })?;
         changes.push(repaired(dangling));
+        // The patch wrote pages that nothing has read back yet.
         proof = prove::database(&file, db, None, progress)?;
     }
     none_dangling(&proof, db)?;
@@ -74,11 +76,13 @@ pub(super) fn rewritten(
     progress: &dyn Progress,
 ) -> Result<Built> {
     let (source_sha256, staged) = receive(plan, disk.create(scratch)?, chunks, progress)?;
-    // It is never synced: what is still in memory when it goes need not be written at all.
+    // It is never synced: pages of it that are still in memory when it is removed are never written
+    // to disk.
     drop(staged);
     let mut file = disk.create(db)?;
     file.write_behind()?;
     let (file, outcome, mut changes) = rewrite(plan, rebuild, scratch, file, progress)?;
+    // Before the members' copies are made, which need its space.
     disk.remove_file(scratch)?;
     let proof = prove::database(&file, db, Some(outcome.tally), progress)?;
     none_dangling(&proof, db)?;
@@ -91,20 +95,20 @@ pub(super) fn rewritten(
         ..outcome.rebuilt
     };
     let dangling = rebuild::report(&outcome.dangling);
-    changes.told.extend(told(&rebuilt));
-    changes.told.extend(dangling.as_ref().map(repaired));
+    changes.sentences.extend(sentences(&rebuilt));
+    changes.sentences.extend(dangling.as_ref().map(repaired));
     Ok(Built {
         source_sha256,
         proof,
-        changes: changes.told,
+        changes: changes.sentences,
         rebuilt: Some(rebuilt),
         dangling,
         kubernetes: outcome.kubernetes,
     })
 }
 
-/// Reads the staged source and writes the database, while a second thread checks every page of the source:
-/// rows of a damaged page graph are not to be believed, however well they read.
+/// Reads the staged source and writes the database, while a second thread checks every page of the
+/// source: rows of a damaged page graph are not to be believed, however well they read.
 fn rewrite(
     plan: &Plan,
     rebuild: &PlannedRebuild,
@@ -113,7 +117,7 @@ fn rewrite(
     progress: &dyn Progress,
 ) -> Result<(NewFile, Outcome, Changes)> {
     let db = Db::open(LocalFile::open(scratch)?)?;
-    same("the revision", &plan.source.facts.revision, &facts::facts(&db)?.revision)?;
+    require_planned("the revision", &plan.source.facts.revision, &facts::facts(&db)?.revision)?;
     let changes = normalise::changes(&db, plan)?;
     // Before the check and not beside it: each takes the memory that one of them may.
     let prescan = Prescan::of(&db, rebuild)?;
@@ -134,24 +138,24 @@ fn rewrite(
 }
 
 /// A sentence for each thing that was left out or added.
-fn told(rebuilt: &Rebuilt) -> Vec<String> {
-    let mut told = vec![format!(
+fn sentences(rebuilt: &Rebuilt) -> Vec<String> {
+    let mut sentences = vec![format!(
         "the database was written anew: {} bytes became {}, {} of {} rows of keys were taken over",
         rebuilt.source_bytes, rebuilt.bytes, rebuilt.rows_kept, rebuilt.rows_read
     )];
-    told.extend(rebuilt.dropped.iter().map(dropped));
+    sentences.extend(rebuilt.dropped.iter().map(dropped));
     if rebuilt.rows_detached > 0 {
-        told.push(format!("{} rows that named a lease name none now", rebuilt.rows_detached));
+        sentences.push(format!("{} rows that named a lease name none now", rebuilt.rows_detached));
     }
     if rebuilt.leases_dropped > 0 {
-        told.push(format!("{} leases were left out", rebuilt.leases_dropped));
+        sentences.push(format!("{} leases were left out", rebuilt.leases_dropped));
     }
     if let Some(revision) = rebuilt.revision_held_at {
-        told.push(format!(
+        sentences.push(format!(
             "an empty row keeps the store at revision {revision}, whose own rows were left out"
         ));
     }
-    told
+    sentences
 }
 
 fn dropped(dropped: &DroppedKeys) -> String {
@@ -173,8 +177,8 @@ fn dropped(dropped: &DroppedKeys) -> String {
 
 fn repaired(dangling: &DanglingLeases) -> String {
     format!(
-        "{} leases that {} keys name were not in the snapshot and were added with {} s to live, or a write could \
-         crash every member",
+        "{} leases that {} keys name were not in the snapshot and were added with {} s to live, or \
+         a write could crash every member",
         dangling.count, dangling.keys, dangling.ttl_seconds
     )
 }
@@ -187,8 +191,8 @@ fn none_dangling(proof: &Proof, db: &Path) -> Result<()> {
     Err(Error::SelfCheck { path: db.to_owned(), reason })
 }
 
-/// Writes the database while hashing the source; returns the source's SHA-256 and the open file, whose
-/// sync reports every failed write-back since it was made, whoever wrote.
+/// Writes the database while hashing the source; returns the source's SHA-256 and the open file,
+/// whose sync reports every failed write-back since it was made, whoever wrote.
 fn receive(
     plan: &Plan,
     file: NewFile,
@@ -217,8 +221,8 @@ struct Destination<'a> {
 impl Sink for Destination<'_> {
     fn begin(&mut self, shape: &Shape) -> Result<()> {
         let facts = &self.plan.source.facts;
-        same("the database's size", &facts.db_size, &shape.db_size)?;
-        same("the page size", &facts.page_size, &shape.meta.page_size)
+        require_planned("the database's size", &facts.db_size, &shape.db_size)?;
+        require_planned("the page size", &facts.page_size, &shape.meta.page_size)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -228,7 +232,11 @@ impl Sink for Destination<'_> {
     }
 }
 
-fn same<T: PartialEq + ToString>(what: &'static str, planned: &T, came: &T) -> Result<()> {
+fn require_planned<T: PartialEq + ToString>(
+    what: &'static str,
+    planned: &T,
+    came: &T,
+) -> Result<()> {
     if planned == came {
         return Ok(());
     }
@@ -238,7 +246,7 @@ fn same<T: PartialEq + ToString>(what: &'static str, planned: &T, came: &T) -> R
 /// Rewrites what the new cluster must not inherit; returns a sentence for each change.
 fn normalise(plan: &Plan, path: &Path, progress: &dyn Progress) -> Result<Vec<String>> {
     let db = Db::open(LocalFile::open(path)?)?;
-    same("the revision", &plan.source.facts.revision, &facts::facts(&db)?.revision)?;
+    require_planned("the revision", &plan.source.facts.revision, &facts::facts(&db)?.revision)?;
     if db.meta().freelist.is_some() {
         // The patched file has none, so this is the only chance to check it.
         prove::structure(&db, progress)?;
@@ -246,5 +254,5 @@ fn normalise(plan: &Plan, path: &Path, progress: &dyn Progress) -> Result<Vec<St
     let changes = normalise::changes(&db, plan)?;
     drop(db);
     patch::apply(path, &changes.patch)?;
-    Ok(changes.told)
+    Ok(changes.sentences)
 }

@@ -25,15 +25,19 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Debug)]
 pub(super) struct Changes {
     pub(super) patch: Patch,
-    pub(super) told: Vec<String>,
+    pub(super) sentences: Vec<String>,
     pub(super) users_dropped: u64,
     pub(super) roles_dropped: u64,
 }
 
 /// Decides the changes for the database that was staged.
 pub(super) fn changes<R: ReadAt>(db: &Db<R>, plan: &Plan) -> Result<Changes> {
-    let mut changes =
-        Changes { patch: Patch::default(), told: Vec::new(), users_dropped: 0, roles_dropped: 0 };
+    let mut changes = Changes {
+        patch: Patch::default(),
+        sentences: Vec::new(),
+        users_dropped: 0,
+        roles_dropped: 0,
+    };
     changes.membership(db, &plan.cluster)?;
     if !plan.keep_alarms {
         changes.alarms(db)?;
@@ -59,9 +63,10 @@ impl Changes {
         let old = rows(db, buckets::MEMBERS)?.len();
         let removed = rows(db, buckets::MEMBERS_REMOVED)?.len();
         self.replace(buckets::MEMBERS, cluster.rows().into_iter().collect());
+        // A member whose id is among the removed ones would be rejected by its peers.
         self.replace(buckets::MEMBERS_REMOVED, Rows::new());
         let new = cluster.members().len();
-        self.told.push(format!(
+        self.sentences.push(format!(
             "{old} members and {removed} removed ones made way for {new} new member(s)"
         ));
         Ok(())
@@ -70,7 +75,7 @@ impl Changes {
     fn alarms<R: ReadAt>(&mut self, db: &Db<R>) -> Result<()> {
         let alarms = alarms(db)?;
         if !alarms.is_empty() {
-            self.told.push(format!("alarms were cleared: {}", alarms.join(", ")));
+            self.sentences.push(format!("alarms were cleared: {}", alarms.join(", ")));
             self.replace(buckets::ALARM, Rows::new());
         }
         Ok(())
@@ -83,13 +88,14 @@ impl Changes {
             plan::known("cluster version", version)?;
         }
         let before = rows.len();
+        // 3.6 would carry it on, and rewrite the storage of the restored cluster.
         if rows.remove(buckets::cluster::DOWNGRADE).is_some() {
-            self.told.push("a downgrade that was under way was dropped".to_owned());
+            self.sentences.push("a downgrade that was under way was dropped".to_owned());
         }
         if let Some(version) = rows.get(buckets::cluster::VERSION)
             && above(version, target)
         {
-            self.told.push(format!("cluster version {} was dropped", version.escape_ascii()));
+            self.sentences.push(format!("cluster version {} was dropped", version.escape_ascii()));
             rows.remove(buckets::cluster::VERSION);
         }
         if rows.len() != before {
@@ -104,40 +110,45 @@ impl Changes {
             TERM,
         };
         let mut rows = rows(db, buckets::META)?;
+        // The new log ends at this index. With a higher one etcd skips the first writes as already
+        // applied; without one it does not start.
         let index = plan.cluster.members().len() as u64;
         rows.insert(CONSISTENT_INDEX.to_vec(), index.to_be_bytes().to_vec());
         rows.insert(TERM.to_vec(), RESTORE_TERM.to_be_bytes().to_vec());
         rows.insert(CONF_STATE.to_vec(), plan.cluster.conf_state_json());
-        self.told.push(format!("raft index and term were set to {index} and {RESTORE_TERM}"));
+        self.sentences.push(format!("raft index and term were set to {index} and {RESTORE_TERM}"));
         if let Some(version) = rows.get(STORAGE_VERSION).cloned()
             && (plan.target_version < TargetVersion::V3_6 || above(&version, plan.target_version))
         {
             let text = version.escape_ascii();
             if plan.target_version < TargetVersion::V3_6 || parse(&version).is_none() {
-                self.told.push(format!("storage version {text} was dropped"));
+                self.sentences.push(format!("storage version {text} was dropped"));
                 rows.remove(STORAGE_VERSION);
             } else {
                 let lower = format!("{}.0", plan.target_version);
-                self.told.push(format!("storage version {text} was set to {lower}"));
+                self.sentences.push(format!("storage version {text} was set to {lower}"));
                 rows.insert(STORAGE_VERSION.to_vec(), lower.into_bytes());
             }
         }
         if plan.report.rebuild.as_ref().is_some_and(|rebuild| rebuild.history == History::Current) {
+            // Nothing is left to remove, so the compaction counts as finished.
             let at = plan.source.facts.revision;
             rows.insert(SCHEDULED_COMPACT.to_vec(), row_key(at));
             rows.insert(FINISHED_COMPACT.to_vec(), row_key(at));
-            self.told
+            self.sentences
                 .push(format!("all before revision {at} was left out and counts as compacted"));
         }
         if let Some(bump) = &plan.report.bump {
+            // Only the scheduled marker: etcd carries out the compaction itself at its first start.
             rows.insert(SCHEDULED_COMPACT.to_vec(), row_key(bump.to));
         }
         self.replace(buckets::META, rows);
         Ok(())
     }
 
-    /// Users and roles go, and authentication is off. Its revision stays and goes up: a signed token of the
-    /// lost cluster names the revision that it was given at, and must never come to match again.
+    /// Removes users and roles and switches authentication off. Its revision is raised, not reset:
+    /// a signed token of the lost cluster names the revision at which it was issued, and must never
+    /// become valid again.
     fn auth<R: ReadAt>(&mut self, db: &Db<R>) -> Result<()> {
         use buckets::auth::REVISION;
         self.users_dropped = count(db, buckets::AUTH_USERS)?;
@@ -148,30 +159,33 @@ impl Changes {
         self.replace(buckets::AUTH, Rows::from([(REVISION.to_vec(), next)]));
         self.replace(buckets::AUTH_USERS, Rows::new());
         self.replace(buckets::AUTH_ROLES, Rows::new());
-        self.told.push(format!(
+        self.sentences.push(format!(
             "authentication is off: {} users and {} roles were left out",
             self.users_dropped, self.roles_dropped
         ));
         Ok(())
     }
 
-    /// Buckets that no etcd that we know has are taken over and told of.
+    /// Buckets that no known etcd has are taken over and reported.
     fn foreign<R: ReadAt>(&mut self, db: &Db<R>) -> Result<()> {
         for bucket in db.buckets()? {
             if !buckets::ALL.contains(&bucket.name.as_slice()) {
                 let name = buckets::display(&bucket.name);
-                self.told
+                self.sentences
                     .push(format!("bucket {name}, which is not etcd's, was taken over as it is"));
             }
         }
         Ok(())
     }
 
-    /// An empty row at the new revision makes it the current one for every version; the marker in
-    /// `meta` makes the first boot compact all before it (docs/etcd-formats.md 4.6).
+    /// An empty row at the new revision makes it the current one for every version: older servers
+    /// refuse a compaction revision above the current one, so the marker alone is not enough. The
+    /// marker in `meta` makes the first boot compact all before it, so that a watch from an old
+    /// revision gets an error instead of waiting for revisions that never come
+    /// (docs/etcd-formats.md 4.6).
     fn bump(&mut self, bump: &PlannedBump) {
         self.patch.append.push((buckets::KEY.to_vec(), row_key(bump.to), Vec::new()));
-        self.told.push(format!(
+        self.sentences.push(format!(
             "the revision was raised by {} to {}; the first start compacts all before it",
             bump.by, bump.to
         ));
@@ -186,7 +200,8 @@ fn parse(version: &[u8]) -> Option<EtcdVersion> {
     std::str::from_utf8(version).ok()?.parse().ok()
 }
 
-/// Whether a version's minor is above the target's. What cannot be read is, too: no server takes it.
+/// Whether a version's minor is above the target's. What cannot be read is, too: no server takes
+/// it.
 fn above(version: &[u8], target: TargetVersion) -> bool {
     parse(version).is_none_or(|version| version.major > 3 || version.minor > target.minor())
 }

@@ -19,26 +19,28 @@ use crate::format::wal;
 use crate::format::wal::RESTORE_TERM;
 use crate::plan::Plan;
 
-/// What a proof may use: two threads keep up with a disk, and a restore runs where memory is dear. The file lies in the
-/// page cache, so that small questions cost nothing; the table holds 450,000 keys.
+/// The budget of a proof. Two threads keep up with a disk, and memory is scarce where a restore
+/// runs. The file is in the page cache, so that small requests cost nothing; the table holds
+/// 450,000 keys.
 const BUDGET: ScanBudget = ScanBudget { workers: 2, answers: 1 << 20, table: 19 << 20 };
 
-/// What is known of the database that all members start with.
+/// What the proof found in the database that all members start with.
 #[derive(Debug)]
 pub(super) struct Proof {
     pub(super) hash_kv: OfflineHash,
     pub(super) live_keys: u64,
-    /// What does not keep the database from being used.
+    /// Findings that do not prevent the use of the database.
     pub(super) findings: Vec<Finding>,
     /// Leases that keys name and the database does not have.
     pub(super) dangling: Dangling,
 }
 
-/// Looks at the staged database as `verify --level semantic` does, in one reading, while the file is synced: what
-/// is read is in memory anyway, and the sync waits for the disk. What was `written` must read back.
+/// Checks the staged database as `verify --level semantic` does, in one reading, while another
+/// thread syncs the file: the pages are still in memory, and the sync waits for the disk. The tally
+/// of what was `written` must match.
 ///
-/// Damage to the page graph, or a row that cannot be read, is an error. Other defects of the rows come from the source: they are
-/// told, and do not keep a cluster from coming back.
+/// Damage to the page graph, or a row that cannot be read, is an error. Other defects of the rows
+/// come from the source: they are reported, and do not prevent the restore.
 pub(super) fn database(
     file: &NewFile,
     path: &Path,
@@ -96,7 +98,8 @@ fn sound(findings: Vec<Finding>) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Reads log and raft snapshot of every member with the readers that any data directory is read with.
+/// Reads log and raft snapshot of every member with the readers that any data directory is read
+/// with.
 pub(super) fn members(plan: &Plan, members: &[MemberStage]) -> Result<()> {
     let count = plan.cluster.members().len() as u64;
     let conf_state = plan.cluster.conf_state();
@@ -140,7 +143,7 @@ mod tests {
     use crate::format::bolt::writer::Writer;
     use crate::format::buckets;
 
-    /// What a database holds is told apart from anything else, whatever its pages look like.
+    /// The tally depends on the rows alone, not on how they lie in pages.
     #[test]
     fn what_does_not_read_back_as_it_was_written_is_refused() {
         let database = |page_size, rows: &[(&[u8], &[u8])]| {

@@ -1,4 +1,4 @@
-//! The receipt: what was done, for whoever has to start the members and answer for it.
+//! The receipt: what was done, for the person who starts the members and is responsible for them.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use chrono::{DateTime, Utc};
 use etcdr_schemas::report::{MovedAside, Named, RestoreReceipt};
 
 use super::build::Built;
-use crate::disk::durable::{Disk, aside, sibling};
+use crate::disk::durable::{Disk, aside_name, sibling};
 use crate::error::Result;
 use crate::format::membership::PeerUrl;
 use crate::kubernetes::checklist;
 use crate::plan::{Plan, Target};
 use crate::shell::quote;
 
-/// What came out of a restore, apart from its plan.
-pub(super) struct Done {
+/// The result of a restore, apart from its plan.
+pub(super) struct Finished {
     pub(super) built: Built,
     pub(super) moved_aside: Vec<MovedAside>,
     pub(super) finished_at: DateTime<Utc>,
@@ -27,9 +27,9 @@ pub fn receipt_paths(data_dir: &Path) -> [PathBuf; 2] {
     [sibling(data_dir, "", ".etcdr-receipt.json"), sibling(data_dir, "", ".etcdr-receipt.txt")]
 }
 
-/// Writes the receipts. The restore has happened by now, so one that cannot be written is told in the
-/// receipt that is returned, and is no error.
-pub(super) fn write(disk: &Disk, plan: &Plan, done: Done) -> RestoreReceipt {
+/// Writes the receipts. The restore has happened by now: when one cannot be written, the returned
+/// receipt has a warning, and the restore does not fail.
+pub(super) fn write(disk: &Disk, plan: &Plan, done: Finished) -> RestoreReceipt {
     let mut receipt = compose(plan, done);
     let json = serde_json::to_vec_pretty(&receipt.clone().report()).unwrap_or_default();
     let text = render(&receipt);
@@ -46,15 +46,15 @@ pub(super) fn write(disk: &Disk, plan: &Plan, done: Done) -> RestoreReceipt {
     receipt
 }
 
-/// An older receipt tells of a restore that also happened: it is kept under another name.
+/// An older receipt records a restore that also happened: it is kept under another name.
 fn put(disk: &Disk, path: &Path, bytes: &[u8], stamp: &str) -> Result<()> {
     if path.exists() {
-        disk.rename(path, &aside(path, stamp))?;
+        disk.rename(path, &aside_name(path, stamp))?;
     }
     disk.replace(path, bytes)
 }
 
-fn compose(plan: &Plan, done: Done) -> RestoreReceipt {
+fn compose(plan: &Plan, done: Finished) -> RestoreReceipt {
     let mut report = plan.report.clone();
     let built = done.built;
     let found = built.proof.findings.iter();

@@ -2,7 +2,7 @@
 //!
 //! Everything is built in a stage beside the target, checked there, synced, and renamed into place
 //! last. An error, a panic or a kill before the last rename leaves the target as it was; what was
-//! there before is moved aside, never deleted. The same plan and the same source give the same bytes.
+//! there before is moved aside, never deleted. Equal plans and sources give equal bytes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use etcdr_schemas::Progress;
 use etcdr_schemas::report::RestoreReceipt;
 
-use super::receipt::{self, Done};
+use super::receipt::{self, Finished};
 use super::staging::{self, MemberStage, Staging};
 use super::{build, prove, space};
 use crate::disk::durable::Disk;
@@ -23,7 +23,7 @@ use crate::plan::Plan;
 /// Mode of all directories that are made for a member.
 const PRIVATE: u32 = 0o700;
 
-/// Looks at the targets as [`restore`] will, and changes nothing: room, and what is in the way.
+/// Checks the targets as [`restore`] will, and changes nothing: free space, and what is in the way.
 ///
 /// # Errors
 /// [`Error`] for a target that [`restore`] would refuse before it reads the source.
@@ -33,7 +33,7 @@ pub fn preflight(plan: &Plan) -> Result<()> {
 }
 
 /// Carries out a plan. `chunks` is the whole source, in order: a snapshot file or a raw database.
-/// `clock` tells when it is done.
+/// `clock` gives the time at its end.
 ///
 /// # Errors
 /// [`Error`] for a target that is in the way or too small, a source that is damaged, cut or not the
@@ -47,7 +47,7 @@ pub fn restore(
     restore_on(&Disk::default(), plan, chunks, clock, progress)
 }
 
-/// The same on a disk that is watched.
+/// [`restore`] on `disk`, whose watcher sees every change.
 ///
 /// # Errors
 /// As for [`restore`], and those of the watcher.
@@ -70,20 +70,24 @@ pub fn restore_on(
             build::rewritten(disk, plan, rebuild, [&scratch, first], chunks, progress)?
         }
     };
+    // Log and raft snapshot differ between members, the database does not: it is built and proven
+    // once.
     copy(disk, first, others, progress)?;
     write_raft_files(disk, plan, &staging.members)?;
     prove::members(plan, &staging.members)?;
 
+    // The renames come last: until here an error, a kill or a power loss leaves the target as it
+    // was.
     let (moved_aside, notices) = staging.install()?;
     built.changes.extend(notices);
-    Ok(receipt::write(disk, plan, Done { built, moved_aside, finished_at: clock() }))
+    Ok(receipt::write(disk, plan, Finished { built, moved_aside, finished_at: clock() }))
 }
 
 fn no_member() -> Error {
     Error::request("there is no member to write".to_owned())
 }
 
-/// Makes the directories of all members and returns where each database goes.
+/// Makes the directories of all members and returns the path of each database.
 fn make_directories(disk: &Disk, members: &[MemberStage]) -> Result<Vec<PathBuf>> {
     let mut made = Vec::new();
     let mut databases = Vec::new();

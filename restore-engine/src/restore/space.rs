@@ -1,4 +1,4 @@
-//! Whether there is room, asked before anything is written.
+//! Whether there is room, checked before anything is written.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, SLACK_PER_MEMBER};
 
-/// What one file system must take.
+/// The bytes that one file system must have free.
 struct Need {
     path: PathBuf,
     databases: u64,
     rest: u64,
 }
 
-/// Refuses a plan whose directories do not fit. Directories on one file system are counted together.
-/// A database that is written anew needs its room twice while that is done, and before the others are.
+/// Refuses a plan whose directories do not fit. Directories on one file system are counted
+/// together. A database that is written anew needs its room twice while that is done, and before
+/// the others are.
 pub(super) fn require(plan: &Plan) -> Result<()> {
     let mut needs: BTreeMap<u64, Need> = BTreeMap::new();
     let size = plan.source.facts.db_size;

@@ -1,10 +1,11 @@
-//! Where a restore builds, and how what it built takes its place.
+//! Where a restore builds, and how the result is renamed into place.
 //!
-//! A directory that does not exist yet is built in a hidden stage beside it and renamed as a whole. One
-//! that exists and is empty, which is what a mounted volume is, cannot be renamed over: its content is
-//! built in a hidden stage inside it and moved up entry by entry. Several members' directories that
-//! are new children of one new directory are built and renamed together, so that the cluster appears at once.
-//! In all cases there is nothing at the target before the last rename, and all of it after.
+//! A directory that does not exist yet is built in a hidden stage beside it and renamed as a whole.
+//! One that exists and is empty, which is what a mounted volume is, cannot be renamed over: its
+//! content is built in a hidden stage inside it and moved up entry by entry. Several members'
+//! directories that are new children of one new directory are built and renamed together, so that
+//! the cluster appears at once. In all cases there is nothing at the target before the last rename,
+//! and all of it after.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,12 +13,14 @@ use std::path::{Path, PathBuf};
 
 use etcdr_schemas::report::MovedAside;
 
+use super::rename_log::RenameLog;
 use super::space::existing_ancestor;
-use crate::disk::durable::{Disk, Lock, MOVED, aside, aside_in, parent, sibling};
+use crate::disk::durable::{Disk, Lock, MOVED, aside_name, aside_name_in, parent, sibling};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 
-/// Part of a stage's name: what has it and is not locked was left by a restore that was killed.
+/// Part of a stage's name. A directory with it that is not locked was left by a restore that was
+/// killed.
 const STAGE: &str = ".etcdr-partial-";
 
 /// Mode of directories above the target that had to be made.
@@ -28,24 +31,24 @@ const HARMLESS: &str = "lost+found";
 
 /// One directory of the target.
 #[derive(Debug)]
-struct Place {
-    /// Where it goes.
+struct StagedDir {
+    /// The final path.
     target: PathBuf,
-    /// What is there now.
-    now: Now,
+    /// What is at that path before the restore.
+    state: TargetState,
     /// Whether it is a WAL directory of its own.
     log: bool,
     stage: Stage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Now {
+enum TargetState {
     Absent,
     /// An empty directory.
     Empty,
     /// A directory with content, to be moved aside as a whole.
     Occupied,
-    /// The same, but a mount point, which cannot be moved: its entries are.
+    /// A mount point with content. It cannot be renamed: its entries are moved aside one by one.
     OccupiedMount,
 }
 
@@ -66,12 +69,13 @@ pub(super) struct MemberStage {
     pub(super) wal: PathBuf,
 }
 
-/// All places of a restore. Dropped before [`Staging::install`] has finished, it removes what it staged.
+/// All staged directories of a restore. Dropped before [`Staging::install`] has finished, it
+/// removes them.
 #[derive(Debug)]
 pub(super) struct Staging {
     disk: Disk,
     stamp: String,
-    places: Vec<Place>,
+    dirs: Vec<StagedDir>,
     made: Vec<PathBuf>,
     /// In the order of the plan's targets.
     pub(super) members: Vec<MemberStage>,
@@ -83,20 +87,20 @@ pub(super) struct Staging {
 const SCRATCH: &str = "source";
 
 impl Staging {
-    /// Where a copy of the source may lie: in the stage of the first member's data, and never in what
-    /// becomes its directory.
+    /// Where a copy of the source may lie: in the stage of the first member's data, and never in
+    /// what becomes its directory.
     pub(super) fn scratch(&self) -> Option<PathBuf> {
         let first = &self.members.first()?.data;
-        let place = self.places.iter().find(|place| first.starts_with(&place.stage.content))?;
-        Some(place.stage.root.join(SCRATCH))
+        let dir = self.dirs.iter().find(|dir| first.starts_with(&dir.stage.content))?;
+        Some(dir.stage.root.join(SCRATCH))
     }
 
-    /// Looks at the targets, refuses what must not be touched, and makes the stages.
+    /// Examines the targets, refuses what must not be touched, and makes the stages.
     pub(super) fn prepare(disk: &Disk, plan: &Plan) -> Result<Self> {
         let mut staging = Self {
             disk: disk.clone(),
             stamp: plan.stamp(),
-            places: Vec::new(),
+            dirs: Vec::new(),
             made: Vec::new(),
             members: Vec::new(),
             notices: Vec::new(),
@@ -111,7 +115,7 @@ impl Staging {
     }
 
     fn stage_together(&mut self, plan: &Plan, common: &Path) -> Result<()> {
-        let content = self.stage(common.to_owned(), Now::Absent, false)?;
+        let content = self.stage(common.to_owned(), TargetState::Absent, false)?;
         for target in &plan.targets {
             let data = content.join(target.data_dir.file_name().unwrap_or_default());
             let wal = inner_wal(&data, &target.data_dir, target.wal_dir.as_deref());
@@ -123,7 +127,7 @@ impl Staging {
     fn stage_each(&mut self, plan: &Plan, found: Vec<Occupancy>) -> Result<()> {
         for (target, occupancy) in plan.targets.iter().zip(found) {
             let outer = match occupancy.wal {
-                Some((path, now)) => Some(self.stage(path, now, true)?),
+                Some((path, state)) => Some(self.stage(path, state, true)?),
                 None => None,
             };
             let data = self.stage(occupancy.data.0, occupancy.data.1, false)?;
@@ -131,13 +135,13 @@ impl Staging {
             self.members.push(MemberStage { data, wal: outer.unwrap_or(inner) });
         }
         // Every log before every data directory: one without its log must never be seen.
-        self.places.sort_by_key(|place| !place.log);
+        self.dirs.sort_by_key(|dir| !dir.log);
         Ok(())
     }
 
     /// Makes a stage for `target` and returns the directory to build in.
-    fn stage(&mut self, target: PathBuf, now: Now, log: bool) -> Result<PathBuf> {
-        let inside = matches!(now, Now::Empty | Now::OccupiedMount);
+    fn stage(&mut self, target: PathBuf, state: TargetState, log: bool) -> Result<PathBuf> {
+        let inside = matches!(state, TargetState::Empty | TargetState::OccupiedMount);
         let root = if inside {
             target.join(format!("{STAGE}{}", self.stamp))
         } else {
@@ -150,9 +154,9 @@ impl Staging {
         let lock = Lock::try_exclusive(&root)?;
         let lock = lock.ok_or(Error::Busy { path: target.clone(), by: "another restore" })?;
         let content = root.join("content");
-        self.places.push(Place {
+        self.dirs.push(StagedDir {
             target,
-            now,
+            state,
             log,
             stage: Stage { root, content: content.clone(), _lock: lock },
         });
@@ -184,36 +188,43 @@ impl Staging {
         Ok(())
     }
 
-    /// Makes what is built durable, moves aside what is in the way and renames everything into place.
+    /// Makes what is built durable, moves aside what is in the way and renames everything into
+    /// place.
     pub(super) fn install(mut self) -> Result<(Vec<MovedAside>, Vec<String>)> {
-        for place in &self.places {
-            sync_tree(&self.disk, &place.stage.root)?;
-            self.disk.sync_dir(parent(&place.stage.root))?;
+        for dir in &self.dirs {
+            // Everything is on disk before the first rename: a file system may write a rename back
+            // before the content that it names.
+            sync_tree(&self.disk, &dir.stage.root)?;
+            self.disk.sync_dir(parent(&dir.stage.root))?;
         }
-        let mut done = RenameLog { disk: self.disk.clone(), renames: Vec::new(), armed: true };
+        let mut renames = RenameLog::new(&self.disk);
         let mut moved = Vec::new();
-        for place in &self.places {
-            moved.extend(place.clear(&self.disk, &self.stamp, &mut done)?);
+        for dir in &self.dirs {
+            // First all targets are cleared, then all are filled: a target that cannot be moved
+            // aside ends the restore before anything new is visible.
+            moved.extend(dir.move_aside(&self.disk, &self.stamp, &mut renames)?);
         }
-        for place in &self.places {
-            place.fill(&mut done)?;
+        for dir in &self.dirs {
+            dir.rename_into_place(&mut renames)?;
         }
-        for place in &self.places {
-            self.disk.sync_dir(parent(&place.target))?;
-            if place.target.exists() {
-                self.disk.sync_dir(&place.target)?;
+        for dir in &self.dirs {
+            // A rename is durable when both directories are synced. The stage lies in the parent of
+            // the target or in the target itself.
+            self.disk.sync_dir(parent(&dir.target))?;
+            if dir.target.exists() {
+                self.disk.sync_dir(&dir.target)?;
             }
         }
         for dir in &self.made {
             self.disk.sync_dir(parent(dir))?;
         }
-        done.armed = false;
-        // From here on the restore has happened. Empty stages are no reason to say otherwise: the next
-        // restore of this target removes them.
-        for place in &self.places {
-            let _ = self.disk.remove_tree(&place.stage.root);
+        renames.commit();
+        // From here on the restore has happened. Empty stages are no reason to say otherwise: the
+        // next restore of this target removes them.
+        for dir in &self.dirs {
+            let _ = self.disk.remove_tree(&dir.stage.root);
         }
-        self.places.clear();
+        self.dirs.clear();
         self.made.clear();
         Ok((moved, std::mem::take(&mut self.notices)))
     }
@@ -221,9 +232,9 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        for place in &self.places {
+        for dir in &self.dirs {
             // What cannot be removed now is removed by the next restore of this target.
-            let _ = self.disk.remove_tree(&place.stage.root);
+            let _ = self.disk.remove_tree(&dir.stage.root);
         }
         for dir in self.made.iter().rev() {
             let _ = self.disk.remove_empty_dir(dir);
@@ -231,21 +242,26 @@ impl Drop for Staging {
     }
 }
 
-impl Place {
+impl StagedDir {
     /// Moves aside what is in the way.
-    fn clear(&self, disk: &Disk, stamp: &str, done: &mut RenameLog) -> Result<Option<MovedAside>> {
-        let to = match self.now {
-            Now::Absent | Now::Empty => return Ok(None),
-            Now::Occupied => {
-                let aside = aside(&self.target, stamp);
-                done.rename(&self.target, &aside)?;
+    fn move_aside(
+        &self,
+        disk: &Disk,
+        stamp: &str,
+        renames: &mut RenameLog,
+    ) -> Result<Option<MovedAside>> {
+        let to = match self.state {
+            TargetState::Absent | TargetState::Empty => return Ok(None),
+            TargetState::Occupied => {
+                let aside = aside_name(&self.target, stamp);
+                renames.rename(&self.target, &aside)?;
                 aside
             }
-            Now::OccupiedMount => {
-                let aside = aside_in(&self.target, stamp);
+            TargetState::OccupiedMount => {
+                let aside = aside_name_in(&self.target, stamp);
                 disk.create_dir(&aside)?;
                 for entry in entries(&self.target)? {
-                    done.rename(&entry, &aside.join(entry.file_name().unwrap_or_default()))?;
+                    renames.rename(&entry, &aside.join(entry.file_name().unwrap_or_default()))?;
                 }
                 aside
             }
@@ -255,47 +271,22 @@ impl Place {
     }
 
     /// Renames what was built into place.
-    fn fill(&self, done: &mut RenameLog) -> Result<()> {
-        if matches!(self.now, Now::Absent | Now::Occupied) {
-            return done.rename(&self.stage.content, &self.target);
+    fn rename_into_place(&self, renames: &mut RenameLog) -> Result<()> {
+        if matches!(self.state, TargetState::Absent | TargetState::Occupied) {
+            return renames.rename(&self.stage.content, &self.target);
         }
         for entry in entries(&self.stage.content)? {
-            done.rename(&entry, &self.target.join(entry.file_name().unwrap_or_default()))?;
+            renames.rename(&entry, &self.target.join(entry.file_name().unwrap_or_default()))?;
         }
         Ok(())
-    }
-}
-
-/// Renames that are taken back, last first, unless all of them succeed.
-struct RenameLog {
-    disk: Disk,
-    renames: Vec<(PathBuf, PathBuf)>,
-    armed: bool,
-}
-
-impl RenameLog {
-    fn rename(&mut self, from: &Path, to: &Path) -> Result<()> {
-        self.disk.rename(from, to)?;
-        self.renames.push((from.to_owned(), to.to_owned()));
-        Ok(())
-    }
-}
-
-impl Drop for RenameLog {
-    fn drop(&mut self) {
-        if self.armed {
-            for (from, to) in self.renames.iter().rev() {
-                let _ = self.disk.rename(to, from);
-            }
-        }
     }
 }
 
 /// What is at the directories of one target.
 pub(super) struct Occupancy {
-    data: (PathBuf, Now),
+    data: (PathBuf, TargetState),
     /// Only for a WAL directory outside the data directory.
-    wal: Option<(PathBuf, Now)>,
+    wal: Option<(PathBuf, TargetState)>,
 }
 
 pub(super) fn examine_targets(plan: &Plan) -> Result<Vec<Occupancy>> {
@@ -308,11 +299,11 @@ pub(super) fn examine_targets(plan: &Plan) -> Result<Vec<Occupancy>> {
 }
 
 /// Follows a symbolic link, so that what is behind it is replaced and not the link.
-fn probe(path: &Path, replace: bool) -> Result<(PathBuf, Now)> {
+fn probe(path: &Path, replace: bool) -> Result<(PathBuf, TargetState)> {
     let io = |source| Error::io("look at", path, source);
     let target = match path.symlink_metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok((path.to_owned(), Now::Absent));
+            return Ok((path.to_owned(), TargetState::Absent));
         }
         Err(error) => return Err(io(error)),
         Ok(link) if link.is_symlink() => path.canonicalize().map_err(io)?,
@@ -322,7 +313,7 @@ fn probe(path: &Path, replace: bool) -> Result<(PathBuf, Now)> {
         return Err(Error::request(format!("{} is not a directory", target.display())));
     }
     if entries(&target)?.is_empty() {
-        return Ok((target, Now::Empty));
+        return Ok((target, TargetState::Empty));
     }
     if !replace {
         return Err(Error::Occupied { path: target });
@@ -330,7 +321,7 @@ fn probe(path: &Path, replace: bool) -> Result<(PathBuf, Now)> {
     refuse_running(&target)?;
     let device = |path: &Path| path.metadata().map(|m| m.dev()).map_err(io);
     let mounted = device(&target)? != device(&existing_ancestor(parent(&target)))?;
-    Ok((target, if mounted { Now::OccupiedMount } else { Now::Occupied }))
+    Ok((target, if mounted { TargetState::OccupiedMount } else { TargetState::Occupied }))
 }
 
 /// An etcd holds a lock on its database for as long as it runs.
@@ -342,7 +333,8 @@ fn refuse_running(data_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What is in a directory, apart from our own stages, what was moved aside before, and `lost+found`.
+/// What is in a directory, apart from our own stages, what was moved aside before, and
+/// `lost+found`.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let io = |source| Error::io("read", dir, source);
     let mut found = Vec::new();
@@ -359,8 +351,9 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// The new directory whose new children all targets are.
 fn common_parent(plan: &Plan, found: &[Occupancy]) -> Option<PathBuf> {
-    let fresh =
-        found.iter().all(|occupancy| occupancy.data.1 == Now::Absent && occupancy.wal.is_none());
+    let fresh = found
+        .iter()
+        .all(|occupancy| occupancy.data.1 == TargetState::Absent && occupancy.wal.is_none());
     let first = parent(&plan.targets.first()?.data_dir);
     let shared = plan.targets.iter().all(|target| parent(&target.data_dir) == first);
     let absent = first.file_name().is_some() && first.symlink_metadata().is_err();

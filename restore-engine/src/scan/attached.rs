@@ -1,8 +1,9 @@
-//! Which keys end up attached to which leases, in memory that does not grow with the number of keys.
+//! Which keys end up attached to which leases, in memory that does not grow with the number of
+//! keys.
 //!
-//! Only the newest row of a key attaches it: older ones may name leases that are long gone, and a deletion
-//! attaches nothing. The caller says of each row whether its lease is one that matters. When the table is
-//! full it is split, and what falls out is the work of another pass over the rows.
+//! Only the newest row of a key attaches it: older ones may name leases that no longer exist, and a
+//! deletion attaches nothing. The caller decides for each row whether its lease matters. A full
+//! table is halved, and the other half of the keys waits for another pass over the rows.
 
 use std::collections::HashMap;
 
@@ -25,8 +26,8 @@ impl Attached {
         Self { table: HashMap::new(), part: Part::ALL, todo: Vec::new(), capacity }
     }
 
-    /// Takes a row, in order: its key, and its lease when that matters. False when there are too many keys
-    /// for the splits that we allow.
+    /// Takes a row, in order: its key, and its lease when that matters. False when there are too
+    /// many keys for the splits that we allow.
     #[must_use]
     pub(crate) fn row(&mut self, key: &[u8], lease: Option<i64>) -> bool {
         if lease.is_none() && self.table.is_empty() {

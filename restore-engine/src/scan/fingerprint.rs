@@ -1,8 +1,9 @@
-//! 128 bits that stand for a key: SipHash-1-3, with both halves of its result. A table keeps one half, and the other says
-//! which of 64 tables: among ten million keys two share those 70 bits once in 20 million databases.
+//! A fingerprint of a key: the 128 bits of SipHash-1-3. One half is the key in a table, and 6 bits
+//! of the other choose one of 64 tables: among ten million keys two share those 70 bits once in 20
+//! million databases.
 //!
-//! Databases may be hostile, so that keys with equal fingerprints must be hard to make; whoever could
-//! make them would only mislead the check of a file of his own.
+//! Databases may be hostile, so keys with equal fingerprints must be hard to find. An attacker who
+//! finds some only misleads the check of a file that is already his.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
@@ -10,9 +11,9 @@ use std::hash::{BuildHasher, Hash};
 /// Both halves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
-    /// What it is called in its table.
+    /// Its key in the table of its shard.
     pub(crate) slot: Slot,
-    /// Which table it goes to.
+    /// Chooses the shard.
     table: u64,
 }
 
@@ -112,7 +113,9 @@ impl State {
 /// Halvings of what a table is responsible for; more would be 2^32 passes.
 const MAX_HALVINGS: u32 = 32;
 
-/// Bits of a slot that say where in a map it goes; those above are free to choose a part by, up to the highest seven.
+/// Low bits of a slot, which choose its place in a hash map. A part is chosen by the bits above, up
+/// to the highest seven: if it used the low ones, the slots that stay would crowd into a fraction
+/// of the map.
 const OF_THE_MAP: u32 = 24;
 
 /// The keys whose slots have these bits in the middle.
@@ -145,8 +148,8 @@ impl Part {
     }
 }
 
-/// Keeps some of a map. They are taken out and put back, because a map counts the places of what is
-/// removed as used, and would double before they are.
+/// Keeps some entries of a map. They are taken out and put back: a map counts the places of removed
+/// entries as used, and would double its memory instead of reusing them.
 pub(super) fn thin<K, V, S>(map: &mut HashMap<K, V, S>, keep: impl Fn(&K) -> bool)
 where
     K: Eq + Hash,

@@ -1,9 +1,9 @@
 //! HashKV: the hash that every member computes over its key space, and how many keys are live.
 //!
-//! Without compaction it is a CRC over all rows. After one, a row at or below the compact revision only counts
-//! when it is the newest of a live key (docs/etcd-formats.md 5.1), because members may differ in what they have
-//! deleted already. The leaves are summed one by one as they are read, and the sums put together; where a leaf turns
-//! out to hold rows that do not count, it is read again.
+//! Without compaction it is a CRC over all rows. After one, a row at or below the compact revision
+//! only counts when it is the newest of a live key (docs/etcd-formats.md 5.1), because members may
+//! differ in what they have deleted already. The leaves are summed one by one as they are read, and
+//! the sums put together; where a leaf turns out to hold rows that do not count, it is read again.
 
 use std::ops::ControlFlow;
 
@@ -11,9 +11,9 @@ use etcdr_schemas::report::OfflineHash;
 use etcdr_schemas::{ReadAt, Revision};
 
 use super::fingerprint::Fingerprint;
+use super::key_hash::{KeyHash, NEVER};
 use super::keys::{Keys, Marks, NoAnalyzer};
 use super::leaf::{Extent, LeafRows, ReadFacts, bad_row};
-use super::total::{KeyHash, NEVER};
 use crate::format::bolt::page::{LeafElement, Node};
 use crate::format::bolt::visit::{LeafVisitor, walk};
 use crate::format::bolt::{Bucket, Db, ScanBudget};
@@ -23,7 +23,7 @@ use crate::format::mvcc::crc::Sum;
 use crate::format::mvcc::key_of;
 use crate::{Error, Result};
 
-/// Threads of those calls that do not say how many.
+/// Threads of the calls that have no parameter for them.
 const WORKERS: usize = 2;
 
 /// What a key space is, at one revision.
@@ -35,7 +35,7 @@ pub struct KeySpace {
     pub live_keys: u64,
 }
 
-/// The value that etcd's `HashKV` gives at revision `at`, the current one without.
+/// The value that etcd's `HashKV` returns at revision `at`; at the current one for `None`.
 ///
 /// # Errors
 /// [`Error::NotCovered`] when `at` is compacted or in the future; when the database is damaged.
@@ -43,7 +43,7 @@ pub fn hash_kv<R: ReadAt>(db: &Db<R>, at: Option<Revision>) -> Result<OfflineHas
     hash_kv_with(db, at, WORKERS)
 }
 
-/// The same on that many threads.
+/// [`hash_kv`] on `workers` threads.
 ///
 /// # Errors
 /// See [`hash_kv`].
@@ -57,7 +57,7 @@ pub fn hash_kv_with<R: ReadAt>(
     Ok(KeySurvey::run(db, &range, workers, needs_keys)?.key_space(db, &range)?.hash)
 }
 
-/// Number of keys that are live at revision `at`, the current one without.
+/// Number of keys that are live at revision `at`; at the current one for `None`.
 ///
 /// # Errors
 /// See [`hash_kv`].
@@ -104,7 +104,7 @@ pub(crate) fn all_rows<R: ReadAt>(db: &Db<R>, bucket: &Bucket, workers: usize) -
     Ok(AllRows { sum: hash.tail(), rows: hash.rows(), live: hash.live(), last: hash.end() })
 }
 
-/// Both at once, which reads the rows once less.
+/// HashKV and the number of live keys at revision `at`, from one reading of the rows.
 ///
 /// # Errors
 /// See [`hash_kv`].
@@ -112,7 +112,7 @@ pub fn key_space<R: ReadAt>(db: &Db<R>, at: Option<Revision>) -> Result<KeySpace
     key_space_with(db, at, WORKERS)
 }
 
-/// The same on that many threads.
+/// [`key_space`] on `workers` threads.
 ///
 /// # Errors
 /// See [`hash_kv`].
@@ -149,7 +149,7 @@ impl Range {
     }
 }
 
-/// Knows the newest rows, and the sums of the leaves.
+/// One reading of the key space: its newest rows, and the sums of its leaves.
 pub(crate) struct KeySurvey {
     empty_key_is_live: bool,
     pub(crate) hash: KeyHash<NoAnalyzer>,
@@ -161,7 +161,7 @@ impl KeySurvey {
         Self::with_marks(db, &range.bucket, range.extent(), workers, with_keys, marks)
     }
 
-    /// Rows up to `marks.marked` can be asked afterwards whether they are the newest.
+    /// Afterwards [`KeyHash::is_newest`] can be asked about rows up to `marks.marked`.
     pub(crate) fn with_marks<R: ReadAt>(
         db: &Db<R>,
         bucket: &Bucket,
@@ -191,7 +191,7 @@ impl KeySurvey {
             if let Some(error) = leaf.error.take() {
                 return Err(error);
             }
-            for row in leaf.rows.iter().filter(|row| row.print == empty_key) {
+            for row in leaf.rows.iter().filter(|row| row.fingerprint == empty_key) {
                 self.empty_key_is_live = !row.tombstone;
             }
         }
@@ -211,7 +211,7 @@ impl KeySurvey {
     }
 }
 
-/// Looks at the rows of leaves, and at their keys when wanted.
+/// Reads the rows of leaves, and their keys when they are needed.
 struct Rows {
     extent: Extent,
     with_keys: bool,
@@ -223,12 +223,13 @@ impl LeafVisitor for Rows {
 
     fn leaf(&self, (): &mut (), page: u64, node: &Node<'_>) -> (Self::Out, usize) {
         let damaged = |problem| Error::Page { page, offset: 0, problem };
-        let mut print = |_: RowKey, element: &LeafElement<'_>| {
+        let mut fingerprint = |_: RowKey, element: &LeafElement<'_>| {
             let key = key_of(element.value)
                 .ok_or_else(|| bad_row(element.key, "the value is no KeyValue"))?;
             Ok((Fingerprint::of(key), ()))
         };
-        let facts: Option<ReadFacts<'_, ()>> = if self.with_keys { Some(&mut print) } else { None };
+        let facts: Option<ReadFacts<'_, ()>> =
+            if self.with_keys { Some(&mut fingerprint) } else { None };
         let leaf = LeafRows::read(node, self.extent, damaged, facts);
         let weight = leaf.weight();
         (leaf, weight)

@@ -1,44 +1,46 @@
-//! What is known of each key while its rows go by in order, in memory that does not grow with the number of keys.
+//! Follows each key while its rows pass in order, in memory that does not grow with the number of
+//! keys.
 //!
-//! A table maps fingerprints of keys to their last row. It has 64 shards, so that threads can share the work: each row
-//! belongs to one. A shard that is full halves the keys that it is responsible for, and the other half becomes the work
-//! of another pass over the rows. What remains is one bit for a row.
+//! A table maps fingerprints of keys to their last row. It has 64 shards, so that threads can share
+//! the work: each row belongs to one. A shard that is full keeps half of its keys and leaves the
+//! other half to another pass over the rows: memory is bounded, and a larger database only takes
+//! longer. Beside the table there is one bit for a row.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::fingerprint::{Fingerprint, Part, SHARDS};
 use super::table::{ENTRY, RowFacts, Table};
-use crate::format::bolt::sweep::on_threads;
+use crate::format::bolt::page_reader::on_threads;
 use crate::{Error, Result};
 
 pub(crate) use super::table::LastRow;
 
-/// Rows that are not worth a thread.
+/// Fewer rows than these are not worth a second thread.
 const FEW: usize = 4096;
 
 /// One row, as far as it matters to its key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowSummary<F> {
     /// The key.
-    pub(crate) print: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
     /// Its revision.
     pub(crate) main: i64,
     /// Its number in the transaction.
     pub(crate) sub: u32,
     /// Whether it deletes the key.
     pub(crate) tombstone: bool,
-    /// What else the analyzer wants to know.
+    /// What else the analyzer needs.
     pub(crate) facts: F,
 }
 
-/// Judges the rows of each key, one after the other.
+/// Checks the rows of each key, one after the other.
 pub(crate) trait RowAnalyzer: Sync {
-    /// What it wants to know of a row.
+    /// What it needs of a row.
     type Facts: RowFacts;
     /// What it finds.
     type Tally: Default + Send + Sync;
     /// Whether a key counts only when all its rows were seen in one pass.
-    const WHOLE: bool;
+    const NEEDS_ALL_ROWS: bool;
 
     /// A row, and the one before it of the same key.
     fn next(
@@ -58,14 +60,14 @@ pub(crate) trait RowAnalyzer: Sync {
     fn add(&self, to: &mut Self::Tally, more: Self::Tally);
 }
 
-/// Wants to know nothing but which rows are the newest.
+/// Finds only which rows are the newest.
 #[derive(Debug)]
 pub(crate) struct NoAnalyzer;
 
 impl RowAnalyzer for NoAnalyzer {
     type Facts = ();
     type Tally = ();
-    const WHOLE: bool = false;
+    const NEEDS_ALL_ROWS: bool = false;
 
     fn next(&self, (): &mut (), _: Option<&LastRow<()>>, _: &RowSummary<()>) {}
 
@@ -77,12 +79,12 @@ impl RowAnalyzer for NoAnalyzer {
     fn add(&self, (): &mut (), (): ()) {}
 }
 
-/// Up to which revisions rows are told apart.
+/// Up to which revisions rows count, and which of them are marked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Marks {
-    /// Newest means newest up to here.
+    /// A row is the newest of its key when none follows up to this revision.
     pub(crate) at: i64,
-    /// Rows up to here get a bit when they are the newest.
+    /// Rows up to this revision get a bit when they are the newest.
     pub(crate) marked: i64,
 }
 
@@ -92,7 +94,7 @@ pub(crate) struct Keys<A: RowAnalyzer> {
     marks: Marks,
     capacity: usize,
     shards: Vec<Shard<A>>,
-    kept: Vec<AtomicU64>,
+    newest_bits: Vec<AtomicU64>,
     // Number of the next row of this pass.
     next: u32,
 }
@@ -101,12 +103,12 @@ struct Shard<A: RowAnalyzer> {
     table: Table<A::Facts>,
     /// `None` when all its keys are done.
     part: Option<Part>,
-    todo: Vec<Part>,
+    later: Vec<Part>,
     /// Whether all rows of the keys in the table were seen in this pass.
     whole: bool,
     live: u64,
     tally: A::Tally,
-    /// The same of passes that are over.
+    /// `live` and `tally` of finished passes.
     done: (u64, A::Tally),
 }
 
@@ -123,14 +125,14 @@ impl<A: RowAnalyzer> Keys<A> {
         let shard = |_| Shard {
             table: Table::default(),
             part: Some(Part::ALL),
-            todo: Vec::new(),
+            later: Vec::new(),
             whole: true,
             live: 0,
             tally: A::Tally::default(),
             done: (0, A::Tally::default()),
         };
         let shards = (0..SHARDS).map(shard).collect();
-        Self { analyzer, marks, capacity, shards, kept: Vec::new(), next: 0 }
+        Self { analyzer, marks, capacity, shards, newest_bits: Vec::new(), next: 0 }
     }
 
     /// Takes the next rows: lists that follow each other.
@@ -141,14 +143,14 @@ impl<A: RowAnalyzer> Keys<A> {
         let next = u32::try_from(rows).ok().and_then(|rows| first.checked_add(rows));
         self.next = next.ok_or(limit)?;
         let words = usize::try_from(self.next.div_ceil(64)).unwrap_or(usize::MAX);
-        if self.kept.len() < words {
-            self.kept.resize_with(words, AtomicU64::default);
+        if self.newest_bits.len() < words {
+            self.newest_bits.resize_with(words, AtomicU64::default);
         }
         let context = Context {
             analyzer: &self.analyzer,
             marks: self.marks,
             capacity: self.capacity,
-            kept: &self.kept,
+            newest_bits: &self.newest_bits,
         };
         let threads = if rows < FEW { 1 } else { workers.clamp(1, SHARDS) };
         let each = SHARDS.div_ceil(threads);
@@ -166,7 +168,7 @@ impl<A: RowAnalyzer> Keys<A> {
         self.next = 0;
         let mut more = false;
         for shard in &mut self.shards {
-            shard.end_pass(&self.analyzer, self.marks, &self.kept);
+            shard.end_pass(&self.analyzer, self.marks, &self.newest_bits);
             more |= shard.part.is_some();
         }
         more
@@ -177,9 +179,10 @@ impl<A: RowAnalyzer> Keys<A> {
         self.shards.iter().map(|shard| shard.done.0).sum()
     }
 
-    /// Whether row number `index`, one of those marked, is the newest of its key and not a deletion.
+    /// Whether row number `index`, one of those marked, is the newest of its key and not a
+    /// deletion.
     pub(crate) fn is_newest(&self, index: u32) -> bool {
-        bit(&self.kept, index).is_some_and(|(word, bit)| word.load(Relaxed) & bit != 0)
+        bit(&self.newest_bits, index).is_some_and(|(word, bit)| word.load(Relaxed) & bit != 0)
     }
 
     /// Everything that was found.
@@ -201,7 +204,7 @@ struct Context<'a, A> {
     analyzer: &'a A,
     marks: Marks,
     capacity: usize,
-    kept: &'a [AtomicU64],
+    newest_bits: &'a [AtomicU64],
 }
 
 impl<A: RowAnalyzer> Context<'_, A> {
@@ -214,7 +217,7 @@ impl<A: RowAnalyzer> Context<'_, A> {
     ) -> Result<()> {
         let rows = lists.iter().copied().flatten();
         for (index, row) in (first..).zip(rows) {
-            let shard = row.print.shard().checked_sub(from);
+            let shard = row.fingerprint.shard().checked_sub(from);
             if let Some(shard) = shard.and_then(|number| shards.get_mut(number)) {
                 shard.row(self, index, row)?;
             }
@@ -230,13 +233,15 @@ impl<A: RowAnalyzer> Shard<A> {
         index: u32,
         row: &RowSummary<A::Facts>,
     ) -> Result<()> {
-        let Some(part) = self.part.filter(|part| part.holds(row.print.slot)) else { return Ok(()) };
+        let Some(part) = self.part.filter(|part| part.holds(row.fingerprint.slot)) else {
+            return Ok(());
+        };
         let RowSummary { main, sub, tombstone, facts, .. } = *row;
         let last = LastRow { main, sub, index, tombstone, facts };
-        let before = self.table.put(row.print.slot, last);
+        let before = self.table.put(row.fingerprint.slot, last);
         let at = context.marks.at;
         if let Some(before) = before.filter(|before| before.main <= at && main > at) {
-            self.live += keep(&before, context.marks, context.kept);
+            self.live += mark_newest(&before, context.marks, context.newest_bits);
         }
         context.analyzer.next(&mut self.tally, before.as_ref(), row);
         if self.table.places() > context.capacity {
@@ -249,12 +254,12 @@ impl<A: RowAnalyzer> Shard<A> {
     fn halve(&mut self, mut part: Part, context: &Context<'_, A>) -> Result<()> {
         while self.table.places() > context.capacity {
             let limit = Error::Limit { what: "keys in a database", limit: 1 << 50 };
-            self.todo.push(part.halve().ok_or(limit)?);
+            self.later.push(part.halve().ok_or(limit)?);
             self.table.retain(part);
         }
         self.part = Some(part);
         if self.live > 0 || !context.analyzer.is_silent(&self.tally) {
-            // What was found so far may be of keys that are looked at later.
+            // What was found so far may belong to keys of a later pass, which would find it again.
             self.whole = false;
             self.live = 0;
             self.tally = A::Tally::default();
@@ -262,12 +267,13 @@ impl<A: RowAnalyzer> Shard<A> {
         Ok(())
     }
 
-    fn end_pass(&mut self, analyzer: &A, marks: Marks, kept: &[AtomicU64]) {
+    fn end_pass(&mut self, analyzer: &A, marks: Marks, newest_bits: &[AtomicU64]) {
         if self.part.is_none() {
             return;
         }
-        if A::WHOLE && !self.whole {
-            // It fits now: once more.
+        if A::NEEDS_ALL_ROWS && !self.whole {
+            // The part fits the table now: repeat the pass, so that each key is judged by all its
+            // rows.
             self.table.clear();
             (self.live, self.tally) = (0, A::Tally::default());
             self.whole = true;
@@ -275,13 +281,13 @@ impl<A: RowAnalyzer> Shard<A> {
         }
         for last in self.table.drain() {
             if last.main <= marks.at {
-                self.live += keep(&last, marks, kept);
+                self.live += mark_newest(&last, marks, newest_bits);
             }
             analyzer.end(&mut self.tally, &last);
         }
         self.done.0 += std::mem::take(&mut self.live);
         analyzer.add(&mut self.done.1, std::mem::take(&mut self.tally));
-        self.part = self.todo.pop();
+        self.part = self.later.pop();
         self.whole = true;
         if self.part.is_none() {
             self.table = Table::default();
@@ -290,12 +296,12 @@ impl<A: RowAnalyzer> Shard<A> {
 }
 
 /// Marks a row that is the newest of its key; 1 when the key is live.
-fn keep<F>(row: &LastRow<F>, marks: Marks, kept: &[AtomicU64]) -> u64 {
+fn mark_newest<F>(row: &LastRow<F>, marks: Marks, newest_bits: &[AtomicU64]) -> u64 {
     if row.tombstone {
         return 0;
     }
     if row.main <= marks.marked
-        && let Some((word, bit)) = bit(kept, row.index)
+        && let Some((word, bit)) = bit(newest_bits, row.index)
     {
         word.fetch_or(bit, Relaxed);
     }
@@ -328,7 +334,7 @@ mod tests {
     impl RowAnalyzer for Counting {
         type Facts = u8;
         type Tally = (Vec<(u8, i64)>, u64);
-        const WHOLE: bool = true;
+        const NEEDS_ALL_ROWS: bool = true;
 
         fn next(
             &self,
@@ -367,7 +373,11 @@ mod tests {
             silent: bool,
         ) {
             let rows: Vec<_> = (1..).zip(&rows).map(|(main, (key, tombstone))| RowSummary {
-                print: Fingerprint::of(&[*key]), main, sub: 0, tombstone: *tombstone, facts: *key,
+                fingerprint: Fingerprint::of(&[*key]),
+                    main,
+                    sub: 0,
+                    tombstone: *tombstone,
+                    facts: *key,
             }).collect();
             let marks = Marks { at, marked: at };
             let mut keys = Keys::with_capacity(Counting { silent }, marks, capacity);

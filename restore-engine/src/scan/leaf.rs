@@ -1,4 +1,4 @@
-//! What is kept of one leaf of bucket `key` until its rows' turn comes.
+//! What is kept of one leaf of bucket `key` until the leaves before it were read.
 
 use etcdr_schemas::Revision;
 
@@ -18,7 +18,7 @@ pub(crate) struct Extent {
     pub(crate) at: Revision,
     /// Rows up to here may be superseded; -1 when nothing was ever compacted.
     pub(crate) compact: i64,
-    /// Whether rows after `at` are looked at, too.
+    /// Whether rows after `at` are read, too.
     pub(crate) beyond: bool,
 }
 
@@ -34,11 +34,11 @@ pub(crate) struct LeafRows<F> {
     pub(crate) compacted: u32,
     /// Whether it has rows after `at`.
     pub(crate) ends_after: bool,
-    /// What ended the reading early.
+    /// The error that ended the reading early.
     pub(crate) error: Option<Error>,
 }
 
-/// Says whose row it is, and what an analyzer wants to know of it.
+/// Returns the fingerprint of the user's key of a row, and the facts that an analyzer needs.
 pub(crate) type ReadFacts<'a, F> =
     &'a mut dyn FnMut(RowKey, &LeafElement<'_>) -> Result<(Fingerprint, F)>;
 
@@ -65,10 +65,10 @@ impl<F> LeafRows<F> {
             let read = element.map_err(&damaged).and_then(|element| {
                 let key = leaf.step(extent, &element)?;
                 let (Some(key), Some(facts)) = (key, facts.as_mut()) else { return Ok(()) };
-                let (print, facts) = facts(key, &element)?;
+                let (fingerprint, facts) = facts(key, &element)?;
                 let sub = u32::try_from(key.sub).unwrap_or(u32::MAX);
                 let RowKey { main, tombstone, .. } = key;
-                leaf.rows.push(RowSummary { print, main: main.0, sub, tombstone, facts });
+                leaf.rows.push(RowSummary { fingerprint, main: main.0, sub, tombstone, facts });
                 Ok(())
             });
             if let Err(error) = read {
@@ -81,7 +81,7 @@ impl<F> LeafRows<F> {
         leaf
     }
 
-    /// Takes note of a row; its key, unless it is not looked at.
+    /// Adds a row to the sums. Returns its key, unless the row is beyond the extent.
     fn step(&mut self, extent: Extent, element: &LeafElement<'_>) -> Result<Option<RowKey>> {
         let raw = element.key;
         let key = RowKey::parse(raw).ok_or_else(|| bad_row(raw, "the key is no revision"))?;

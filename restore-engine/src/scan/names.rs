@@ -1,4 +1,4 @@
-//! Small numbers for names that come again and again: resources, namespaces, prefixes of keys.
+//! Interns names that repeat (resources, namespaces, prefixes of keys): each gets a small number.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 /// Names that one thread remembers.
 const REMEMBERED: usize = 4096;
 
-/// How much is told apart; a hostile database may hold any number of names.
+/// How many names get a number; a hostile database may hold any number of them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Number of names.
@@ -17,8 +17,8 @@ pub(crate) struct Limits {
     pub(crate) bytes: usize,
 }
 
-/// Names that several threads number together. When there are more than the limits allow, which of them
-/// are named can differ from run to run; what is counted does not.
+/// Names that several threads number together. When there are more than the limits allow, which of
+/// them are named can differ from run to run; what is counted does not.
 #[derive(Debug)]
 pub(crate) struct Names {
     limits: Limits,
@@ -40,7 +40,8 @@ impl Names {
         Self { limits, known: Mutex::default() }
     }
 
-    /// The number of a name, from 0 in order of appearance; `None` for a name that there is no room for.
+    /// The number of a name, from 0 in order of appearance; `None` for a name that there is no room
+    /// for.
     pub(crate) fn number(&self, known: &mut KnownNames, name: &[u8]) -> Option<u32> {
         if let Some(number) = known.0.get(name) {
             return *number;

@@ -29,7 +29,7 @@ pub struct Row<'a> {
 /// Takes a row, and says whether to go on.
 pub type VisitRow<'a> = dyn FnMut(Row<'_>) -> Result<ControlFlow<()>> + 'a;
 
-/// Makes rows of what is stored, each of which must come after the one before it.
+/// Parses rows, each of which must follow the one before it.
 #[derive(Debug, Default)]
 struct Sequence {
     next: u32,
@@ -49,8 +49,8 @@ impl Sequence {
     }
 }
 
-/// Gives every row to `visit`. Pages are read one after the other, in order of their rows, so that this
-/// takes next to no memory.
+/// Gives every row to `visit`. Pages are read one after the other, in order of their rows, so that
+/// this takes next to no memory.
 pub(crate) fn rows<R: ReadAt>(
     db: &Db<R>,
     key: &Bucket,
@@ -63,8 +63,8 @@ pub(crate) fn rows<R: ReadAt>(
     })
 }
 
-/// The same for an image that is dear to read at random: leaves are read in file order by that many
-/// threads, and copied to wait for their turn.
+/// Gives every row to `visit`, for an image that is expensive to read at random: `workers` threads
+/// read the leaves in file order and copy them, so that the rows can be given in key order.
 pub(crate) fn rows_on<R: ReadAt>(
     db: &Db<R>,
     key: &Bucket,
@@ -86,7 +86,7 @@ pub(crate) fn rows_on<R: ReadAt>(
     })
 }
 
-/// Copies leaves, so that they can wait for their turn.
+/// Copies leaves, so that they can wait until those before them were read.
 struct Copies;
 
 impl LeafVisitor for Copies {

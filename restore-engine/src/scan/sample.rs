@@ -1,8 +1,8 @@
 //! A sample of keys, in memory that does not grow with their number.
 //!
-//! A damaged database is read once, so that keys for which there is no room are not the work of another
-//! pass: half of the keys leave the table, chosen by their fingerprints, and each of those that stay
-//! counts double.
+//! A damaged database is read once, so keys for which there is no room cannot wait for another
+//! pass. Instead half of the keys, chosen by their fingerprints, leave the table, and each of those
+//! that stay counts double.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,7 +10,7 @@ use std::hash::BuildHasherDefault;
 
 use super::fingerprint::{IdentityHasher, Part, Slot, thin};
 
-/// What is known of the keys of a sample.
+/// A sample of keys, with a value for each.
 #[derive(Debug)]
 pub(crate) struct Sample<V> {
     map: HashMap<Slot, V, BuildHasherDefault<IdentityHasher>>,
@@ -24,7 +24,7 @@ impl<V> Sample<V> {
         Self { map: HashMap::default(), part: Part::ALL, capacity }
     }
 
-    /// Notes what is known of a key, unless it is not in the sample or what is known already is newer.
+    /// Sets the value of a key, unless the key is not in the sample or its present value is newer.
     pub(crate) fn put(&mut self, key: Slot, value: V, newer: impl FnOnce(&V) -> bool) {
         if !self.part.holds(key) {
             return;
@@ -39,19 +39,19 @@ impl<V> Sample<V> {
                 place.insert(value);
             }
         }
-        // There are not as many rows as would need more halvings than there are.
+        // No database has enough rows to need more halvings than the limit.
         while self.map.len() > self.capacity && self.part.halve().is_some() {
             let part = self.part;
             thin(&mut self.map, |key| part.holds(*key));
         }
     }
 
-    /// How often the sample was halved: each key stands for two to the power of it.
+    /// How often the sample was halved: each key represents two to the power of it.
     pub(crate) const fn halvings(&self) -> u32 {
         self.part.halvings()
     }
 
-    /// What is known of each key, in no particular order.
+    /// The values, in no particular order.
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.map.values()
     }

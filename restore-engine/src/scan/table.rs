@@ -1,7 +1,8 @@
 //! The last row of each key, in 36 bytes a key.
 //!
-//! Numbers have as many bits as the databases of this world need, so that a large one is looked at in one reading. A row
-//! whose numbers need more, as a hostile one may, is kept as it is, and counts for three.
+//! Each number has as many bits as real databases need, so that a large one is checked in one
+//! reading. A row whose numbers need more, as in a hostile database, is stored unpacked and counts
+//! as three.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,7 +10,7 @@ use std::hash::BuildHasherDefault;
 
 use super::fingerprint::{IdentityHasher, Part, Slot, thin};
 
-/// Places of a table that one row takes that is kept as it is.
+/// Places of a table that an unpacked row takes.
 const WIDE: usize = 3;
 
 /// Bits of each number.
@@ -21,11 +22,11 @@ mod bits {
     pub(super) const INDEX: u32 = 32;
     pub(super) const SUB: u32 = 16;
     pub(super) const LABELS: u32 = 46;
-    /// Says that the row is kept as it is.
+    /// Says that the row is stored unpacked.
     pub(super) const WIDE: u128 = 1 << 95;
 }
 
-/// What an analyzer wants to know of a row, as numbers.
+/// The facts that an analyzer needs of a row, as numbers.
 pub(crate) trait RowFacts: Copy + Send + Sync {
     fn numbers(self) -> Numbers;
     fn of(numbers: Numbers) -> Self;
@@ -93,7 +94,7 @@ impl Bits {
 }
 
 impl Packed {
-    const AS_IT_IS: Self = Self { low: [0; 16], high: high(bits::WIDE) };
+    const UNPACKED: Self = Self { low: [0; 16], high: high(bits::WIDE) };
 
     /// `None` when a number is too large.
     fn of<F: RowFacts>(row: &LastRow<F>) -> Option<Self> {
@@ -111,7 +112,7 @@ impl Packed {
         Some(Self { low: low.all.to_le_bytes(), high: high(rest.all) })
     }
 
-    /// `None` when the row is kept as it is.
+    /// `None` when the row is stored unpacked.
     fn row<F: RowFacts>(self) -> Option<LastRow<F>> {
         let mut all = [0; 16];
         all.iter_mut().zip(self.high).for_each(|(to, from)| *to = from);
@@ -120,7 +121,7 @@ impl Packed {
             return None;
         }
         let mut low = Bits { all: u128::from_le_bytes(self.low), used: 0 };
-        // What was pushed into so many bits fits what it came from.
+        // Each number was pushed from a value of this type, so it fits.
         let main = i64::try_from(low.pop(bits::MAIN)).ok()?;
         let create = i64::try_from(low.pop(bits::CREATE)).ok()?;
         let version = i64::try_from(low.pop(bits::VERSION)).ok()?;
@@ -143,12 +144,12 @@ const fn high(all: u128) -> [u8; 12] {
 /// Keys and their last rows.
 pub(super) struct Table<F> {
     packed: HashMap<Slot, Packed, BuildHasherDefault<IdentityHasher>>,
-    as_it_is: HashMap<Slot, LastRow<F>, BuildHasherDefault<IdentityHasher>>,
+    unpacked_rows: HashMap<Slot, LastRow<F>, BuildHasherDefault<IdentityHasher>>,
 }
 
 impl<F> Default for Table<F> {
     fn default() -> Self {
-        Self { packed: HashMap::default(), as_it_is: HashMap::default() }
+        Self { packed: HashMap::default(), unpacked_rows: HashMap::default() }
     }
 }
 
@@ -159,7 +160,7 @@ impl<F: RowFacts> Table<F> {
     /// The row that this one takes the place of.
     pub(super) fn put(&mut self, key: Slot, row: LastRow<F>) -> Option<LastRow<F>> {
         let packed = Packed::of(&row);
-        let now = packed.unwrap_or(Packed::AS_IT_IS);
+        let now = packed.unwrap_or(Packed::UNPACKED);
         let before = match self.packed.entry(key) {
             Entry::Occupied(mut entry) => Some(entry.insert(now)),
             Entry::Vacant(entry) => {
@@ -168,36 +169,36 @@ impl<F: RowFacts> Table<F> {
             }
         };
         let unpacked = before.and_then(Packed::row);
-        // Most tables have no row that is kept as it is.
+        // Most tables have no unpacked row.
         if packed.is_none() {
-            return self.as_it_is.insert(key, row).or(unpacked);
+            return self.unpacked_rows.insert(key, row).or(unpacked);
         }
         match (before, unpacked) {
-            (Some(_), None) => self.as_it_is.remove(&key),
+            (Some(_), None) => self.unpacked_rows.remove(&key),
             (_, unpacked) => unpacked,
         }
     }
 
     /// Places that are taken.
     pub(super) fn places(&self) -> usize {
-        self.packed.len() + self.as_it_is.len() * (WIDE - 1)
+        self.packed.len() + self.unpacked_rows.len() * (WIDE - 1)
     }
 
     /// Forgets keys that do not belong to a part.
     pub(super) fn retain(&mut self, part: Part) {
         thin(&mut self.packed, |key| part.holds(*key));
-        thin(&mut self.as_it_is, |key| part.holds(*key));
+        thin(&mut self.unpacked_rows, |key| part.holds(*key));
     }
 
     /// Takes all rows out.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = LastRow<F>> {
         let packed = self.packed.drain().filter_map(|(_, packed)| packed.row());
-        packed.chain(self.as_it_is.drain().map(|(_, row)| row))
+        packed.chain(self.unpacked_rows.drain().map(|(_, row)| row))
     }
 
     pub(super) fn clear(&mut self) {
         self.packed.clear();
-        self.as_it_is.clear();
+        self.unpacked_rows.clear();
     }
 }
 
@@ -248,7 +249,7 @@ pub(super) mod tests {
                 let slot = Fingerprint::of(&[*key]).slot;
                 prop_assert_eq!(table.put(slot, *row), model.insert(*key, *row));
             }
-            let wide = table.as_it_is.len();
+            let wide = table.unpacked_rows.len();
             prop_assert_eq!(table.places(), model.len() + 2 * wide);
             let mut part = Part::ALL;
             (0..bits).for_each(|_| assert!(part.halve().is_some()));
@@ -299,8 +300,8 @@ pub(super) mod tests {
         let row = LastRow { main, sub: 0xffff, index: u32::MAX, tombstone: true, facts };
         let slot = Fingerprint::of(b"key").slot;
         assert_eq!(table.put(slot, row), None);
-        assert_eq!((table.places(), table.as_it_is.len()), (1, 0));
+        assert_eq!((table.places(), table.unpacked_rows.len()), (1, 0));
         assert_eq!(table.put(slot, LastRow { main: main + 1, ..row }), Some(row));
-        assert_eq!((table.places(), table.as_it_is.len()), (3, 1));
+        assert_eq!((table.places(), table.unpacked_rows.len()), (3, 1));
     }
 }

@@ -1,4 +1,5 @@
-//! The key space as a whole: every row in order of revision, and the state at any revision that is still there.
+//! The key space as a whole: every row in order of revision, and the state at any revision that is
+//! still there.
 
 use std::ops::ControlFlow;
 
@@ -44,9 +45,9 @@ impl<'a, R: ReadAt> View<'a, R> {
         self.scan(&range, &mut |_| true, visit)
     }
 
-    /// Gives every key that was live at revision `at`, the current one without, to `visit`: its newest row up to
-    /// there, in order of revision. Like a range over everything, it leaves out the empty key. Memory is one bit for a
-    /// row; the rows are read twice.
+    /// Gives every key that was live at revision `at`, the current one without, to `visit`: its
+    /// newest row up to there, in order of revision. Like a range over everything, it leaves out
+    /// the empty key. Memory is one bit for a row; the rows are read twice.
     ///
     /// # Errors
     /// [`Error::NotCovered`] when `at` is compacted or in the future; as for [`Self::rows`].

@@ -1,5 +1,5 @@
-//! Taking in a source of a restore or of a check: split, and hashed on a second thread while the first
-//! one writes.
+//! Receives a source of a restore or of a check: it is split, and hashed on a second thread while
+//! the first one writes.
 
 use bytes::Bytes;
 use etcdr_schemas::Sha256Digest;
@@ -9,14 +9,15 @@ use super::form::{Expected, Form};
 use super::splitter::{Shape, Sink, Splitter};
 use crate::error::{Error, Result};
 
-/// What has come in.
+/// A stream that was received.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Received {
     /// Bytes of the whole file.
     pub(crate) size: u64,
     /// SHA-256 of the whole file.
     pub(crate) sha256: Sha256Digest,
-    /// The last 32 bytes, and SHA-256 of all before them; absent when the reader has vouched for both.
+    /// The last 32 bytes, and SHA-256 of all before them; absent when the reader has vouched for
+    /// both.
     trailer: Option<(Sha256Digest, Sha256Digest)>,
     shape: Shape,
 }
@@ -84,7 +85,7 @@ impl Received {
         Form::of_size(self.size)
     }
 
-    /// Holds the stream against what is known of it: the manifest, etcd's digest, or only its length.
+    /// Compares the stream with the manifest, with etcd's digest, or only with its length.
     ///
     /// # Errors
     /// [`Error::NotAsPlanned`], [`Error::Digest`], [`Error::NoDigest`].

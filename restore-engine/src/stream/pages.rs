@@ -1,9 +1,10 @@
-//! What is remembered of each page that streams by, so that the tree can be walked at the end.
+//! Keeps a few bytes of each page that streams by, so that the tree can be walked at the end.
 //!
-//! The way from the root to the last revision runs over pages in any order, and free pages look like used
-//! ones. So each page that claims its own number leaves one word: a branch its last child, a leaf
-//! of revisions its last one. Only the walk at the end tells which of them count. Overflow pages are looked at
-//! like others, because the head that claims them may itself be a free page; what they leave is never reached.
+//! The pages on the way from the root to the last revision may stream by in any order, and free
+//! pages cannot be distinguished from used ones. So each page that claims its own number leaves one
+//! word: a branch its last child, a leaf of revisions its last one. Only the walk at the end shows
+//! which of them count. Overflow pages are parsed like others, because the head that claims them
+//! may itself be a free page; the walk never reaches their words.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,13 +14,14 @@ use super::words::{Word, Words};
 use crate::format::bolt::page::{self, BRANCH, ELEMENT, HEADER, Header, LEAF, MAX_DEPTH, Node};
 use crate::format::bolt::{Meta, Problem};
 use crate::format::buckets;
+use crate::format::facts::bucket_roots::{BucketRoots, KeyRoot, MetaRoot, read_markers};
 use crate::format::facts::markers::{self, Markers};
-use crate::format::facts::names::{KeyRoot, MetaRoot, Names, read_markers};
 use crate::format::facts::{ImageFacts, no_key};
 use crate::format::mvcc::RowKey;
 use crate::{Error, Result};
 
-/// Leaves of bucket names or of markers that are remembered. Only old copies of them make it more than two.
+/// Leaves of bucket names or of markers that are remembered. Only old copies of them make it more
+/// than two.
 const MAX_CANDIDATES: usize = 16 * 1024;
 /// Keys and elements behind the first page of their leaf that are waited for.
 const MAX_AWAITED: usize = 64 * 1024;
@@ -29,8 +31,8 @@ const MAX_ROOT: u64 = 1 << 20;
 /// A leaf that may turn out to be the one that is wanted.
 #[derive(Debug, Clone)]
 enum Candidate {
-    /// It holds buckets: what is known of `key` and `meta`.
-    Names(Names),
+    /// It holds buckets: the roots of `key` and `meta`.
+    Buckets(BucketRoots),
     /// It holds markers; none when they cannot be read.
     Markers(Option<Markers>),
 }
@@ -39,13 +41,13 @@ enum Candidate {
 #[derive(Debug)]
 struct Awaited {
     page: u64,
-    what: What,
+    what: AwaitedPart,
     bytes: Vec<u8>,
     need: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum What {
+enum AwaitedPart {
     BranchElement,
     LeafElement { at: u64, end: u64 },
     Key,
@@ -106,7 +108,7 @@ impl PageTracker {
         self.partial.extend_from_slice(pages.remainder());
     }
 
-    /// Looks at one page: `bytes` are all of it, but none of its overflow.
+    /// Takes one page: `bytes` are all of it, but none of its overflow.
     fn page(&mut self, id: u64, bytes: &[u8]) {
         if !self.awaited.is_empty() {
             self.deliver(id, bytes);
@@ -134,7 +136,7 @@ impl PageTracker {
                 let at = HEADER + usize::from(last) * ELEMENT + 8;
                 match page::u64_at(bytes, at) {
                     Some(child) => self.words.set(id, Word::Branch(child)),
-                    None => self.wait(id, at as u64, 8, &header, What::BranchElement),
+                    None => self.wait(id, at as u64, 8, &header, AwaitedPart::BranchElement),
                 }
             }
             _ => {}
@@ -148,7 +150,7 @@ impl PageTracker {
             Some(element) => self.leaf_element(id, at as u64, end, element, Some((header, bytes))),
             None => {
                 let at = at as u64;
-                self.wait(id, at, ELEMENT, header, What::LeafElement { at, end });
+                self.wait(id, at, ELEMENT, header, AwaitedPart::LeafElement { at, end });
             }
         }
     }
@@ -178,7 +180,7 @@ impl PageTracker {
         });
         match here {
             Some(key) => self.key(id, key),
-            None => self.await_at(id, start, len, What::Key),
+            None => self.await_at(id, start, len, AwaitedPart::Key),
         }
     }
 
@@ -188,7 +190,7 @@ impl PageTracker {
         }
     }
 
-    fn wait(&mut self, id: u64, at: u64, need: usize, header: &Header, what: What) {
+    fn wait(&mut self, id: u64, at: u64, need: usize, header: &Header, what: AwaitedPart) {
         let end = (u64::from(header.overflow) + 1) * self.page_size as u64;
         if at + need as u64 <= end {
             self.await_at(id, at, need, what);
@@ -196,7 +198,7 @@ impl PageTracker {
     }
 
     /// Waits for bytes `at` of the logical page `id`.
-    fn await_at(&mut self, id: u64, at: u64, need: usize, what: What) {
+    fn await_at(&mut self, id: u64, at: u64, need: usize, what: AwaitedPart) {
         let offset = id * self.page_size as u64 + at;
         if self.awaited.len() < MAX_AWAITED {
             let bytes = Vec::with_capacity(need);
@@ -204,7 +206,7 @@ impl PageTracker {
         }
     }
 
-    /// Gives those who wait their bytes of page `id`.
+    /// Gives the awaited bytes of page `id` to those that wait for them.
     fn deliver(&mut self, id: u64, bytes: &[u8]) {
         let start = id * self.page_size as u64;
         let end = start + bytes.len() as u64;
@@ -227,11 +229,11 @@ impl PageTracker {
 
     fn arrived(&mut self, awaited: &Awaited) {
         match awaited.what {
-            What::Key => self.key(awaited.page, &awaited.bytes),
-            What::LeafElement { at, end } => {
+            AwaitedPart::Key => self.key(awaited.page, &awaited.bytes),
+            AwaitedPart::LeafElement { at, end } => {
                 self.leaf_element(awaited.page, at, end, &awaited.bytes, None);
             }
-            What::BranchElement => {
+            AwaitedPart::BranchElement => {
                 if let Some(child) = page::u64_at(&awaited.bytes, 0) {
                     self.words.set(awaited.page, Word::Branch(child));
                 }
@@ -244,9 +246,9 @@ impl PageTracker {
         let Ok(node) = Node::parse(bytes) else { return };
         let Ok(first) = node.row(0) else { return };
         if first.flags == page::BUCKET_FLAG {
-            let mut names = Names::default();
-            if names.add(id, node).is_ok() {
-                self.candidates.insert(id, Candidate::Names(names));
+            let mut roots = BucketRoots::default();
+            if roots.add(id, node).is_ok() {
+                self.candidates.insert(id, Candidate::Buckets(roots));
             }
         } else if markers::NAMES.contains(&first.key) || first.key == buckets::meta::CONF_STATE {
             self.candidates.insert(id, Candidate::Markers(read_markers(node).ok()));
@@ -255,12 +257,12 @@ impl PageTracker {
 
     /// Walks from the root to the last revision and the markers, when all pages have been seen.
     pub(super) fn facts(&self, meta: &Meta, db_size: u64) -> Result<ImageFacts> {
-        let names = self.names()?;
-        let last_row = match names.key.ok_or_else(no_key)? {
+        let roots = self.bucket_roots()?;
+        let last_row = match roots.key.ok_or_else(no_key)? {
             KeyRoot::Inline(revision) => revision,
             KeyRoot::Page(root) => self.last_revision(root)?,
         };
-        let markers = match names.meta {
+        let markers = match roots.meta {
             None => Markers::default(),
             Some(MetaRoot::Inline(markers)) => markers,
             Some(MetaRoot::Page(id)) => match (self.candidates.get(&id), self.words.get(id)) {
@@ -272,29 +274,29 @@ impl PageTracker {
         Ok(ImageFacts::new(meta.page_size, db_size, last_row, markers))
     }
 
-    fn names(&self) -> Result<Names> {
+    fn bucket_roots(&self) -> Result<BucketRoots> {
         let damaged = |problem| self.error(self.root, problem);
         let header = Header::parse(&self.root_bytes).ok_or_else(|| self.lost(self.root))?;
         if header.id != self.root {
             return Err(damaged(Problem::WrongId(header.id)));
         }
         let node = Node::parse(&self.root_bytes).map_err(damaged)?;
-        let mut names = Names::default();
+        let mut roots = BucketRoots::default();
         if node.is_leaf() {
-            names.add(self.root, node)?;
-            return Ok(names);
+            roots.add(self.root, node)?;
+            return Ok(roots);
         }
         for child in node.children() {
             let id = child.map_err(damaged)?.child;
             match self.candidates.get(&id) {
-                Some(Candidate::Names(more)) => {
-                    names.key = names.key.or_else(|| more.key.clone());
-                    names.meta = names.meta.or_else(|| more.meta.clone());
+                Some(Candidate::Buckets(more)) => {
+                    roots.key = roots.key.or_else(|| more.key.clone());
+                    roots.meta = roots.meta.or_else(|| more.meta.clone());
                 }
                 _ => return Err(self.lost(id)),
             }
         }
-        Ok(names)
+        Ok(roots)
     }
 
     fn last_revision(&self, root: u64) -> Result<Option<Revision>> {

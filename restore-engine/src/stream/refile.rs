@@ -1,8 +1,8 @@
 //! Any source as the bytes of a snapshot file.
 //!
-//! A repository keeps one form only: the database to its high-water mark, then its digest. A file of
-//! `etcdctl snapshot save` is that already; a raw copy of `member/snap/db` loses what it has grown ahead
-//! and gains the digest.
+//! A repository keeps one form only: the database to its high-water mark, then its digest. A file
+//! of `etcdctl snapshot save` is that already; a raw copy of `member/snap/db` loses what it has
+//! grown ahead and gains the digest.
 
 use std::io;
 
@@ -14,12 +14,12 @@ use super::intake::Intake;
 use super::splitter::Sink;
 use crate::error::{Error, Result};
 
-/// Gives `out` the bytes of a snapshot file, made from `chunks`. The caller must drop what it got when
-/// this fails: a wrong digest shows at the end only.
+/// Gives `out` the bytes of a snapshot file, made from `chunks`. The caller must drop what it got
+/// when this fails: a wrong digest shows at the end only.
 ///
 /// # Errors
-/// Those of a damaged, truncated or foreign source; [`Error::Source`] when it cannot be read or `out`
-/// does not take the bytes.
+/// Those of a damaged, truncated or foreign source; [`Error::Source`] when it cannot be read or
+/// `out` does not take the bytes.
 pub fn as_snapshot_file(
     chunks: impl Iterator<Item = io::Result<Bytes>>,
     out: &mut dyn FnMut(Bytes) -> io::Result<()>,

@@ -22,10 +22,11 @@ pub struct ScannedSnapshot {
     pub facts: ImageFacts,
 }
 
-/// Takes a snapshot file in pieces of any size, as it streams by, and hashes it on the caller's thread.
+/// Takes a snapshot file in pieces of any size, as it streams by, and hashes it on the caller's
+/// thread.
 ///
-/// Its memory is 4 bytes a page. [`finish`](Self::finish) is the only judge: until it says that the file is
-/// whole, nothing about it is known.
+/// Its memory is 4 bytes a page. Only [`finish`](Self::finish) decides: before it, nothing is known
+/// about the file.
 pub struct SnapshotScanner {
     splitter: Splitter,
     sha: TailedSha256,
@@ -62,8 +63,8 @@ impl SnapshotScanner {
     /// Takes the next bytes of the file.
     ///
     /// # Errors
-    /// [`Error::NotBolt`] when the file cannot be a snapshot, [`Error::Length`] when it is longer than its
-    /// meta page says. Further pushes are of no use then.
+    /// [`Error::NotBolt`] when the file cannot be a snapshot, [`Error::Length`] when it is longer
+    /// than its meta page says. Further pushes are of no use then.
     pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
         self.splitter.push(chunk, &mut self.facts)?;
         self.sha.update(chunk);
@@ -73,8 +74,8 @@ impl SnapshotScanner {
     /// Judges the file.
     ///
     /// # Errors
-    /// [`Error::Length`] when it was cut, [`Error::Digest`] when its content is not what etcd sent, others
-    /// when its pages do not lead to a revision.
+    /// [`Error::Length`] when it was cut, [`Error::Digest`] when its content is not what etcd sent,
+    /// others when its pages do not lead to a revision.
     pub fn finish(self) -> Result<ScannedSnapshot> {
         let Self { splitter, sha, mut facts } = self;
         let (size, shape) = splitter.finish(&mut facts)?;

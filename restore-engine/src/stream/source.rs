@@ -1,4 +1,4 @@
-//! What a restore starts from, and what it says of itself.
+//! The source of a restore and its facts.
 
 use std::io;
 
@@ -28,11 +28,11 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads what a plan must know from an image that can be read at random. Only a few pages are read and
-    /// nothing is verified: the restore does that.
+    /// Reads what a plan must know from an image that can be read at random. Only a few pages are
+    /// read and nothing is verified: the restore does that.
     ///
     /// # Errors
-    /// The error of the first page that is not what it should be.
+    /// The error of the first damaged page.
     pub fn inspect<R: ReadAt>(label: String, image: R, expected: Option<Expected>) -> Result<Self> {
         let form = Form::of_size(image.size());
         let db = Db::open(image)?;
@@ -40,8 +40,8 @@ impl Source {
         Ok(Self { label, facts, form, alarms: alarms(&db)?, expected })
     }
 
-    /// The same from an image that can only be read from end to end, such as an archive. It is read once
-    /// here and once more by the restore; alarms are not seen this way.
+    /// Reads what a plan must know from an image that can only be read from end to end, such as an
+    /// archive. It is read twice, here and by the restore; alarms are not found this way.
     ///
     /// # Errors
     /// [`Error::Source`] when the stream fails, and what [`crate::restore`] says of a damaged one.

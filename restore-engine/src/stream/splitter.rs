@@ -1,9 +1,9 @@
 //! A snapshot file or a raw database as it streams by, split into what it is made of.
 //!
-//! The first pages say how long the database is. A file of zeroes, of noise or of nothing is refused
-//! after them; an archive that unpacks to more than its database can be is refused soon after. Only the
-//! database itself is handed on: what a raw copy has behind its high-water mark is garbage, and what a
-//! snapshot has behind it is its digest.
+//! The first pages say how long the database is. A file of zeroes, of noise or of nothing is
+//! refused after them; an archive that decompresses to more than its database can be is refused
+//! soon after. Only the database itself reaches the sink: behind the high-water mark a raw copy has
+//! garbage, and a snapshot its digest.
 
 use etcdr_schemas::Sha256Digest;
 
@@ -14,7 +14,8 @@ use crate::format::bolt::page::MAX_PAGE_SIZE;
 /// Bytes that hold both meta pages at any page size.
 const HEAD: usize = 2 * MAX_PAGE_SIZE as usize;
 
-/// Bytes that may follow the database in a raw copy, besides as many as it has: bbolt grows files ahead.
+/// Bytes that may follow the database in a raw copy, besides as many as it has: bbolt grows files
+/// ahead.
 const GROWTH: u64 = 64 << 20;
 
 /// What the meta pages say of the file.
@@ -33,7 +34,7 @@ impl Shape {
     }
 }
 
-/// Where the database goes.
+/// Takes the bytes of the database.
 pub(crate) trait Sink {
     /// The meta pages are there; nothing is written yet.
     fn begin(&mut self, _: &Shape) -> Result<()> {
@@ -47,7 +48,7 @@ pub(crate) trait Sink {
 /// How long a file may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Length {
-    /// At most so many bytes; at least the database.
+    /// At most this many bytes; at least the database.
     Within(u64),
     /// The database and its digest.
     OfSnapshot,
@@ -92,8 +93,8 @@ impl Splitter {
     /// Takes the next bytes of the file.
     ///
     /// # Errors
-    /// [`Error::NotBolt`] for a stream that is no database, [`Error::Length`] for one that is too long,
-    /// and whatever the sink says.
+    /// [`Error::NotBolt`] for a stream that is no database, [`Error::Length`] for one that is too
+    /// long, and whatever the sink says.
     pub(super) fn push(&mut self, mut chunk: &[u8], sink: &mut dyn Sink) -> Result<()> {
         self.taken = self.taken.saturating_add(chunk.len() as u64);
         self.check_limit()?;
@@ -116,7 +117,7 @@ impl Splitter {
         }
     }
 
-    /// Reads the meta pages out of the head and hands it on.
+    /// Reads the meta pages from the head and gives the head to the sink.
     fn recognise(&mut self, sink: &mut dyn Sink) -> Result<()> {
         let head = std::mem::take(&mut self.head);
         let meta = meta::discover(&head[..])?.chosen;

@@ -1,11 +1,12 @@
 //! One word for each page that streamed by, in four bytes.
 //!
-//! What grows with a database must grow slowly: two million pages, 8 GiB of an ordinary database, take 8 MiB.
+//! This is the only memory that grows with the database, so each page gets four bytes: 8 GiB of an
+//! ordinary database, two million pages, take 8 MiB.
 
 /// Words that are allocated together.
 const CHUNK: usize = 8192;
 
-/// What one page leaves behind.
+/// What is kept of one page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
     Nothing,
@@ -30,7 +31,7 @@ enum Chunk {
     Far(Box<[u64]>),
 }
 
-/// A word of so many bits: two say what it is, the others hold the number.
+/// A word of `bits` bits: two for its kind, the others for the number.
 fn pack(word: Word, bits: u32, base: u64) -> Option<u64> {
     let (tag, value) = match word {
         Word::Nothing => (0, 0),

@@ -1,4 +1,5 @@
-//! Files that are broken, cut or invented: always an answer, never a panic or a hang.
+//! Files that are broken, cut or invented: each gives a result or an error, never a panic or a
+//! hang.
 
 use etcdr_restore_engine::bolt::Db;
 use etcdr_restore_engine::check::structure;

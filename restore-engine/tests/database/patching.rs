@@ -1,4 +1,4 @@
-//! Patches: what changes is what was asked for, and the result is sound.
+//! Patches: they change what was asked for and nothing else, and the result is sound.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What the bulk writer writes is what the reader reads, at every page size.
+//! The reader reads what the bulk writer writes, at every page size.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -47,7 +47,8 @@ fn the_scanner_waits_for_keys_behind_large_values() {
         let mut all = many(20, 10);
         all.push(put(100, 0, "/big", &vec![b'x'; 1000 * tail]));
         let mut db = etcd(1024, all, meta(5));
-        // Move the last two rows into one leaf, as bbolt does: it keeps two rows on a page at least.
+        // Move the last two rows into one leaf, as bbolt does: it keeps two rows on a page at
+        // least.
         join_last_leaves(&mut db);
         let open = Db::open(db.clone()).unwrap();
         assert_eq!(findings(&db), []);
@@ -56,7 +57,8 @@ fn the_scanner_waits_for_keys_behind_large_values() {
     }
 }
 
-/// Rebuilds the database by hand with a root leaf of `key` that holds a large row and a small one behind it.
+/// Rebuilds the database by hand with a root leaf of `key` that holds a large row and a small one
+/// behind it.
 fn join_last_leaves(db: &mut Vec<u8>) {
     use etcdr_restore_engine::bolt::Meta;
     use etcdr_restore_engine::bolt::page::{Header, LEAF};
@@ -123,7 +125,7 @@ fn rows_that_cannot_be_stored_are_refused() {
     }
 }
 
-/// A key space in the plainest words: docs/etcd-formats.md 5.1.
+/// HashKV in its simplest form: docs/etcd-formats.md 5.1.
 fn model(history: &[(i64, i64, u8, bool)], at: i64, compact: i64) -> (u32, u64) {
     let row = |(main, sub, key, deleted): (i64, i64, u8, bool)| {
         let name = format!("/k{key}");

@@ -12,7 +12,7 @@ pub(crate) enum Kind {
     Meta,
     /// Number and flags in the header of a meta page.
     MetaHeader,
-    /// The rest of a meta page's header, which nobody reads.
+    /// The rest of a meta page's header, which no reader uses.
     MetaUnread,
     /// Free pages, what follows the last element's data, what follows a meta.
     Unused,
@@ -28,7 +28,8 @@ pub(crate) enum Kind {
     ElementFlags,
     /// Positions and sizes, except those below.
     Element,
-    /// Sizes of the last row of a page: what follows them is unused, so nothing tells that they are wrong.
+    /// Sizes of the last row of a page: what follows them is unused, so nothing shows that they are
+    /// wrong.
     LastSize,
     /// Size of the last key of a branch.
     LastBranchKeySize,
@@ -75,7 +76,7 @@ impl Kind {
     ];
 }
 
-/// A file whose bytes are being told apart.
+/// A file whose bytes are being classified.
 struct Map<'a> {
     bytes: &'a [u8],
     page_size: usize,

@@ -1,4 +1,4 @@
-//! Random histories: what the view tells is what a map of the whole history tells.
+//! Random histories: the view returns what a map of the whole history contains.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -24,7 +24,8 @@ enum Step {
 fn op() -> impl Strategy<Value = Op> {
     let value = || proptest::collection::vec(any::<u8>(), 0..90);
     prop_oneof![
-        3 => (0u8..12, value(), any::<u8>()).prop_map(|(key, value, lease)| Op::Put(key, value, lease)),
+        3 => (0u8..12, value(), any::<u8>())
+            .prop_map(|(key, value, lease)| Op::Put(key, value, lease)),
         1 => (0u8..12).prop_map(Op::Delete),
     ]
 }
@@ -136,7 +137,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn a_history_is_told_as_it_was(
+    fn a_history_reads_as_it_was(
         steps in proptest::collection::vec(step(), 1..50),
         page_size in prop::sample::select(&[1024u32, 4096][..]),
         workers in 1usize..4,
@@ -146,7 +147,7 @@ proptest! {
 }
 
 #[test]
-fn an_empty_store_and_one_whose_keys_are_all_gone_are_told() {
+fn an_empty_store_and_one_whose_keys_are_all_gone_are_read() {
     check(&Store::new(), 4096, 2);
     for keeps in [false, true] {
         let mut store = Store::new();
@@ -160,7 +161,7 @@ fn an_empty_store_and_one_whose_keys_are_all_gone_are_told() {
 
 /// More rows than one window takes, more pages than one thread reads, leaves far apart.
 #[test]
-fn a_large_history_is_told_as_a_small_one() {
+fn a_large_history_reads_like_a_small_one() {
     let mut store = Store::new();
     for n in 0..6000u32 {
         let key = u8::try_from(n * 7919 % 251).unwrap();

@@ -1,4 +1,4 @@
-//! A store in the plainest words: a list of all changes, and what etcd does with it.
+//! A simple model of a store: a list of all changes, and what etcd does with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,7 +87,8 @@ impl Store {
             let (Op::Put(number, ..) | Op::Delete(number)) = op;
             let key = format!("/registry/things/ns-{}/{number}", number % 3);
             let live = self.state(i64::MAX).remove(&key);
-            // etcd refuses to change a key twice in a transaction, and deletes only what is there.
+            // etcd refuses to change a key twice in a transaction, and deletes only keys that
+            // exist.
             if !touched.insert(*number) || (matches!(op, Op::Delete(_)) && live.is_none()) {
                 continue;
             }
@@ -111,8 +112,8 @@ impl Store {
         self.revision += i64::from(sub > 0);
     }
 
-    /// Compacts at `at`, removing at most `batch` rows. `keeps` is what etcd does from 3.4.34 and 3.5.16 on: a
-    /// deletion at the compact revision itself stays.
+    /// Compacts at `at`, removing at most `batch` rows. `keeps` is what etcd does from 3.4.34 and
+    /// 3.5.16 on: a deletion at the compact revision itself stays.
     pub(crate) fn compact(&mut self, at: i64, keeps: bool, batch: usize) {
         if at <= self.scheduled.unwrap_or(0) || at > self.revision {
             return;

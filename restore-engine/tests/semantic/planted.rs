@@ -1,4 +1,5 @@
-//! One planted defect for every finding code: which level must catch it, and that no shallower one claims to.
+//! One planted defect for every finding code: which level must catch it, and that no shallower one
+//! claims to.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use crate::model::{Change, Op, Store, Version};
 use crate::support::victim::{COUNT, FIRST, FLAGS, OVERFLOW, Victim};
 use crate::support::{GOLDEN, Row, build, golden, put, with_digest};
 
-/// A file with a defect, and the manifest that it is held against.
+/// A file with a defect, and the manifest that it is compared with.
 struct Spoiled {
     file: Vec<u8>,
     manifest: Option<Manifest>,
@@ -132,7 +133,10 @@ fn with_manifest(store: &Store, change: impl FnOnce(&mut serde_json::Value)) -> 
     json["db_size"] = db.size().into();
     json["image"]["plain_size"] = (db.size() + 32).into();
     json["hash_kv"] = serde_json::json!({
-        "revision": store.revision, "compact_revision": store.compacted(), "hash": hash, "agreed": [],
+        "revision": store.revision,
+        "compact_revision": store.compacted(),
+        "hash": hash,
+        "agreed": [],
     });
     if store.compacted() > 0 {
         json["compact_revision"] = store.compacted().into();
@@ -263,7 +267,8 @@ fn freelist(spare: u64, ids: fn(u64) -> Vec<u64>) -> Spoiled {
     Victim::new().spare(spare).freelist(&ids(high)).into()
 }
 
-/// Defects that keep the file from being opened: level `content` sees them too, as it must know how long the file is.
+/// Defects that keep the file from being opened: level `content` sees them too, as it must know how
+/// long the file is.
 const METAS: [Defect; 2] = [
     defect("etcd.records", Level::Structure, || {
         with_digest(build(1024, &[(b"meta", vec![])])).into()
@@ -430,7 +435,7 @@ const ELSEWHERE: [(&str, &str); 19] = [
     // A page of its own making, or a sparse file: database/defects.rs.
     ("bolt.page.depth", "database/defects.rs"),
     ("bolt.page.size", "database/defects.rs"),
-    // Only who reads a stream can lose a page: below.
+    // Only the reader of a stream can lose a page: below.
     ("bolt.page.lost", "semantic/planted.rs"),
     ("snapshot.manifest", "semantic/planted.rs"),
     // Whole data directories: restore.rs.
@@ -445,7 +450,7 @@ const ELSEWHERE: [(&str, &str); 19] = [
     ("snap.damaged", "inspect.rs"),
     ("directory.incomplete", "inspect.rs"),
     ("medium.unreadable", "inspect.rs"),
-    // Needs four million leases: `too_many_leases_are_told` in semantic/tables.rs.
+    // Needs four million leases: `too_many_leases_are_a_finding` in semantic/small_buckets.rs.
     ("lease.unchecked", "../src/check/semantic/tables.rs"),
 ];
 
@@ -532,7 +537,7 @@ fn in_real_files_nothing_is_found() {
     }
 }
 
-/// Who reads a stream cannot go back to a page: what it did not take for a leaf is lost.
+/// The reader of a stream cannot return to a page: one that it did not recognise as a leaf is lost.
 #[test]
 fn a_page_that_streamed_by_as_something_else_is_lost() {
     let victim = Victim::new();
@@ -548,7 +553,7 @@ fn a_page_that_streamed_by_as_something_else_is_lost() {
 }
 
 #[test]
-fn other_bytes_than_the_manifest_promises_are_told() {
+fn other_bytes_than_the_manifest_promises_are_found() {
     let file = with_digest(store().database(1024));
     let sha256 = etcdr_schemas::Sha256Digest::of(b"another file");
     let expected = Expected { size: file.len() as u64, sha256, by_reader: false };

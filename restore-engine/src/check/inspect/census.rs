@@ -41,7 +41,7 @@ impl Census {
         }
     }
 
-    /// Takes the next leaf of the bucket that was told last.
+    /// Takes the next leaf of the last bucket.
     pub(super) fn leaf(&mut self, leaf: &Leaf) {
         let Some((name, usage)) = self.buckets.last_mut() else { return };
         usage.leaf(leaf, self.page_size);
@@ -69,7 +69,7 @@ impl Census {
     }
 
     /// Puts what was counted into the report.
-    pub(super) fn tell(
+    pub(super) fn report_to(
         self,
         report: &mut InspectReport,
         names: PrefixNames,
@@ -77,24 +77,24 @@ impl Census {
         size: u64,
     ) {
         let total_rows = self.rows();
-        let told = self.keys.finish();
-        let mut keys = told.facts;
-        self.records.tell(report, &mut keys, top);
+        let totals = self.keys.finish();
+        let mut keys = totals.facts;
+        self.records.report_to(report, &mut keys, top);
         let compact = keys.scheduled_compact_revision.max(keys.finished_compact_revision);
         keys.compact_revision = compact;
-        let revision = told.newest_row.max(compact).max(Some(Revision::FIRST));
+        let revision = totals.newest_row.max(compact).max(Some(Revision::FIRST));
         keys.revision = revision.unwrap_or(Revision::FIRST);
-        let total_keys = keys.live_keys + u64::from(told.empty_key);
+        let total_keys = keys.live_keys + u64::from(totals.empty_key);
         report.status = Some(StatusFacts {
             hash: self.sum.crc(),
-            revision: told.newest_row.map_or(0, |revision| revision.0),
+            revision: totals.newest_row.map_or(0, |revision| revision.0),
             total_rows,
             total_keys: (!keys.estimated).then_some(total_keys),
             total_size: size,
         });
         if self.buckets.iter().any(|(name, _)| name == buckets::KEY) {
             report.keys = Some(keys);
-            report.prefixes = Some(told.counts.tell(names, top));
+            report.prefixes = Some(totals.counts.into_report(names, top));
         }
         report.buckets = self.buckets.into_iter().map(|(_, usage)| usage.facts()).collect();
     }

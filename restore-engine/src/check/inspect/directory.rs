@@ -14,7 +14,7 @@ use crate::findings;
 use crate::format::snap;
 use crate::format::wal;
 
-/// Inspects a data directory. What cannot be read is a finding, and the rest is told all the same.
+/// Inspects a data directory. A part that cannot be read is a finding, and the others are reported.
 ///
 /// # Errors
 /// When there is no database in it, or the medium fails.
@@ -63,7 +63,7 @@ fn missing(error: &Error) -> bool {
     matches!(error, Error::Local { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// What could be read, or a finding that tells why not.
+/// What could be read, or a finding that says why not.
 fn or_finding<T>(result: Result<T>, place: &str, damage: &mut Vec<Finding>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

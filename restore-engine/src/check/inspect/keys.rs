@@ -1,13 +1,14 @@
 //! Rows of bucket `key`: how many there are, and which keys are live.
 //!
-//! When there are more keys than a sample has room for, the live numbers are estimates, and the report
-//! says so. With a million keys or so in the sample they are right to a fraction of a percent.
+//! When there are more keys than a sample has room for, the live numbers are estimates, and the
+//! report says so. With a million keys or so in the sample they are right to a fraction of a
+//! percent.
 
 use etcdr_schemas::Revision;
 use etcdr_schemas::report::inspect::KeyFacts;
 
 use super::prefixes::{Counts, Id};
-use super::reader::{Leaf, Note};
+use super::reader::{KeyRow, Leaf};
 use crate::scan::fingerprint::{Fingerprint, Slot};
 use crate::scan::sample::Sample;
 
@@ -24,7 +25,7 @@ struct Newest {
     deletes: bool,
 }
 
-/// What is known of the rows so far.
+/// Counts of the rows so far.
 #[derive(Debug)]
 pub(super) struct Keys {
     facts: KeyFacts,
@@ -36,9 +37,9 @@ pub(super) struct Keys {
     counts: Counts,
 }
 
-/// What all rows say.
+/// The counts when all rows were read.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct KeyTotals {
     pub(super) facts: KeyFacts,
     /// Highest revision of a row.
     pub(super) newest_row: Option<Revision>,
@@ -65,18 +66,18 @@ impl Keys {
         facts.revisions += leaf.rows;
         facts.bytes += leaf.key_bytes + leaf.value_bytes;
         facts.malformed += leaf.malformed.0;
-        leaf.notes.iter().for_each(|note| self.note(note));
+        leaf.key_rows.iter().for_each(|row| self.row(row));
     }
 
-    fn note(&mut self, note: &Note) {
-        let (main, size) = (Revision(note.main), u64::from(note.size));
+    fn row(&mut self, row: &KeyRow) {
+        let (main, size) = (Revision(row.main), u64::from(row.size));
         let facts = &mut self.facts;
         facts.largest_row = facts.largest_row.max(size);
-        facts.deletions += u64::from(note.deletes);
+        facts.deletions += u64::from(row.deletes);
         facts.oldest_row = Some(facts.oldest_row.map_or(main, |old| old.min(main)));
         self.newest_row = self.newest_row.max(Some(main));
-        self.counts.row(note.prefix, size);
-        let Note { key, main, sub, size, prefix, deletes } = *note;
+        self.counts.row(row.prefix, size);
+        let KeyRow { key, main, sub, size, prefix, deletes } = *row;
         let newest = Newest { main, sub, size, prefix, deletes };
         // Leaves of a damaged tree need not come in order.
         let newer = |known: &Newest| (known.main, known.sub) >= (main, sub);
@@ -87,7 +88,7 @@ impl Keys {
         }
     }
 
-    pub(super) fn finish(self) -> Told {
+    pub(super) fn finish(self) -> KeyTotals {
         let Self { mut facts, sample, mut counts, .. } = self;
         let halvings = sample.halvings();
         let weight = 1 << halvings;
@@ -99,7 +100,7 @@ impl Keys {
         }
         facts.estimated = halvings > 0;
         let empty_key = self.empty.is_some_and(|newest| !newest.deletes);
-        Told { facts, newest_row: self.newest_row, empty_key, counts }
+        KeyTotals { facts, newest_row: self.newest_row, empty_key, counts }
     }
 }
 
@@ -111,31 +112,31 @@ mod tests {
 
     use super::*;
 
-    fn note(main: i64, key: &str, deletes: bool) -> Leaf {
+    fn row(main: i64, key: &str, deletes: bool) -> Leaf {
         let key = Fingerprint::of(key.as_bytes()).slot;
-        let note = Note { key, main, sub: 0, size: 10, prefix: 1, deletes };
-        Leaf { rows: 1, key_bytes: 10, notes: vec![note], ..Leaf::default() }
+        let row = KeyRow { key, main, sub: 0, size: 10, prefix: 1, deletes };
+        Leaf { rows: 1, key_bytes: 10, key_rows: vec![row], ..Leaf::default() }
     }
 
     #[test]
     fn a_sample_is_near_the_truth_and_says_so() {
         let mut keys = Keys::new(20_000);
         for number in 0..200_000 {
-            keys.leaf(&note(number + 2, &format!("/k/{number}"), false));
+            keys.leaf(&row(number + 2, &format!("/k/{number}"), false));
         }
-        let told = keys.finish();
-        let facts = told.facts;
+        let totals = keys.finish();
+        let facts = totals.facts;
         assert!(facts.estimated && facts.live_keys.abs_diff(200_000) < 10_000, "{facts:?}");
-        assert_eq!((facts.revisions, told.newest_row), (200_000, Some(Revision(200_001))));
+        assert_eq!((facts.revisions, totals.newest_row), (200_000, Some(Revision(200_001))));
     }
 
     #[test]
-    fn the_empty_key_is_told_apart() {
+    fn the_empty_key_is_counted_separately() {
         let mut keys = Keys::new(TABLE);
-        keys.leaf(&note(5, "", false));
-        keys.leaf(&note(2, "/a", false));
-        let told = keys.finish();
-        assert_eq!((told.facts.live_keys, told.empty_key), (1, true));
+        keys.leaf(&row(5, "", false));
+        keys.leaf(&row(2, "/a", false));
+        let totals = keys.finish();
+        assert_eq!((totals.facts.live_keys, totals.empty_key), (1, true));
     }
 
     proptest! {
@@ -147,9 +148,12 @@ mod tests {
             let mut model = HashMap::new();
             let mut made: Vec<_> = (2i64..).zip(&rows).map(|(main, (key, deletes))| {
                 model.insert(*key, *deletes);
-                note(main, &key.to_string(), *deletes)
+                row(main, &key.to_string(), *deletes)
             }).collect();
-            made.sort_by_key(|leaf| leaf.notes[0].main.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed()) ^ order.cast_signed());
+            let scatter = 0x9e37_79b9_7f4a_7c15_u64.cast_signed();
+            made.sort_by_key(|leaf| {
+                leaf.key_rows[0].main.wrapping_mul(scatter) ^ order.cast_signed()
+            });
             let mut keys = Keys::new(TABLE);
             made.iter().for_each(|leaf| keys.leaf(leaf));
             let facts = keys.finish().facts;

@@ -1,18 +1,18 @@
-//! Keys that begin alike, counted in a table with a limit.
+//! Keys counted by prefix, in a table with a limit.
 
 use etcdr_schemas::report::inspect::{PrefixFacts, Prefixes};
 
 use crate::format::buckets::display;
 use crate::scan::names::{KnownNames, Limits, Names};
 
-/// Prefixes that are told apart.
+/// Prefixes that are counted separately.
 const MAX_PREFIXES: usize = 64 * 1024;
 /// Bytes of all prefixes that are kept.
 const MAX_BYTES: usize = 8 << 20;
 /// Bytes of a prefix that are kept.
 const MAX_PREFIX: usize = 512;
 
-/// Number of a prefix; 0 stands for those that are not told apart.
+/// Number of a prefix; 0 stands for all that are not counted separately.
 pub(super) type Id = u32;
 
 /// The prefixes themselves; threads share them.
@@ -33,8 +33,8 @@ impl PrefixNames {
         self.names.number(known, self.prefix(key)).map_or(0, |number| number + 1)
     }
 
-    /// The first segments of a key, with the slash behind them; a key that has fewer is in the folder that it
-    /// has, and one without slashes in the empty prefix.
+    /// The first segments of a key, with the slash behind them; a key that has fewer is in the
+    /// folder that it has, and one without slashes in the empty prefix.
     fn prefix<'a>(&self, key: &'a [u8]) -> &'a [u8] {
         let mut end = 0;
         let mut segments = 0;
@@ -93,7 +93,7 @@ impl Counts {
         }
     }
 
-    pub(super) fn tell(self, names: PrefixNames, top: usize) -> Prefixes {
+    pub(super) fn into_report(self, names: PrefixNames, top: usize) -> Prefixes {
         let facts = |prefix: String, id: Id| {
             let count = self.0.get(id as usize).copied().unwrap_or_default();
             let Count { live_keys, live_bytes, revisions, bytes } = count;
@@ -146,9 +146,9 @@ mod tests {
             counts.row(id, 7);
             counts.live(id, 1, 7);
         }
-        let told = counts.tell(names, 3);
-        let others = told.others.unwrap();
+        let report = counts.into_report(names, 3);
+        let others = report.others.unwrap();
         assert_eq!((others.revisions, others.bytes, others.live_keys), (10, 70, 10));
-        assert_eq!((told.count, told.by_count.len()), (MAX_PREFIXES as u64, 3));
+        assert_eq!((report.count, report.by_count.len()), (MAX_PREFIXES as u64, 3));
     }
 }

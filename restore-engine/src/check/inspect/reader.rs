@@ -1,4 +1,5 @@
-//! What is kept of a leaf: its sums, and of each row of bucket `key` what counting needs. Runs on several threads.
+//! Reads leaves on several threads, and keeps their sums and the figures of each row of bucket
+//! `key`.
 
 use super::prefixes::{Id, PrefixNames};
 use crate::format::bolt::page::Node;
@@ -8,7 +9,7 @@ use crate::format::mvcc::{RowKey, key_of};
 use crate::scan::fingerprint::{Fingerprint, Slot};
 use crate::scan::names::KnownNames;
 
-/// Largest leaf of another bucket whose rows are looked into, in bytes.
+/// Largest leaf of another bucket whose rows are parsed, in bytes.
 const MAX_LEAF: u64 = 4 << 20;
 
 /// Reads leaves.
@@ -28,7 +29,7 @@ pub(super) struct Leaf {
     /// CRC over its rows.
     pub(super) sum: Sum,
     /// Rows of bucket `key`.
-    pub(super) notes: Vec<Note>,
+    pub(super) key_rows: Vec<KeyRow>,
     /// Rows of bucket `key` that cannot be read: how many, and their bytes.
     pub(super) malformed: (u64, u64),
     /// The page itself, of other buckets.
@@ -37,9 +38,9 @@ pub(super) struct Leaf {
 
 /// One row of bucket `key`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Note {
-    /// What the user's key is called in a table. Two keys that share it count as one: of a million keys,
-    /// once in 30 million databases.
+pub(super) struct KeyRow {
+    /// Half of the fingerprint of the user's key. Two keys that share it count as one: among a
+    /// million keys, once in 30 million databases.
     pub(super) key: Slot,
     pub(super) main: i64,
     pub(super) sub: u32,
@@ -55,11 +56,11 @@ impl LeafVisitor for Reader {
 
     fn leaf(&self, known: &mut KnownNames, _: u64, node: &Node<'_>) -> (Leaf, usize) {
         let mut leaf = Leaf { size: node.size(), ..Leaf::default() };
-        leaf.notes.reserve_exact(usize::from(node.count()));
+        leaf.key_rows.reserve_exact(usize::from(node.count()));
         for row in node.rows().map_while(Result::ok) {
             let size = leaf.add(row.key, row.value);
             match (RowKey::parse(row.key), key_of(row.value)) {
-                (Some(at), Some(key)) => leaf.notes.push(Note {
+                (Some(at), Some(key)) => leaf.key_rows.push(KeyRow {
                     key: Fingerprint::of(key).slot,
                     main: at.main.0,
                     sub: u32::try_from(at.sub).unwrap_or(u32::MAX),
@@ -70,7 +71,7 @@ impl LeafVisitor for Reader {
                 _ => leaf.malformed = (leaf.malformed.0 + 1, leaf.malformed.1 + size),
             }
         }
-        let heap = leaf.notes.capacity() * size_of::<Note>();
+        let heap = leaf.key_rows.capacity() * size_of::<KeyRow>();
         (leaf, heap)
     }
 
@@ -88,7 +89,7 @@ impl LeafVisitor for Reader {
 }
 
 impl Leaf {
-    /// Counts a row and tells its size.
+    /// Counts a row and returns its size.
     fn add(&mut self, key: &[u8], value: &[u8]) -> u64 {
         self.rows += 1;
         self.key_bytes += key.len() as u64;

@@ -18,13 +18,13 @@ use crate::format::buckets::{self, display};
 use crate::format::membership;
 use crate::format::mvcc::RowKey;
 
-/// Rows of one bucket that are told one by one.
-const MAX_TOLD: usize = 1024;
-/// Times to live that are told apart.
+/// Rows of one bucket that are listed.
+const MAX_LISTED: usize = 1024;
+/// Times to live that are counted separately.
 const MAX_TTLS: usize = 4096;
-/// Largest row of a small bucket that is looked into, in bytes.
+/// Largest row of a small bucket that is parsed, in bytes.
 const MAX_ROW: usize = 64 * 1024;
-/// Malformed rows that are told one by one.
+/// Malformed rows that are listed.
 const MAX_FINDINGS: usize = 20;
 /// Bytes of a row's key in a finding.
 const SHOWN: usize = 64;
@@ -43,7 +43,7 @@ struct MemberRow {
     learner: bool,
 }
 
-/// What the rows say.
+/// The content of the small buckets.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     cluster: ClusterFacts,
@@ -113,7 +113,7 @@ impl Records {
         let row: MemberRow =
             serde_json::from_slice(value).map_err(|_| "the value is no member as JSON")?;
         id(key)?;
-        if self.cluster.members.len() < MAX_TOLD {
+        if self.cluster.members.len() < MAX_LISTED {
             self.cluster.members.push(Member {
                 id: MemberId(row.id),
                 name: row.name,
@@ -127,7 +127,7 @@ impl Records {
 
     fn removed(&mut self, key: &[u8]) -> Result<(), &'static str> {
         let id = id(key)?;
-        if self.cluster.removed.len() < MAX_TOLD {
+        if self.cluster.removed.len() < MAX_LISTED {
             self.cluster.removed.push(id);
         }
         Ok(())
@@ -163,7 +163,7 @@ impl Records {
             2 => "CORRUPT".to_owned(),
             other => other.to_string(),
         };
-        if self.alarms.len() < MAX_TOLD {
+        if self.alarms.len() < MAX_LISTED {
             self.alarms.push(Alarm { member_id: MemberId(alarm.member_id), kind });
         }
         Ok(())
@@ -183,7 +183,7 @@ impl Records {
     }
 
     /// Puts what the rows say into the report.
-    pub(super) fn tell(mut self, report: &mut InspectReport, keys: &mut KeyFacts, top: usize) {
+    pub(super) fn report_to(mut self, report: &mut InspectReport, keys: &mut KeyFacts, top: usize) {
         self.cluster.members.sort_by_key(|member| member.id);
         self.cluster.removed.sort();
         let ids: Vec<_> = self.cluster.members.iter().map(|member| member.id).collect();

@@ -7,16 +7,17 @@ use crate::format::bolt::page::{ELEMENT, HEADER};
 use crate::format::bolt::{Bucket, Root};
 use crate::format::buckets::display;
 
-/// Characters of a bucket's name that are told.
+/// Bytes of a bucket's name that are shown.
 const NAME: usize = 64;
 /// How full a defragmentation makes a page, in percent (docs/etcd-formats.md 1.8).
 const DEFRAG_FILL: u64 = 90;
 
-/// What one bucket takes.
+/// The space that one bucket takes.
 #[derive(Debug)]
 pub(super) struct Usage {
     facts: BucketFacts,
-    // Bytes of leaves that fit into one page, with their elements, and of pages for those that do not.
+    // Bytes of leaves that fit into one page, with their elements, and of pages for those that do
+    // not.
     small: u64,
     large_pages: u64,
     used: u64,

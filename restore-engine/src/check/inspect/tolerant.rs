@@ -1,4 +1,5 @@
-//! A medium that has bad spots: they read as zeros and are remembered, so that what lies around them is still seen.
+//! A medium that has bad spots: they read as zeros and are remembered, so that what lies around
+//! them is still seen.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -10,13 +11,13 @@ use crate::findings;
 
 /// Bytes of the smallest piece that is tried by itself.
 const PIECE: usize = 4096;
-/// Spots that are told one by one.
+/// Spots that are listed.
 const MAX_SPOTS: usize = 20;
 
-/// Tells whether an error means that these bytes are gone, and not that the medium cannot be reached.
+/// Whether an error means that these bytes are lost, and not that the medium cannot be reached.
 pub type IsDamage = fn(&io::Error) -> bool;
 
-/// What a disk says of a sector that it cannot read.
+/// Whether an error is one that a disk returns for a sector that it cannot read.
 #[must_use]
 pub fn disk_damage(error: &io::Error) -> bool {
     use rustix::io::Errno;
@@ -87,7 +88,8 @@ impl<R: ReadAt> ReadAt for Tolerant<R> {
             Err(error) if !(self.is_damage)(&error) => return Err(error),
             Err(error) => error,
         };
-        // A disk loses sectors, an image whole frames: only there is it worth trying piece by piece.
+        // A disk loses sectors, an image whole frames: only there is it worth trying piece by
+        // piece.
         if buf.len() > PIECE && disk_damage(&error) {
             let (left, right) = buf.split_at_mut((buf.len() / 2).next_multiple_of(PIECE));
             self.read_exact_at(left, offset)?;

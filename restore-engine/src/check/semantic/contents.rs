@@ -1,4 +1,4 @@
-//! The counts as a report tells them.
+//! The counts in the form of the report.
 
 use std::cmp::Reverse;
 
@@ -9,7 +9,7 @@ use etcdr_schemas::report::{
 use super::history::{Counts, Slots};
 use super::kinds;
 use super::row::{AllNames, form};
-use super::tables::Tables;
+use super::small_buckets::SmallBuckets;
 use crate::scan::names::Names;
 
 /// Lines of each list.
@@ -19,7 +19,7 @@ const LISTED: usize = 200;
 pub(super) fn contents(
     counts: &mut Counts,
     names: AllNames,
-    tables: &Tables,
+    small_buckets: &SmallBuckets,
     findings: &mut Vec<Finding>,
 ) -> Contents {
     let forms = std::mem::take(&mut counts.forms);
@@ -36,7 +36,7 @@ pub(super) fn contents(
         }));
     } else {
         // Somebody else's keys that look like Kubernetes' need not hold its values.
-        counts.notes.drop_kind(kinds::KUBERNETES_VALUE);
+        counts.row_findings.drop_kind(kinds::KUBERNETES_VALUE);
     }
     let classes = texts(names.classes);
     let (resources, prefixes) = by_class(std::mem::take(&mut counts.classes), &classes);
@@ -49,8 +49,8 @@ pub(super) fn contents(
         prefixes,
         encodings: encodings(&forms, &sealed),
         encryption_keys: keys,
-        leases: leases(counts, &texts(names.dangling), tables),
-        auth: tables.auth,
+        leases: leases(counts, &texts(names.dangling), small_buckets),
+        auth: small_buckets.auth,
         ..Contents::default()
     }
 }
@@ -138,13 +138,13 @@ fn breakdown(mut named: Vec<Counted>, mut other: Tally) -> Breakdown {
     Breakdown { named, other }
 }
 
-fn leases(counts: &Counts, ids: &[String], tables: &Tables) -> LeaseSummary {
+fn leases(counts: &Counts, ids: &[String], small_buckets: &SmallBuckets) -> LeaseSummary {
     let mut dangling = named(&counts.dangling, ids);
     dangling.truncate(LISTED);
     let dangling =
         dangling.into_iter().map(|Counted { name, keys, .. }| DanglingLease { id: name, keys });
     LeaseSummary {
-        count: tables.lease_count,
+        count: small_buckets.lease_count,
         attached_keys: counts.attached,
         dangling: dangling.collect(),
         dangling_keys: total(&counts.dangling).keys,

@@ -1,26 +1,27 @@
-//! The history of each key: versions count up, a deletion ends a generation, nothing comes from nowhere.
+//! The history of each key: versions count up, a deletion ends a generation, nothing comes from
+//! nowhere.
 
 use etcdr_schemas::Revision;
 use etcdr_schemas::report::Tally;
 
 use super::kinds;
-use super::notes::Notes;
 use super::row::{HistoryFacts, NO_NAMESPACE, form, lease};
+use super::row_findings::RowFindings;
 use crate::format::mvcc::RowKey;
 use crate::scan::keys::{LastRow, RowAnalyzer, RowSummary};
 
-/// Judges histories.
-pub(super) struct History {
+/// Checks the history of each key.
+pub(super) struct HistoryCheck {
     /// Rows after it have all their predecessors; -1 when nothing was ever compacted.
     pub(super) compact: i64,
-    /// Superseded rows up to it are gone.
+    /// Superseded rows up to it were removed.
     pub(super) finished: i64,
 }
 
 /// What was found and counted.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    pub(super) notes: Notes,
+    pub(super) row_findings: RowFindings,
     pub(super) live: Tally,
     pub(super) classes: Slots,
     pub(super) namespaces: Slots,
@@ -29,7 +30,7 @@ pub(super) struct Counts {
     pub(super) dangling: Slots,
 }
 
-/// Counts by number; numbers are small. What has no number is last.
+/// Counts by number of a name; numbers are small. `other` counts names without a number.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     pub(super) named: Vec<Tally>,
@@ -61,10 +62,10 @@ impl Slots {
     }
 }
 
-impl RowAnalyzer for History {
+impl RowAnalyzer for HistoryCheck {
     type Facts = HistoryFacts;
     type Tally = Counts;
-    const WHOLE: bool = true;
+    const NEEDS_ALL_ROWS: bool = true;
 
     fn next(
         &self,
@@ -79,20 +80,20 @@ impl RowAnalyzer for History {
         if let Some(before) = before {
             self.superseded(counts, before, now);
         }
-        // Before the compact revision predecessors may be gone.
+        // At or before the compact revision earlier rows may have been removed.
         let whole = now.main > self.compact;
         if now.tombstone {
             if whole && before.is_none_or(|before| before.tombstone) {
                 let message = || "it deletes a key that was not there".to_owned();
-                counts.notes.add(kinds::TOMBSTONE_ORPHAN, place(now), message);
+                counts.row_findings.add(kinds::TOMBSTONE_ORPHAN, place(now), message);
             }
         } else if let Some(problem) = generation(before, &now.facts, now.main, whole) {
-            counts.notes.add(kinds::GENERATION, place(now), || problem);
+            counts.row_findings.add(kinds::GENERATION, place(now), || problem);
         }
     }
 
     fn is_silent(&self, counts: &Counts) -> bool {
-        counts.notes.is_empty()
+        counts.row_findings.is_empty()
     }
 
     fn end(&self, counts: &mut Counts, last: &LastRow<HistoryFacts>) {
@@ -109,7 +110,7 @@ impl RowAnalyzer for History {
             // One at the compact revision itself is kept until the next compaction.
             if last.main < self.finished {
                 let message = || format!("a deletion before the compaction at {}", self.finished);
-                counts.notes.add(kinds::LEFTOVER, row, message);
+                counts.row_findings.add(kinds::LEFTOVER, row, message);
             }
             return;
         }
@@ -121,7 +122,7 @@ impl RowAnalyzer for History {
         }
         counts.forms.add(facts.form, tally);
         if facts.form == form::UNKNOWN {
-            counts.notes.add(kinds::KUBERNETES_VALUE, row, String::new);
+            counts.row_findings.add(kinds::KUBERNETES_VALUE, row, String::new);
         }
         match facts.lease {
             lease::NONE => {}
@@ -129,13 +130,13 @@ impl RowAnalyzer for History {
             dangling => {
                 counts.dangling.add(dangling - lease::DANGLING, tally);
                 let message = || "its lease does not exist".to_owned();
-                counts.notes.add(kinds::LEASE_DANGLING, row, message);
+                counts.row_findings.add(kinds::LEASE_DANGLING, row, message);
             }
         }
     }
 
     fn add(&self, to: &mut Counts, more: Counts) {
-        to.notes.absorb(more.notes);
+        to.row_findings.absorb(more.row_findings);
         to.live.add(more.live);
         to.classes.absorb(more.classes);
         to.namespaces.absorb(more.namespaces);
@@ -145,7 +146,7 @@ impl RowAnalyzer for History {
     }
 }
 
-impl History {
+impl HistoryCheck {
     fn superseded(
         &self,
         counts: &mut Counts,
@@ -162,7 +163,7 @@ impl History {
         };
         let message =
             || format!("superseded at {} before the compaction at {}", now.main, self.finished);
-        counts.notes.add(kinds::LEFTOVER, row, message);
+        counts.row_findings.add(kinds::LEFTOVER, row, message);
     }
 }
 
@@ -171,8 +172,8 @@ fn place(row: &RowSummary<HistoryFacts>) -> RowKey {
     RowKey { main: Revision(main), sub: i64::from(sub), tombstone }
 }
 
-/// Whether a row that puts a key may follow the row before it. A first version is one of its own: that version 1 and
-/// a create revision of its own belong together was seen in the row itself.
+/// Whether a row that puts a key may follow the row before it. A first version is one of its own:
+/// that version 1 and a create revision of its own belong together was seen in the row itself.
 fn generation(
     before: Option<&LastRow<HistoryFacts>>,
     now: &HistoryFacts,

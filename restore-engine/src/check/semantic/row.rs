@@ -1,9 +1,9 @@
-//! What a thread sees in one row of bucket `key`, knowing nothing of the others.
+//! The checks of one row of bucket `key` by itself, without the other rows; they run on any thread.
 
 use etcdr_schemas::report::Kind;
 
 use super::kinds;
-use super::notes::Notes;
+use super::row_findings::RowFindings;
 use crate::format::bolt::page::{LeafElement, Node};
 use crate::format::bolt::visit::LeafVisitor;
 use crate::format::mvcc::{KeyValue, RowKey};
@@ -14,13 +14,13 @@ use crate::scan::names::{KnownNames, Limits, Names};
 use crate::scan::table::{Numbers, RowFacts};
 use crate::{Error, findings};
 
-/// Resources, and prefixes of other keys, that are told apart.
+/// Resources, and prefixes of other keys, that are counted separately.
 const MAX_CLASSES: usize = 2048;
-/// Namespaces that are told apart.
+/// Namespaces that are counted separately.
 const MAX_NAMESPACES: usize = 4096;
-/// Keys of encryption that are told apart.
+/// Keys of encryption that are counted separately.
 const MAX_SEALS: usize = 256;
-/// Leases that do not exist and are told apart.
+/// Missing leases that are counted separately.
 const MAX_DANGLING: usize = 1024;
 /// Longest prefix of a key that is no Kubernetes object's.
 const MAX_PREFIX: usize = 64;
@@ -31,7 +31,7 @@ const OTHER: u16 = u16::MAX;
 /// Namespace of what has none.
 pub(super) const NO_NAMESPACE: u16 = OTHER - 1;
 
-/// What is known of a value's encoding.
+/// Labels for the encoding of a value.
 pub(super) mod form {
     /// Not below a prefix of Kubernetes.
     pub(crate) const NONE: u16 = 0;
@@ -43,15 +43,15 @@ pub(super) mod form {
     pub(crate) const SEALED: u16 = 5;
 }
 
-/// What is known of a row's lease.
+/// Labels for the lease of a row.
 pub(super) mod lease {
     pub(crate) const NONE: u16 = 0;
     pub(crate) const EXISTS: u16 = 1;
-    /// The first of those that do not exist.
+    /// The first of the leases that do not exist.
     pub(crate) const DANGLING: u16 = 2;
 }
 
-/// What the analyzer of histories wants to know of a row.
+/// The facts of a row that the check of its key's history needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HistoryFacts {
     pub(super) create: i64,
@@ -65,8 +65,8 @@ pub(super) struct HistoryFacts {
     pub(super) skip: bool,
 }
 
-/// Bits of each label in a table's entry. Labels that say "none" or "other" are the highest of 16 bits, and come round to
-/// be the lowest.
+/// Bits of each label in a table's entry. The labels "none" and "other" are the highest numbers of
+/// 16 bits; adding 2 wraps them round to 0 and 1, so that they fit into fewer bits.
 const LABELS: [u32; 4] = [12, 13, 9, 11];
 
 impl RowFacts for HistoryFacts {
@@ -132,20 +132,20 @@ impl Default for AllNames {
     }
 }
 
-/// Looks at rows.
+/// Checks rows and collects their facts.
 pub(super) struct Rows<'a> {
     pub(super) extent: Extent,
     pub(super) names: &'a AllNames,
     /// Ids of leases, in order; `None` when there are too many.
     pub(super) leases: Option<&'a [i64]>,
-    /// Rows are told of once only.
+    /// Findings are collected in the first pass only: later passes read the rows again.
     pub(super) first_pass: bool,
 }
 
 /// What is kept of a leaf.
 pub(super) struct Leaf {
     pub(super) rows: LeafRows<HistoryFacts>,
-    pub(super) notes: Notes,
+    pub(super) row_findings: RowFindings,
 }
 
 /// What a thread keeps from leaf to leaf.
@@ -164,22 +164,22 @@ impl LeafVisitor for Rows<'_> {
 
     fn leaf(&self, cache: &mut NameCache, page: u64, node: &Node<'_>) -> (Leaf, usize) {
         let damaged = |problem| Error::Page { page, offset: 0, problem };
-        let mut notes = Notes::default();
+        let mut row_findings = RowFindings::default();
         let mut facts = |key: RowKey, element: &LeafElement<'_>| {
-            let mut tell = |kind: Kind, message: String| {
+            let mut report = |kind: Kind, message: String| {
                 if self.first_pass {
-                    notes.add(kind, key, || message);
+                    row_findings.add(kind, key, || message);
                 }
             };
-            Ok(self.row(cache, key, element, &mut tell))
+            Ok(self.row(cache, key, element, &mut report))
         };
         let rows = LeafRows::read(node, self.extent, damaged, Some(&mut facts));
-        let weight = rows.weight() + notes.weight();
-        (Leaf { rows, notes }, weight)
+        let weight = rows.weight() + row_findings.weight();
+        (Leaf { rows, row_findings }, weight)
     }
 }
 
-type Tell<'a> = dyn FnMut(Kind, String) + 'a;
+type Report<'a> = dyn FnMut(Kind, String) + 'a;
 
 impl Rows<'_> {
     fn row(
@@ -187,30 +187,30 @@ impl Rows<'_> {
         cache: &mut NameCache,
         key: RowKey,
         element: &LeafElement<'_>,
-        tell: &mut Tell<'_>,
+        report: &mut Report<'_>,
     ) -> (Fingerprint, HistoryFacts) {
         let Some(kv) = KeyValue::parse(element.value) else {
-            tell(findings::ROW, "the value is no KeyValue".to_owned());
+            report(findings::ROW, "the value is no KeyValue".to_owned());
             return (Fingerprint::of(element.key), HistoryFacts::SKIP);
         };
-        let print = Fingerprint::of(kv.key);
+        let fingerprint = Fingerprint::of(kv.key);
         if element.value.is_empty() && !key.tombstone {
-            tell(kinds::ROW_BUMP, "the row is empty: it only raises the revision".to_owned());
-            return (print, HistoryFacts::SKIP);
+            report(kinds::ROW_BUMP, "the row is empty: it only raises the revision".to_owned());
+            return (fingerprint, HistoryFacts::SKIP);
         }
         if kv.key.is_empty() {
-            tell(kinds::KEY_EMPTY, "the row names no key".to_owned());
-            return (print, HistoryFacts::SKIP);
+            report(kinds::KEY_EMPTY, "the row names no key".to_owned());
+            return (fingerprint, HistoryFacts::SKIP);
         }
         if key.tombstone {
             if !kv.is_bare() {
                 let message = "the row of a deletion holds more than its key".to_owned();
-                tell(kinds::TOMBSTONE_SHAPE, message);
+                report(kinds::TOMBSTONE_SHAPE, message);
             }
-            return (print, HistoryFacts::NONE);
+            return (fingerprint, HistoryFacts::NONE);
         }
-        numbers(key, &kv, tell);
-        (print, self.facts(cache, &kv))
+        check_numbers(key, &kv, report);
+        (fingerprint, self.facts(cache, &kv))
     }
 
     fn facts(&self, cache: &mut NameCache, kv: &KeyValue<'_>) -> HistoryFacts {
@@ -281,18 +281,18 @@ fn label(names: &Names, known: &mut KnownNames, name: &str) -> u16 {
     number.and_then(|number| u16::try_from(number).ok()).unwrap_or(OTHER)
 }
 
-/// What must hold in one row that puts a key.
-fn numbers(key: RowKey, kv: &KeyValue<'_>, tell: &mut Tell<'_>) {
+/// Checks the numbers of one row that puts a key.
+fn check_numbers(key: RowKey, kv: &KeyValue<'_>, report: &mut Report<'_>) {
     let (main, create) = (key.main, kv.create_revision);
     if kv.mod_revision != main {
         let message = format!("its value is of revision {}", kv.mod_revision);
-        tell(kinds::ROW_REVISION, message);
+        report(kinds::ROW_REVISION, message);
     }
     let version = kv.version;
     let sound = version >= 1 && create.0 >= 1 && create <= main;
     if !sound || (version == 1) != (create == main) {
         let message = format!("version {version} of a key created at {create} cannot be");
-        tell(kinds::VERSION, message);
+        report(kinds::VERSION, message);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pages that wait to be checked, with the bounds of their keys.
+//! Pages that are still to be checked, with the bounds of their keys.
 
 /// Pages that are read together at most: their leaves are 1 GiB of an ordinary database.
 const BATCH: usize = 256 * 1024;
@@ -7,12 +7,12 @@ const KEYS: usize = 16 << 20;
 
 /// Which tree a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct TreeId {
     bucket: u16,
     key: bool,
 }
 
-impl Place {
+impl TreeId {
     /// The bucket of buckets.
     pub(super) const ROOT: Self = Self { bucket: u16::MAX, key: false };
 
@@ -43,16 +43,17 @@ impl Span {
     const NONE: Self = Self { start: 0, len: 0 };
 }
 
-/// One page that waits.
+/// One page that is still to be checked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Item {
     pub(super) page: u64,
-    pub(super) place: Place,
+    pub(super) tree: TreeId,
     lower: Span,
     upper: Span,
 }
 
-/// Pages that wait. Keys are kept once: the lower bound of a page is the upper bound of its left neighbour.
+/// Pages that are still to be checked. Keys are kept once: the lower bound of a page is the upper
+/// bound of its left neighbour.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     items: Vec<Item>,
@@ -62,10 +63,10 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn push(&mut self, page: u64, place: Place, lower: Option<&[u8]>) {
+    pub(super) fn push(&mut self, page: u64, tree: TreeId, lower: Option<&[u8]>) {
         let lower = lower.map_or(Span::NONE, |key| self.keep(key));
         self.close(lower);
-        self.items.push(Item { page, place, lower, upper: Span::NONE });
+        self.items.push(Item { page, tree, lower, upper: Span::NONE });
         self.open = true;
     }
 
@@ -101,7 +102,8 @@ impl Batch {
         self.items.len()
     }
 
-    /// Whether it is time to look at what is below, where either half may take `room` bytes.
+    /// Whether the batch must be checked before more is added; items and keys may take `room` bytes
+    /// each.
     pub(super) fn is_full(&self, room: usize) -> bool {
         self.items.len() >= BATCH.min(room / size_of::<Item>()) || self.keys.len() >= KEYS.min(room)
     }

@@ -2,14 +2,14 @@
 
 use etcdr_schemas::report::Finding;
 
-use super::Place;
+use super::TreeId;
 use super::lost::{Bounds, Lost};
 use super::page::Cut;
 use crate::findings;
 use crate::format::bolt::Problem;
 use crate::format::buckets::display;
 
-/// Findings that are told one by one.
+/// Findings that are listed; the others are counted.
 const MAX_FINDINGS: usize = 100;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Findings {
         }
     }
 
-    /// Tells the name of the next bucket, for places.
+    /// Takes the name of the next bucket, which places of findings contain.
     pub(super) fn name(&mut self, name: Vec<u8>) {
         self.names.push(name);
     }
@@ -45,22 +45,23 @@ impl Findings {
     }
 
     /// A defect of a page of a tree.
-    pub(super) fn at(&mut self, page: u64, place: Place, problem: Problem) {
-        let suffix = self.bucket(place);
+    pub(super) fn at(&mut self, page: u64, tree: TreeId, problem: Problem) {
+        let suffix = self.bucket(tree);
         self.add(page, suffix, problem);
     }
 
     /// A page whose reading ends early, if it does; `bounds` are those of the whole page.
-    pub(super) fn cut(&mut self, page: u64, place: Place, cut: Option<&Cut>, bounds: Bounds<'_>) {
+    pub(super) fn cut(&mut self, page: u64, tree: TreeId, cut: Option<&Cut>, bounds: Bounds<'_>) {
         let Some(cut) = cut else { return };
         let bounds = bounds.after(cut.after.as_deref(), cut.rows);
-        self.lost(page, place, cut.problem, bounds);
+        self.lost(page, tree, cut.problem, bounds);
     }
 
-    /// A defect of a page of a tree that keeps what is below it from being read: keys between `bounds`.
-    pub(super) fn lost(&mut self, page: u64, place: Place, problem: Problem, bounds: Bounds<'_>) {
-        self.lose(place, bounds);
-        self.at(page, place, problem);
+    /// A defect of a page of a tree that keeps what is below it from being read: keys between
+    /// `bounds`.
+    pub(super) fn lost(&mut self, page: u64, tree: TreeId, problem: Problem, bounds: Bounds<'_>) {
+        self.lose(tree, bounds);
+        self.at(page, tree, problem);
     }
 
     /// A page that one branch should not name, and whose keys are lost.
@@ -68,20 +69,20 @@ impl Findings {
         &mut self,
         page: u64,
         parent: u64,
-        place: Place,
+        tree: TreeId,
         problem: Problem,
         bounds: Bounds<'_>,
     ) {
-        self.lose(place, bounds);
-        let suffix = format!(" below page {parent}{}", self.bucket(place));
+        self.lose(tree, bounds);
+        let suffix = format!(" below page {parent}{}", self.bucket(tree));
         self.add(page, suffix, problem);
     }
 
-    /// The next finding tells of a loss.
-    fn lose(&mut self, place: Place, bounds: Bounds<'_>) {
+    /// Records a loss, which the next finding reports.
+    fn lose(&mut self, tree: TreeId, bounds: Bounds<'_>) {
         self.lost_parts += 1;
         if self.list.len() < MAX_FINDINGS {
-            self.lost.push(Lost::new(self.list.len(), place, bounds));
+            self.lost.push(Lost::new(self.list.len(), tree, bounds));
         }
     }
 
@@ -95,9 +96,9 @@ impl Findings {
         &mut self.lost
     }
 
-    pub(super) fn all(&mut self, page: u64, place: Place, problems: &[Problem]) {
+    pub(super) fn all(&mut self, page: u64, tree: TreeId, problems: &[Problem]) {
         for problem in problems {
-            self.at(page, place, *problem);
+            self.at(page, tree, *problem);
         }
     }
 
@@ -114,8 +115,8 @@ impl Findings {
         self.list
     }
 
-    fn bucket(&self, place: Place) -> String {
-        let name = place.index().and_then(|index| self.names.get(index));
+    fn bucket(&self, tree: TreeId) -> String {
+        let name = tree.index().and_then(|index| self.names.get(index));
         name.map_or_else(
             || ", bucket of buckets".to_owned(),
             |name| format!(", bucket {}", display(name.get(..64).unwrap_or(name))),

@@ -1,4 +1,5 @@
-//! A stored freelist: what it names, and how that fits what the trees use. etcd on Linux stores none.
+//! A stored freelist: what it names, and how that fits what the trees use. etcd on Linux stores
+//! none.
 
 use etcdr_schemas::ReadAt;
 

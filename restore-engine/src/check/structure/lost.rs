@@ -1,9 +1,9 @@
-//! What hangs below a place that cannot be read: which keys, and how many pages.
+//! What is lost below a page that cannot be read: which keys, and how many pages.
 //!
-//! The branch that names a page also says which keys are below it, so the range is known even when the
-//! page is not.
+//! The branch that names a page also says which keys are below it, so the range is known even when
+//! the page is not.
 
-use super::batch::Place;
+use super::batch::TreeId;
 use crate::format::buckets::display;
 use crate::format::mvcc::RowKey;
 
@@ -32,11 +32,11 @@ impl<'a> Bounds<'a> {
     }
 }
 
-/// One loss, and the finding that tells of it.
+/// One loss, and the finding that reports it.
 #[derive(Debug)]
 pub(super) struct Lost {
     finding: usize,
-    place: Place,
+    tree: TreeId,
     lower: Option<Vec<u8>>,
     upper: Option<Vec<u8>>,
     rows: bool,
@@ -45,13 +45,14 @@ pub(super) struct Lost {
 }
 
 impl Lost {
-    pub(super) fn new(finding: usize, place: Place, bounds: Bounds<'_>) -> Self {
+    pub(super) fn new(finding: usize, tree: TreeId, bounds: Bounds<'_>) -> Self {
         let keep = |key: &[u8]| key.get(..SHOWN).unwrap_or(key).to_vec();
         let (lower, upper) = (bounds.lower.map(keep), bounds.upper.map(keep));
-        Self { finding, place, lower, upper, rows: bounds.rows, pages: 0, exact: false }
+        Self { finding, tree, lower, upper, rows: bounds.rows, pages: 0, exact: false }
     }
 
-    /// Says whether the pages below it can be told from free ones.
+    /// Sets whether its pages can be distinguished from free ones; otherwise their number is an
+    /// upper bound.
     pub(super) const fn set_exact(&mut self, exact: bool) {
         self.exact = exact;
     }
@@ -65,14 +66,15 @@ impl Lost {
         self.finding
     }
 
-    /// Whether a page may be one of those that are lost: its first key, and whether it lists buckets.
+    /// Whether a page may be one of those that are lost: its first key, and whether it lists
+    /// buckets.
     pub(super) fn covers(&self, key: &[u8], buckets: bool) -> bool {
         let in_bounds = self.lower.as_deref().is_none_or(|lower| key >= lower)
             && self.upper.as_deref().is_none_or(|upper| key < upper);
         let revision = RowKey::parse(key).is_some();
         !self.rows
             && in_bounds
-            && (self.place.is_root() || revision == self.place.is_key() && !buckets)
+            && (self.tree.is_root() || revision == self.tree.is_key() && !buckets)
     }
 
     /// What is appended to the finding's message.
@@ -87,9 +89,9 @@ impl Lost {
     }
 
     fn range(&self) -> String {
-        let what = match self.place {
-            place if place.is_root() => "buckets",
-            place if place.is_key() => "revisions",
+        let what = match self.tree {
+            tree if tree.is_root() => "buckets",
+            tree if tree.is_key() => "revisions",
             _ => "keys",
         };
         let from = if self.rows { "after" } else { "from" };
@@ -103,7 +105,7 @@ impl Lost {
     }
 
     fn bound(&self, key: &[u8]) -> String {
-        match RowKey::parse(key).filter(|_| self.place.is_key()) {
+        match RowKey::parse(key).filter(|_| self.tree.is_key()) {
             Some(RowKey { main, sub: 0, .. }) => main.to_string(),
             Some(RowKey { main, sub, .. }) => format!("{main}/{sub}"),
             None => format!("{:?}", display(key)),

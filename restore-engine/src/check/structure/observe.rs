@@ -1,9 +1,9 @@
-//! Those who want to know which pages the check has been to.
+//! An observer of the pages that the structural check reads.
 
 use crate::format::bolt::Bucket;
 
-/// Is told of buckets, one after the other, and of the pages of each. What is on leaves, a
-/// [`LeafVisitor`](crate::format::bolt::visit::LeafVisitor) sees.
+/// Receives each bucket and then its pages. The content of leaves goes to a
+/// [`LeafVisitor`](crate::format::bolt::visit::LeafVisitor).
 pub(crate) trait Observe {
     /// A page of the bucket of buckets, and the pages that it spans.
     fn root(&mut self, pages: u64);
@@ -11,14 +11,14 @@ pub(crate) trait Observe {
     /// A bucket; its pages come next.
     fn bucket(&mut self, bucket: &Bucket);
 
-    /// A branch of the bucket that was told last: the pages that it spans and the levels above it.
+    /// A branch of the last bucket: the pages that it spans and the levels above it.
     fn branch(&mut self, pages: u64, depth: u32);
 }
 
-/// Nobody wants to know.
-pub(crate) struct Nobody;
+/// Ignores everything.
+pub(crate) struct NoObserver;
 
-impl Observe for Nobody {
+impl Observe for NoObserver {
     fn root(&mut self, _: u64) {}
 
     fn bucket(&mut self, _: &Bucket) {}

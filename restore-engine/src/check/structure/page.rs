@@ -1,6 +1,7 @@
-//! What a thread sees in one page, knowing only its place and its bounds.
+//! The checks of one page by itself, given its tree and the bounds of its keys; they run on any
+//! thread.
 
-use super::batch::{Batch, Place};
+use super::batch::{Batch, TreeId};
 use crate::format::bolt::bucket_of;
 use crate::format::bolt::page::{self, MAX_DEPTH, Node};
 use crate::format::bolt::visit::LeafVisitor;
@@ -26,17 +27,17 @@ impl Cut {
     }
 }
 
-/// What was seen.
-pub(super) struct Seen<O> {
+/// The result of examining one page.
+pub(super) struct PageResult<O> {
     pub(super) cut: Option<Cut>,
     pub(super) problems: Vec<Problem>,
-    pub(super) saw: Saw<O>,
+    pub(super) content: PageContent<O>,
 }
 
-pub(super) enum Saw<O> {
-    /// Nothing that leads on.
+pub(super) enum PageContent<O> {
+    /// A page that cannot be followed.
     Nothing,
-    /// A leaf of which something was kept.
+    /// A leaf, with the result of the visitor.
     Leaf(O),
     /// A leaf of the bucket of buckets.
     Names(Vec<Result<Bucket, Problem>>),
@@ -67,7 +68,7 @@ impl Children {
     }
 }
 
-/// Looks at one page of a batch. Tells what the answer takes on the heap, too.
+/// Examines one page of a batch. Returns the result and the bytes of heap that it takes.
 pub(super) fn examine<L: LeafVisitor>(
     visitor: &L,
     cache: &mut L::ThreadCache,
@@ -75,49 +76,49 @@ pub(super) fn examine<L: LeafVisitor>(
     index: usize,
     depth: u32,
     node: &Node<'_>,
-) -> (Seen<L::Out>, usize) {
-    let mut seen = Seen { cut: None, problems: Vec::new(), saw: Saw::Nothing };
-    let Some(item) = batch.get(index) else { return (seen, 0) };
+) -> (PageResult<L::Out>, usize) {
+    let mut result = PageResult { cut: None, problems: Vec::new(), content: PageContent::Nothing };
+    let Some(item) = batch.get(index) else { return (result, 0) };
     let (lower, upper) = batch.bounds(item);
     let mut weight = 0;
     if depth > 0 && node.count() == 0 {
-        seen.cut = Some(Cut::whole(Problem::Empty));
+        result.cut = Some(Cut::whole(Problem::Empty));
     } else if node.is_leaf() {
-        let found = leaf(node, item.place, lower, upper);
-        (seen.cut, seen.problems) = (found.cut, found.problems);
-        let out = if item.place.is_root() {
-            seen.saw = Saw::Names(names(item.page, node));
+        let found = leaf(node, item.tree, lower, upper);
+        (result.cut, result.problems) = (found.cut, found.problems);
+        let out = if item.tree.is_root() {
+            result.content = PageContent::Names(names(item.page, node));
             None
-        } else if item.place.is_key() {
+        } else if item.tree.is_key() {
             Some(visitor.leaf(cache, item.page, node))
         } else {
             visitor.other(node)
         };
         if let Some((out, heap)) = out {
-            (seen.saw, weight) = (Saw::Leaf(out), heap);
+            (result.content, weight) = (PageContent::Leaf(out), heap);
         }
     } else if depth + 1 >= MAX_DEPTH {
-        seen.cut = Some(Cut::whole(Problem::Depth(MAX_DEPTH)));
+        result.cut = Some(Cut::whole(Problem::Depth(MAX_DEPTH)));
     } else if node.size() > MAX_BRANCH {
-        seen.cut = Some(Cut::whole(Problem::PageSize(node.size())));
+        result.cut = Some(Cut::whole(Problem::PageSize(node.size())));
     } else if node.count() == 0 {
-        seen.cut = Some(Cut::whole(Problem::Empty));
+        result.cut = Some(Cut::whole(Problem::Empty));
     } else {
-        let children = branch(node, lower, upper, &mut seen);
+        let children = branch(node, lower, upper, &mut result);
         weight = children.items.len() * size_of::<(u64, usize)>() + children.keys.len();
-        seen.saw = Saw::Branch(children);
+        result.content = PageContent::Branch(children);
     }
-    weight += seen.problems.len() * size_of::<Problem>();
-    (seen, weight)
+    weight += result.problems.len() * size_of::<Problem>();
+    (result, weight)
 }
 
 fn branch<O>(
     node: &Node<'_>,
     lower: Option<&[u8]>,
     upper: Option<&[u8]>,
-    seen: &mut Seen<O>,
+    result: &mut PageResult<O>,
 ) -> Children {
-    let mut order = Order::new(lower, upper);
+    let mut order = KeyOrder::new(lower, upper);
     let mut children = Children::default();
     for (index, child) in (0..).zip(node.children()) {
         match child {
@@ -126,15 +127,15 @@ fn branch<O>(
                 children.push(child.child, child.key);
             }
             Err(problem) => {
-                seen.cut = Some(Cut { problem, after: order.last_key(), rows: false });
+                result.cut = Some(Cut { problem, after: order.last_key(), rows: false });
                 break;
             }
         }
     }
-    if seen.cut.is_none() && !node.is_dense(children.keys.len()) {
-        seen.problems.push(Problem::Gap);
+    if result.cut.is_none() && !node.is_dense(children.keys.len()) {
+        result.problems.push(Problem::Gap);
     }
-    seen.problems.extend(order.finish());
+    result.problems.extend(order.finish());
     children
 }
 
@@ -153,13 +154,13 @@ pub(super) struct LeafProblems {
 /// Checks the rows of one leaf.
 pub(super) fn leaf(
     node: &Node<'_>,
-    place: Place,
+    tree: TreeId,
     lower: Option<&[u8]>,
     upper: Option<&[u8]>,
 ) -> LeafProblems {
-    let mut order = Order::new(lower, upper);
+    let mut order = KeyOrder::new(lower, upper);
     let (mut cut, mut data) = (None, 0);
-    let mut rows = RowChecks::new(place);
+    let mut rows = RowChecks::new(tree);
     for (index, row) in (0..).zip(node.rows()) {
         match row {
             Ok(row) => {
@@ -180,9 +181,9 @@ pub(super) fn leaf(
     LeafProblems { cut, problems }
 }
 
-/// Order of the keys of one page, and their place between the bounds that the parent gives. Each defect is told
-/// once for a page.
-struct Order<'a> {
+/// Checks that the keys of one page are in order and lie between the bounds that the parent gives.
+/// Each defect is reported once for a page.
+struct KeyOrder<'a> {
     lower: Option<&'a [u8]>,
     upper: Option<&'a [u8]>,
     last: Option<(u16, &'a [u8])>,
@@ -190,7 +191,7 @@ struct Order<'a> {
     below: bool,
 }
 
-impl<'a> Order<'a> {
+impl<'a> KeyOrder<'a> {
     fn new(lower: Option<&'a [u8]>, upper: Option<&'a [u8]>) -> Self {
         Self { lower, upper, last: None, unordered: None, below: false }
     }
@@ -210,7 +211,7 @@ impl<'a> Order<'a> {
         self.last.map(|(_, key)| key.to_vec())
     }
 
-    // When keys are in order, the last one tells whether all are below the bound.
+    // When keys are in order, the last one shows whether all are below the bound.
     fn finish(self) -> Vec<Problem> {
         let beyond = self.last.zip(self.upper).filter(|((_, key), upper)| key >= upper);
         let beyond = beyond.map(|((index, _), _)| Problem::KeyBeyondNext(index));
@@ -219,23 +220,23 @@ impl<'a> Order<'a> {
     }
 }
 
-/// What the rows of a bucket must be, told once for a page.
+/// Checks what kind of rows a bucket has. The first defect of a page is reported.
 struct RowChecks {
-    place: Place,
+    tree: TreeId,
     found: Option<Problem>,
 }
 
 impl RowChecks {
-    const fn new(place: Place) -> Self {
-        Self { place, found: None }
+    const fn new(tree: TreeId) -> Self {
+        Self { tree, found: None }
     }
 
     fn row(&mut self, index: u16, row: page::LeafElement<'_>) {
-        if self.place.is_root() || self.found.is_some() {
+        if self.tree.is_root() || self.found.is_some() {
             return;
         }
         self.found = match row.flags {
-            0 if self.place.is_key() && RowKey::parse(row.key).is_none() => {
+            0 if self.tree.is_key() && RowKey::parse(row.key).is_none() => {
                 Some(Problem::Revision(index))
             }
             0 => None,

@@ -1,8 +1,8 @@
 //! Pages that no tree reaches, and what they hold.
 //!
-//! They are looked at only when something is lost: one sweep finds those that look like pages of trees
-//! and hold keys of a lost range. Without a stored freelist, old copies on free pages look the same, and
-//! the number is an upper bound.
+//! They are read only when something is lost: one pass finds those that look like pages of trees
+//! and hold keys of a lost range. Without a stored freelist, old copies on free pages cannot be
+//! distinguished from lost pages, and the number is an upper bound.
 
 use etcdr_schemas::{ReadAt, Revision};
 
@@ -14,7 +14,7 @@ use crate::format::bolt::{Db, read as read_bytes};
 use crate::format::buckets;
 use crate::format::mvcc::RowKey;
 
-/// Bytes that the sweep reads at once.
+/// Bytes that are read at once.
 const CHUNK: u64 = 1 << 20;
 /// Roots that are listed.
 const MAX_ROOTS: usize = 16;
@@ -41,7 +41,7 @@ struct Stray<'a> {
 }
 
 impl<'a> Stray<'a> {
-    /// Looks at the first page of what may be a logical page.
+    /// Parses the first page of what may be a logical page.
     fn parse(id: u64, bytes: &'a [u8]) -> Option<Self> {
         let header = Header::parse(bytes).filter(|header| header.id == id)?;
         if !matches!(header.flags, LEAF | BRANCH) {
@@ -73,7 +73,7 @@ fn element(bytes: &[u8], index: usize, leaf: bool) -> Option<(u32, &[u8])> {
     (!key.is_empty()).then_some((flags, key))
 }
 
-/// Sweeps the pages that nothing reaches, and tells each loss how many of them may be below it.
+/// Reads the pages that no tree reaches, and adds to each loss how many of them may be below it.
 pub(super) fn count_lost<R: ReadAt>(
     db: &Db<R>,
     reached: &Bits,
@@ -91,22 +91,22 @@ pub(super) fn count_lost<R: ReadAt>(
         }
     };
     let pages = db.meta().high_water_mark;
-    sweep(db.source(), db.page_size(), pages, &skip, &mut strays, &mut count)?;
+    scan_pages(db.source(), db.page_size(), pages, &skip, &mut strays, &mut count)?;
     Ok(strays)
 }
 
-/// The same for a file without a meta page that leads anywhere: all of its pages are strays.
+/// The strays of a file without a usable meta page: all of its pages.
 ///
 /// # Errors
 /// When the medium fails.
 pub(crate) fn strays<R: ReadAt>(source: &R, page_size: u32) -> Result<Strays> {
     let mut strays = Strays::default();
     let pages = source.size() / u64::from(page_size.max(1));
-    sweep(source, page_size, pages, &|_| false, &mut strays, &mut |_| {})?;
+    scan_pages(source, page_size, pages, &|_| false, &mut strays, &mut |_| {})?;
     Ok(strays)
 }
 
-fn sweep<R: ReadAt>(
+fn scan_pages<R: ReadAt>(
     source: &R,
     page_size: u32,
     pages: u64,

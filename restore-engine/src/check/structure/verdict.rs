@@ -4,7 +4,7 @@ use etcdr_schemas::report::{Finding, Severity};
 use etcdr_schemas::{Progress, ReadAt};
 
 use super::check_on;
-use crate::check::found::found;
+use crate::check::error_finding::error_finding;
 use crate::error::Result;
 use crate::format::bolt::Db;
 use crate::format::facts::{self, ImageFacts};
@@ -26,7 +26,7 @@ pub fn structure<R: ReadAt>(image: R, progress: &dyn Progress) -> Result<Structu
     structure_with(image, 1, progress)
 }
 
-/// The same on that many threads.
+/// [`structure`] on `workers` threads.
 ///
 /// # Errors
 /// See [`structure`].
@@ -39,7 +39,7 @@ pub fn structure_with<R: ReadAt>(
     let db = match Db::open(image) {
         Ok(db) => db,
         Err(error) => {
-            structure.findings.push(found(error)?);
+            structure.findings.push(error_finding(error)?);
             return Ok(structure);
         }
     };
@@ -48,13 +48,13 @@ pub fn structure_with<R: ReadAt>(
 }
 
 impl Structure {
-    /// What the structural check found, and the facts beside it.
+    /// The findings of the structural check, and the facts of the image.
     pub(crate) fn of<R: ReadAt>(db: &Db<R>, findings: Vec<Finding>) -> Result<Self> {
         let mut structure = Self { facts: None, findings };
         match facts::facts(db) {
             Ok(facts) => structure.facts = Some(facts),
-            // The page graph's own findings already tell what keeps the facts from being read.
-            Err(error) if !structure.is_damaged() => structure.findings.push(found(error)?),
+            // The findings of the page graph already say why the facts cannot be read.
+            Err(error) if !structure.is_damaged() => structure.findings.push(error_finding(error)?),
             Err(_) => {}
         }
         Ok(structure)

@@ -1,7 +1,7 @@
 //! Ordered, bounds-checked reading of the buckets of a database.
 //!
 //! A scan goes depth first and holds one path of page numbers and one window of bytes. Neighbouring
-//! pages are read together: leaves that were written in one go lie side by side.
+//! pages are read together: leaves that were written together lie side by side.
 
 mod load;
 
@@ -15,7 +15,7 @@ use super::page::{self, BUCKET_FLAG, BUCKET_HEADER, HEADER, MAX_DEPTH, Node};
 use super::window::{Window, run};
 use crate::{Error, Result};
 
-/// etcd has 10 buckets.
+/// Most buckets that are read; etcd has 10.
 pub(crate) const MAX_BUCKETS: usize = 1024;
 /// bbolt inlines buckets of up to a quarter of a page, and pages have at most 64 KiB.
 const MAX_INLINE: usize = 64 * 1024;
@@ -56,11 +56,12 @@ pub enum Root {
 }
 
 impl<R: ReadAt> Db<R> {
-    /// Opens a database. `source` may be longer than the database: a live file is, and a snapshot file has
-    /// its digest behind it.
+    /// Opens a database. `source` may be longer than the database: a live file is, and a snapshot
+    /// file has its digest behind it.
     ///
     /// # Errors
-    /// [`Error::NotBolt`] when there is no valid meta page, or it names pages that the file does not have.
+    /// [`Error::NotBolt`] when there is no valid meta page, or it names pages that the file does
+    /// not have.
     pub fn open(source: R) -> Result<Self> {
         let metas = meta::discover(&source)?;
         let not_bolt = |problem| Error::NotBolt { problem };
@@ -69,13 +70,15 @@ impl<R: ReadAt> Db<R> {
         Ok(Self { source, metas, size })
     }
 
-    /// Opens what is left of a database: through a meta page that is named, 0 or 1, or the newest; and when it
-    /// names pages that the file does not have, without them. Tells what is wrong with that meta page.
+    /// Opens what is left of a database, through the meta page `page` (0 or 1) or the newest one.
+    /// Pages that the meta page names beyond the end of the file are left out. Returns what is
+    /// wrong with that meta page.
     ///
-    /// The older meta page leads to the transaction before, whose pages may have been used again since.
+    /// The older meta page leads to the transaction before; its pages may have been reused since.
     ///
     /// # Errors
-    /// [`Error::NotBolt`] when no meta page is valid, [`Error::Request`] when the one that is named is not.
+    /// [`Error::NotBolt`] when no meta page is valid, [`Error::Request`] when the one that is named
+    /// is not.
     pub fn open_damaged(source: R, page: Option<usize>) -> Result<(Self, Option<Problem>)> {
         let mut metas = meta::discover(&source)?;
         if let Some(page) = page {
@@ -147,7 +150,7 @@ impl<R: ReadAt> Db<R> {
         Ok(self.buckets()?.into_iter().find(|bucket| bucket.name == name))
     }
 
-    /// Gives every row of a bucket to `visit`, in key order, until it breaks.
+    /// Gives every row of a bucket to `visit`, in key order, until it returns a break.
     ///
     /// # Errors
     /// When a page is damaged or cannot be read, and whatever `visit` returns.
@@ -208,8 +211,8 @@ impl<R: ReadAt> Db<R> {
         self.descend(bucket, |node| last(node).ok_or(Problem::Empty), row)
     }
 
-    /// Goes from the root of a bucket to one leaf. A leaf below a branch must not be empty: bbolt never
-    /// leaves one behind, and what is last or missing could not be told.
+    /// Descends from the root of a bucket to one leaf. A leaf below a branch must not be empty:
+    /// bbolt never leaves one behind, and it would hide the last row or a row that is searched.
     fn descend<T>(
         &self,
         bucket: &Bucket,
@@ -253,7 +256,8 @@ impl<R: ReadAt> Db<R> {
     fn walk(&self, root: u64, visit: &mut VisitLeaf<'_>) -> Result<()> {
         let mut window = Window::default();
         let mut path = vec![Siblings { ids: vec![root], next: 0 }];
-        // No page belongs to a tree twice, so a walk that reads more than there is goes in circles.
+        // No page belongs to a tree twice, so a walk that reads more pages than the file has
+        // follows a cycle.
         let mut budget = self.meta().high_water_mark;
         while let Some(level) = path.last_mut() {
             let Some(id) = level.take() else {

@@ -29,7 +29,8 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// Reads a meta page from its first 80 bytes; `None` when magic, version, page size or checksum are wrong.
+    /// Reads a meta page from its first 80 bytes; `None` when magic, version, page size or checksum
+    /// are wrong.
     #[must_use]
     pub fn parse(page: &[u8]) -> Option<Self> {
         let meta = Self::read(page)?;
@@ -42,7 +43,7 @@ impl Meta {
         valid.then_some(meta)
     }
 
-    /// The fields as they stand there, right or wrong; `None` when there are fewer than 72 bytes.
+    /// The fields without any check; `None` when there are fewer than 72 bytes.
     fn read(page: &[u8]) -> Option<Self> {
         Some(Self {
             page_size: page::u32_at(page, 24)?,
@@ -71,13 +72,14 @@ impl Meta {
         bytes
     }
 
-    /// Bytes up to the high-water mark: the length of the database in a snapshot. `None` past `u64::MAX`.
+    /// Bytes up to the high-water mark: the length of the database in a snapshot. `None` past
+    /// `u64::MAX`.
     #[must_use]
     pub fn database_size(&self) -> Option<u64> {
         self.high_water_mark.checked_mul(u64::from(self.page_size))
     }
 
-    /// Whether the page numbers make sense in a file of `file_size` bytes, if that is known.
+    /// Checks the page numbers against a file of `file_size` bytes, if that is known.
     pub(crate) fn check(&self, file_size: Option<u64>) -> Result<(), Problem> {
         let pages = file_size.map_or(u64::MAX, |size| size / u64::from(self.page_size));
         let high_water_mark = self.high_water_mark;
@@ -130,9 +132,12 @@ pub(crate) fn discover<R: ReadAt + ?Sized>(source: &R) -> Result<Metas> {
     };
     let pages = [Some(first), second];
     let metas = pages.map(|page| page.and_then(|page| Meta::parse(&page)));
-    // A second meta that disagrees on the page size was not found at its place.
+    // A second meta with another page size lies at a wrong offset: it is a remnant, not the second
+    // meta.
     let second = metas[1].filter(|second| meta.is_none_or(|m| m.page_size == second.page_size));
     let chosen = match (meta, second) {
+        // The higher transaction is the newer one, as for bbolt. The parity of its number is not
+        // checked: in a snapshot meta 0 holds T and meta 1 holds T-1, whatever T is.
         (Some(a), Some(b)) => Some(if b.txid > a.txid { b } else { a }),
         (a, b) => a.or(b),
     };
@@ -144,7 +149,7 @@ pub(crate) fn discover<R: ReadAt + ?Sized>(source: &R) -> Result<Metas> {
     })
 }
 
-/// Both meta pages as they stand there, valid or not, in files that need not have any.
+/// The fields of both meta pages, each with whether it is valid; for files that need not have any.
 pub(crate) fn read_both<R: ReadAt + ?Sized>(source: &R) -> Result<Vec<(Meta, bool)>> {
     let first =
         if source.size() < META_END as u64 { return Ok(Vec::new()) } else { page_at(source, 0)? };
@@ -168,7 +173,8 @@ fn is_headed(page: Option<[u8; META_END]>, id: u64) -> bool {
     header.is_some_and(|header| header.id == id && header.flags == page::META)
 }
 
-/// Looks for the second meta where each possible page size puts it.
+/// Tries the offset of the second meta for each possible page size. Only a valid meta says how
+/// large a page is, so a damaged first page leaves no other way.
 fn probe<R: ReadAt + ?Sized>(source: &R) -> Result<Option<[u8; META_END]>> {
     let mut size = MIN_PAGE_SIZE;
     while size <= MAX_PAGE_SIZE && source.size() >= 2 * u64::from(size) {
@@ -192,7 +198,8 @@ mod tests {
     use super::*;
 
     // Page 0 of a real snapshot (docs/etcd-formats.md 1.3).
-    const REAL: &str = "00000000000000000400000000000000edda0ced020000000010000000000000030000000000000000000000\
+    const REAL: &str = "00000000000000000400000000000000edda0ced0200000000100000000000000300000000\
+        00000000000000\
         00000000ffffffffffffffff05000000000000000f000000000000008a746a5300eb4773";
 
     fn real() -> Vec<u8> {

@@ -1,8 +1,8 @@
 //! Layout of a page, and bounds-checked reading of its elements.
 //!
-//! A logical page is one page plus its overflow pages. It starts with a 16 byte header, then come 16 byte
-//! elements, then keys and values. Inline buckets hold the same image at any alignment, so numbers are
-//! always copied out of the bytes.
+//! A logical page is one page plus its overflow pages. It starts with a 16 byte header, then come
+//! 16 byte elements, then keys and values. Inline buckets hold the same image at any alignment, so
+//! numbers are always copied out of the bytes.
 
 use super::Problem;
 
@@ -181,8 +181,8 @@ impl<'a> Node<'a> {
         self.child_after(index, &mut self.data_start())
     }
 
-    /// Whether its elements' `data` bytes of keys and values lie side by side behind the elements, as every bbolt
-    /// writes them. A count or a length that was changed leaves a gap.
+    /// Whether its elements' `data` bytes of keys and values lie side by side behind the elements,
+    /// as every bbolt writes them. A count or a length that was changed leaves a gap.
     pub(crate) fn is_dense(&self, data: usize) -> bool {
         match self.header.count {
             // Nothing was ever behind the header of an empty page.
@@ -211,8 +211,8 @@ impl<'a> Node<'a> {
         HEADER + usize::from(self.header.count) * ELEMENT
     }
 
-    // `end` is where the data of the element before ended. bbolt writes them one after the other; insisting
-    // on it stops a small page from claiming the same large bytes many times.
+    // `end` is where the data of the element before ended. bbolt writes them one after the other;
+    // insisting on it stops a small page from claiming the same large bytes many times.
     fn row_after(&self, index: u16, end: &mut usize) -> Result<LeafElement<'a>, Problem> {
         let bad = Problem::Element(index);
         let at = self.element(index).ok_or(bad)?;
@@ -265,8 +265,10 @@ impl<'a> Node<'a> {
 mod tests {
     use super::*;
 
-    // A leaf from a real server: bucket `auth` of a fresh cluster, inline (docs/etcd-formats.md 1.6).
-    const AUTH: &[u8] = b"\0\0\0\0\0\0\0\0\x02\0\x01\0\0\0\0\0\0\0\0\0\x10\0\0\0\x0c\0\0\0\x08\0\0\0authRevision\0\0\0\0\0\0\0\x07";
+    // A leaf from a real server: bucket `auth` of a fresh cluster, inline (docs/etcd-formats.md
+    // 1.6).
+    const AUTH: &[u8] = b"\0\0\0\0\0\0\0\0\x02\0\x01\0\0\0\0\0\
+        \0\0\0\0\x10\0\0\0\x0c\0\0\0\x08\0\0\0authRevision\0\0\0\0\0\0\0\x07";
 
     #[test]
     fn a_real_inline_page_parses() {

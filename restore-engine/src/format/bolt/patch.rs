@@ -1,8 +1,10 @@
 //! Changing a few rows of a staged database: one copy-on-write transaction behind its end.
 //!
-//! Nothing that exists is overwritten but the metas. New pages follow the high-water mark, the pages they
-//! replace become free, and no freelist is stored: etcd rebuilds it when it opens the file. The file
-//! must be a staged copy that nobody has opened; there is no attempt to survive a crash midway.
+//! A large database stays as it is, and a restore writes only the few pages that differ. No
+//! existing page is overwritten but the metas: new pages follow the high-water mark, the pages that
+//! they replace become free, and no freelist is stored, because etcd rebuilds it when it opens the
+//! file. The file must be a staged copy that nobody has opened. A crash midway may leave it
+//! useless: the restore then removes the stage and starts again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -25,20 +27,21 @@ type Children = Vec<(u64, Vec<u8>)>;
 /// Key and value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
-/// What to change.
+/// Changes to the rows of a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Patch {
-    /// Buckets that get new content, in any order of rows; no rows make an empty bucket. Missing buckets are
-    /// created.
+    /// Buckets that get new content, in any order of rows; no rows make an empty bucket. Missing
+    /// buckets are created.
     pub replace: BTreeMap<Vec<u8>, Vec<Row>>,
     /// Rows that go behind the last row of their bucket: bucket, key, value.
     pub append: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)>,
-    /// Rows that go between those of their bucket, which is written anew. A row of the same key gives way.
+    /// Rows that go between those of their bucket, which is written anew. A row of the same key
+    /// gives way.
     pub insert: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
-/// Carries out `patch` on the file at `path`, and cuts the file to the length of its database. The result
-/// is the new meta; syncing the file is left to the caller.
+/// Carries out `patch` on the file at `path`, and cuts the file to the length of its database. The
+/// result is the new meta; syncing the file is left to the caller.
 ///
 /// # Errors
 /// When the file is damaged, cannot be written, or the rows cannot be: empty or repeated keys, or
@@ -47,6 +50,8 @@ pub fn apply(path: &Path, patch: &Patch) -> Result<Meta> {
     let local = |action| move |source| Error::Local { action, path: path.to_path_buf(), source };
     let db = Db::open(LocalFile::open(path)?)?;
     let mut file = OpenOptions::new().write(true).open(path).map_err(local("open"))?;
+    // A raw copy may have grown past its high-water mark. What is there is no page of the database,
+    // so it may be overwritten.
     file.seek(SeekFrom::Start(db.size())).map_err(local("seek in"))?;
 
     let out = BufWriter::with_capacity(1 << 16, file);
@@ -57,11 +62,16 @@ pub fn apply(path: &Path, patch: &Patch) -> Result<Meta> {
     let high_water_mark = job.out.next();
     let txid = db.meta().txid.checked_add(1).ok_or(Error::NotBolt { problem: Problem::NoMeta })?;
     let page_size = db.page_size();
+    // A stored freelist would name the pages of the old transaction. Without one bbolt walks the
+    // trees when it opens the file and finds the replaced pages free.
     let meta = Meta { page_size, root, freelist: None, high_water_mark, txid };
     let file = job.out.into_inner().into_inner();
     let mut file: File = file.map_err(|error| local("write")(error.into_error()))?;
+    // Both metas get the new root. If one kept the old root, a reader that falls back to it would
+    // see the members and the revision of the lost cluster.
     write_metas(&mut file, &meta)?;
     let size = meta.database_size().ok_or(Error::NotBolt { problem: Problem::NoMeta })?;
+    // A snapshot has its digest behind the database, a raw copy may have grown: both are cut off.
     file.set_len(size).map_err(local("cut"))?;
     Ok(meta)
 }
@@ -73,7 +83,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Writes all changed buckets and a new bucket of buckets; tells its root page.
+    /// Writes all changed buckets and a new bucket of buckets; returns the number of its root page.
     fn run(&mut self) -> Result<u64> {
         let mut existing: BTreeMap<Vec<u8>, Bucket> = BTreeMap::new();
         for bucket in self.db.buckets()? {
@@ -89,6 +99,7 @@ impl Job<'_> {
             root.push(&mut self.out, BUCKET_FLAG, &name, &value)
                 .map_err(|error| error.in_bucket(&name))?;
         }
+        // 0 bytes: the bucket of buckets is the root that the meta names, and so never inline.
         match root.finish(&mut self.out, 0)? {
             Tree::Page(root) => Ok(root),
             Tree::Inline(_) => Err(Error::NotBolt { problem: Problem::Root(0) }),
@@ -119,6 +130,8 @@ impl Job<'_> {
                     Root::Inline { image, .. } => Tree::Inline(image),
                 });
             }
+            // Appended rows only touch the right edge of the tree. Bucket `key` may have gigabytes,
+            // and gets one row when the revision is raised.
             (None, Some(old)) => self.continue_tree(&mut tree, &old)?,
             (None, None) => {}
         }
@@ -129,7 +142,8 @@ impl Job<'_> {
         tree.finish(&mut self.out, limit)
     }
 
-    /// Gives `tree` the rows of `old` and those that go between them.
+    /// Gives `tree` the rows of `old` and the inserted ones, in key order. An inserted row replaces
+    /// the old one of its key.
     fn merge(&mut self, tree: &mut TreeBuilder, name: &[u8], old: Option<&Bucket>) -> Result<()> {
         let Some(insert) = self.patch.insert.get(name) else { return Ok(()) };
         let mut insert = insert.iter().peekable();
@@ -152,7 +166,7 @@ impl Job<'_> {
         insert.try_for_each(|(key, value)| push(key, value))
     }
 
-    /// Makes `tree` stand at the right end of `bucket`.
+    /// Sets `tree` up to continue `bucket` behind its last row, without reading the other leaves.
     fn continue_tree(&mut self, tree: &mut TreeBuilder, bucket: &Bucket) -> Result<()> {
         let root = match &bucket.root {
             Root::Page(root) => *root,
@@ -171,8 +185,9 @@ impl Job<'_> {
         if edge.is_empty() {
             edge.push(vec![(root, first)]);
         }
-        // `edge` has the root first and the parents of leaves last. Below the root, the last child of each
-        // branch is replaced by what the level below becomes.
+        // `edge` has the root first and the parents of leaves last. The last child of each branch
+        // but the lowest is dropped: the builder writes that child again, with the new rows below
+        // it.
         let height = edge.len();
         for (depth, mut children) in edge.into_iter().enumerate() {
             let level = height - depth;
@@ -187,7 +202,8 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// The children of each branch on the way to the last leaf, root first, and the first key of that leaf.
+    /// The children of each branch on the way to the last leaf, root first, and the first key of
+    /// that leaf.
     fn right_edge(&self, root: u64) -> Result<(Vec<u8>, Vec<Children>)> {
         let mut window = Window::default();
         let mut edge = Vec::new();

@@ -133,7 +133,8 @@ impl Problem {
         Kind { code: self.code(), severity: self.severity(), advice }
     }
 
-    /// How bad it is. A meta page that is not used, or its unread header, harms nobody yet.
+    /// How bad it is. A damaged meta page that is not used, or a header that is not read, does no
+    /// harm yet.
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {

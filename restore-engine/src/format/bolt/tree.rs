@@ -1,7 +1,7 @@
 //! Rows in key order become the pages of one tree, bottom up.
 //!
-//! A page is written when it is full, so a tree takes the memory of one page for each of its levels. Both
-//! [`super::writer`] and [`super::patch`] build with it.
+//! A page is written when it is full, so a tree takes the memory of one page for each of its
+//! levels. Both [`super::writer`] and [`super::patch`] build with it.
 
 use std::io::Write;
 
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// Pages over which a leaf may grow for the sake of its last one.
 const MAX_GROWN_PAGES: usize = 8;
 
-/// Where pages go: numbered from a first one on, in order.
+/// Writes pages one after the other and numbers them.
 #[derive(Debug)]
 pub(crate) struct PageOut<W> {
     out: W,
@@ -24,7 +24,7 @@ pub(crate) struct PageOut<W> {
 }
 
 impl<W: Write> PageOut<W> {
-    /// `out` stands where page `next` begins.
+    /// `out` must be positioned where page `next` begins.
     pub(crate) fn new(out: W, page_size: u32, next: u64) -> Self {
         Self { out, page_size: page_size as usize, next, buffer: Vec::new() }
     }
@@ -42,7 +42,7 @@ impl<W: Write> PageOut<W> {
         self.out
     }
 
-    /// Writes one logical page and tells its number.
+    /// Writes one logical page and returns its number.
     fn emit(&mut self, flags: u16, entries: &Entries) -> Result<u64> {
         let id = self.next;
         let pages = entries.encoded_len().div_ceil(self.page_size);
@@ -59,7 +59,7 @@ impl<W: Write> PageOut<W> {
     }
 }
 
-/// The elements of a page in the making.
+/// The elements of a page that is being built.
 #[derive(Debug, Default)]
 struct Entries {
     elements: Vec<Entry>,
@@ -99,9 +99,9 @@ impl Entries {
         HEADER + self.elements.len() * ELEMENT + self.data.len()
     }
 
-    /// Whether a leaf is written before a row of `row` bytes is added. A leaf that would leave much of its
-    /// last page empty takes the row all the same and grows over more pages: rows of a page and a half
-    /// would otherwise waste a quarter of the file.
+    /// Whether the leaf must be written before a row of `row` bytes is added. A leaf whose last
+    /// page would stay mostly empty takes the row all the same and grows by more pages: rows of a
+    /// page and a half would otherwise waste a quarter of the file.
     fn is_full(&self, row: usize, page_size: usize) -> bool {
         let used = self.encoded_len();
         let pages = used.div_ceil(page_size);
@@ -138,6 +138,8 @@ impl Entries {
     fn encode(&self, out: &mut Vec<u8>, header: Header) {
         out.extend_from_slice(&header.encode());
         for (index, entry) in self.elements.iter().enumerate() {
+            // An element gives the distance from its own start to its key, not an offset in the
+            // page.
             let pos = (self.elements.len() - index) * ELEMENT + entry.start;
             let pos = u32::try_from(pos).unwrap_or(u32::MAX).to_le_bytes();
             if header.flags == LEAF {
@@ -156,14 +158,15 @@ impl Entries {
     }
 }
 
-/// Builds one tree from rows in key order. `levels[0]` holds the leaf in the making, the next ones branches.
+/// Builds one tree from rows in key order. `levels[0]` is the leaf that is being built, the next
+/// levels are branches.
 #[derive(Debug, Default)]
 pub(crate) struct TreeBuilder {
     levels: Vec<Entries>,
     last: Vec<u8>,
 }
 
-/// What a finished tree is.
+/// A finished tree.
 pub(crate) enum Tree {
     /// Its only leaf, not written: the page image that an inline bucket holds.
     Inline(Vec<u8>),
@@ -200,12 +203,13 @@ impl TreeBuilder {
         Ok(())
     }
 
-    /// Insists that the rows to come are above `key`.
+    /// Requires the next rows to be above `key`.
     pub(crate) fn resume_after(&mut self, key: Vec<u8>) {
         self.last = key;
     }
 
-    /// Writes what is left and tells where the root is. A tree that fits into `inline` bytes is not written.
+    /// Writes what is left and returns the root. A tree that fits into `inline` bytes is not
+    /// written but returned as a page image.
     pub(crate) fn finish<W: Write>(mut self, out: &mut PageOut<W>, inline: usize) -> Result<Tree> {
         if self.levels.is_empty() {
             self.levels.push(Entries::default());
@@ -240,7 +244,7 @@ impl TreeBuilder {
         Err(Error::Limit { what: "levels in a tree", limit: 64 })
     }
 
-    /// Writes the page in the making at `level` and links it into its parent.
+    /// Writes the page that is being built at `level` and links it into its parent.
     fn flush<W: Write>(&mut self, out: &mut PageOut<W>, level: usize) -> Result<()> {
         let Some(entries) = self.levels.get_mut(level) else { return Ok(()) };
         let id = out.emit(if level == 0 { LEAF } else { BRANCH }, entries)?;
@@ -249,8 +253,8 @@ impl TreeBuilder {
         self.link(out, level + 1, id, &key)
     }
 
-    /// Adds a child to the branch in the making at `level`, 1 or higher. To continue a tree that exists, link
-    /// what is left of its right edge, highest level first.
+    /// Adds a child to the branch that is being built at `level`, 1 or higher. To continue a tree
+    /// that exists, link what is left of its right edge, highest level first.
     pub(crate) fn link<W: Write>(
         &mut self,
         out: &mut PageOut<W>,
@@ -263,8 +267,8 @@ impl TreeBuilder {
         }
         let limit = out.page_size();
         let Some(branch) = self.levels.get_mut(level) else { return Ok(()) };
-        // A branch gets at least two children, even with keys as large as a page; and it leaves its last
-        // one to its right neighbour, so that that one does too.
+        // A branch gets at least two children, even with keys as large as a page. It leaves its
+        // last child to its right neighbour, so that the neighbour has two as well.
         if branch.count() > 2 && !branch.fits(key.len(), limit) {
             let kept = branch.pop();
             self.flush(out, level)?;
@@ -300,7 +304,7 @@ impl RowError {
     }
 }
 
-/// The value that stands for a bucket in the bucket of buckets.
+/// The value of a bucket in the bucket of buckets.
 pub(crate) fn bucket_value(tree: &Tree) -> Vec<u8> {
     let (root, image) = match tree {
         Tree::Inline(image) => (0, image.as_slice()),

@@ -1,35 +1,38 @@
-//! All leaves of one bucket: looked at in file order by several threads, taken in key order by one.
+//! All leaves of one bucket: several threads read them in file order, one takes the results in key
+//! order.
 
 use std::ops::ControlFlow;
 
 use etcdr_schemas::{Hidden, ReadAt};
 
 use super::page::{MAX_DEPTH, Node};
-use super::sweep::{ScanBudget, Steps, Sweep};
+use super::page_reader::{PageReader, RequestSizes, ScanBudget};
 use super::{Bucket, Db, Problem, Root, inline_node};
 use crate::Result;
 
-/// Looks at leaves, on any thread, in any order.
+/// Reads leaves, on any thread, in any order.
 pub(crate) trait LeafVisitor: Sync {
     /// What a thread keeps from leaf to leaf.
     type ThreadCache: Default;
     /// What is kept of a leaf.
     type Out: Send;
 
-    /// Looks at one leaf. Tells how many bytes of heap the answer takes, too.
+    /// Reads one leaf. Returns the result and the bytes of heap that it takes.
     fn leaf(&self, cache: &mut Self::ThreadCache, page: u64, node: &Node<'_>)
     -> (Self::Out, usize);
 
-    /// The same for a leaf of another bucket than `key`, when the structural check comes by. Most do not look.
+    /// Reads a leaf of another bucket than `key`; only the structural check shows these. Most
+    /// visitors ignore them.
     fn other(&self, _: &Node<'_>) -> Option<(Self::Out, usize)> {
         None
     }
 }
 
-/// Takes leaves with their page numbers, all in key order, one call after the other, and says whether to go on.
+/// Takes leaves with their page numbers, all in key order, one call after the other, and says
+/// whether to go on.
 pub(crate) type Take<'a, O> = dyn FnMut(Vec<(u64, O)>) -> Result<ControlFlow<()>> + 'a;
 
-/// Is not interested.
+/// Ignores all leaves.
 pub(crate) struct NoVisitor;
 
 impl LeafVisitor for NoVisitor {
@@ -41,8 +44,8 @@ impl LeafVisitor for NoVisitor {
     }
 }
 
-/// Shows the leaves of a bucket to `look`, and what it kept to `take`. The structure need not have been checked:
-/// damage is an error.
+/// Gives the leaves of a bucket to `visitor`, and its results to `take`. The structure need not
+/// have been checked: damage is an error.
 pub(crate) fn walk<R: ReadAt, L: LeafVisitor>(
     db: &Db<R>,
     bucket: &Bucket,
@@ -57,8 +60,8 @@ pub(crate) fn walk<R: ReadAt, L: LeafVisitor>(
             take(vec![(*page, out)]).map(|_| ())
         }
         Root::Page(root) => {
-            let sweep = Sweep::new(db, budget, &Hidden);
-            let mut walk = Walk { sweep, steps: Steps::default(), visitor, take };
+            let reader = PageReader::new(db, budget, &Hidden);
+            let mut walk = Walk { reader, sizes: RequestSizes::default(), visitor, take };
             walk.below(&[*root], 0).map(|_| ())
         }
     }
@@ -68,49 +71,50 @@ pub(crate) fn walk<R: ReadAt, L: LeafVisitor>(
 const MAX_BELOW: usize = 256 * 1024;
 
 struct Walk<'a, 'b, R, L: LeafVisitor> {
-    sweep: Sweep<'a, R>,
-    steps: Steps,
+    reader: PageReader<'a, R>,
+    sizes: RequestSizes,
     visitor: &'a L,
     take: &'a mut Take<'b, L::Out>,
 }
 
-enum Seen<O> {
+enum Visited<O> {
     Leaf(O),
     Branch(Vec<u64>),
 }
 
 impl<R: ReadAt, L: LeafVisitor> Walk<'_, '_, R, L> {
-    /// The recursion is as deep as the tree, which has a limit.
+    /// Recurses once for each level of the tree; [`MAX_DEPTH`] bounds it.
     fn below(&mut self, pages: &[u64], depth: u32) -> Result<ControlFlow<()>> {
-        let db = self.sweep.db;
+        let db = self.reader.db;
         let mut rest = pages;
         let mut children = Vec::new();
         while let Some(first) = rest.first() {
             if depth >= MAX_DEPTH {
                 return Err(db.damaged(*first, Problem::Depth(MAX_DEPTH)));
             }
-            let (asked, _) = rest.split_at(self.steps.step(depth).min(rest.len()));
+            let (asked, _) = rest.split_at(self.sizes.pages(depth).min(rest.len()));
             let visitor = self.visitor;
             let visit = |cache: &mut L::ThreadCache, index: usize, node: &Node<'_>| {
                 let page = asked.get(index).copied().unwrap_or_default();
                 visit_page(visitor, cache, page, node, depth)
             };
-            let read = self.sweep.read(asked, &visit)?;
-            self.steps.learn(self.sweep.budget, depth, &read);
+            let read = self.reader.read(asked, &visit)?;
+            self.sizes.learn(self.reader.budget, depth, &read);
             let (done, left) = rest.split_at(read.values.len());
             rest = left;
             let mut leaves = Vec::new();
             for (page, answer) in done.iter().zip(read.values) {
                 let damaged = |problem| db.damaged(*page, problem);
                 match answer.and_then(|seen| seen).map_err(damaged)? {
-                    // Trees have their leaves on one level; one that has not is still taken in order.
-                    Seen::Leaf(out) => {
+                    // Trees have their leaves on one level; one that has not is still taken in
+                    // order.
+                    Visited::Leaf(out) => {
                         if self.flush(&mut Vec::new(), &mut children, depth)?.is_break() {
                             return Ok(ControlFlow::Break(()));
                         }
                         leaves.push((*page, out));
                     }
-                    Seen::Branch(more) => {
+                    Visited::Branch(more) => {
                         children.extend(more);
                         let full = children.len() >= MAX_BELOW;
                         if (full || !leaves.is_empty())
@@ -128,7 +132,7 @@ impl<R: ReadAt, L: LeafVisitor> Walk<'_, '_, R, L> {
         self.flush(&mut Vec::new(), &mut children, depth)
     }
 
-    /// Hands on the leaves so far, then what is below the branches that came after them.
+    /// Gives on the leaves so far, then what is below the branches that came after them.
     fn flush(
         &mut self,
         leaves: &mut Vec<(u64, L::Out)>,
@@ -151,13 +155,13 @@ fn visit_page<L: LeafVisitor>(
     page: u64,
     node: &Node<'_>,
     depth: u32,
-) -> (Result<Seen<L::Out>, Problem>, usize) {
+) -> (Result<Visited<L::Out>, Problem>, usize) {
     if depth > 0 && node.count() == 0 {
         return (Err(Problem::Empty), 0);
     }
     if node.is_leaf() {
         let (out, weight) = visitor.leaf(cache, page, node);
-        return (Ok(Seen::Leaf(out)), weight);
+        return (Ok(Visited::Leaf(out)), weight);
     }
     let children: Result<Vec<_>, _> =
         node.children().map(|child| child.map(|child| child.child)).collect();
@@ -165,7 +169,7 @@ fn visit_page<L: LeafVisitor>(
         Ok(children) if children.is_empty() => (Err(Problem::Empty), 0),
         Ok(children) => {
             let weight = children.len() * 8;
-            (Ok(Seen::Branch(children)), weight)
+            (Ok(Visited::Branch(children)), weight)
         }
         Err(problem) => (Err(problem), 0),
     }

@@ -1,7 +1,7 @@
 //! Bulk writing: rows in key order become pages, bottom up, in one pass.
 //!
-//! Pages are written as they fill, so memory is one page for each level of one tree, whatever the size of the
-//! database. The metas come last.
+//! Pages are written as they fill, so memory is one page for each level of one tree, whatever the
+//! size of the database. The metas come last.
 
 use std::io::{Seek, SeekFrom, Write};
 
@@ -32,7 +32,8 @@ impl<W: Write + Seek> Writer<W> {
             let limit = u64::from(MAX_PAGE_SIZE);
             return Err(Error::Limit { what: "bytes in a page", limit });
         }
-        // The metas are written when everything else is known.
+        // The metas are written last: they name the root, and until then the file is no valid
+        // database.
         let space = vec![0; 2 * page_size as usize];
         let at = |source| Error::Write { page: 0, source };
         out.seek(SeekFrom::Start(0)).map_err(at)?;
@@ -63,7 +64,8 @@ impl<W: Write + Seek> Writer<W> {
         tree.push(&mut self.out, 0, key, value).map_err(|error| error.in_bucket(name))
     }
 
-    /// Writes what is left, then the metas, and gives `out` back, standing at its end.
+    /// Writes what is left, then the metas, and returns `out`, positioned at the end of the
+    /// database.
     ///
     /// # Errors
     /// When `out` fails.
@@ -89,11 +91,14 @@ impl<W: Write + Seek> Writer<W> {
     }
 }
 
-/// Writes both metas of transaction `meta.txid`: that one into the page that a normal transaction would use,
-/// and its predecessor's number, with the same content, into the other. Leaves `out` at the end of the database.
+/// Writes both metas of transaction `meta.txid`: that number into the page that bbolt would use for
+/// it, and the number before it, with the same content, into the other. Leaves `out` at the end of
+/// the database.
 pub(crate) fn write_metas<W: Write + Seek>(out: &mut W, meta: &Meta) -> Result<()> {
     let page_size = u64::from(meta.page_size);
     for txid in [meta.txid.saturating_sub(1), meta.txid] {
+        // bbolt writes transaction T to meta page T mod 2. Two metas with equal content leave no
+        // older state to fall back to, as in a snapshot that etcd sends.
         let page = txid % 2;
         let bytes = Meta { txid, ..*meta }.encode(page);
         let at = |source| Error::Write { page, source };

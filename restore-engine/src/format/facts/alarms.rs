@@ -9,13 +9,13 @@ use crate::error::Result;
 use crate::format::bolt::Db;
 use crate::format::buckets;
 
-/// Most alarms that are looked at; etcd has two kinds a member.
+/// Most alarms that are read; etcd has two kinds a member.
 const MAX_ALARMS: usize = 1000;
 
 /// Kinds of the alarms in a database, each once.
 ///
 /// # Errors
-/// The error of the first page that is not what it should be.
+/// The error of the first damaged page.
 pub(crate) fn alarms<R: ReadAt>(db: &Db<R>) -> Result<Vec<String>> {
     let Some(bucket) = db.bucket(buckets::ALARM)? else { return Ok(Vec::new()) };
     let mut kinds = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! The rows of bucket `meta` that say where an image stands.
+//! The rows of bucket `meta`: raft position, compaction and storage version of an image.
 
 use etcdr_schemas::{RaftIndex, Revision, Term};
 
@@ -18,7 +18,7 @@ pub(crate) const NAMES: [&[u8]; 5] = [
     meta::TERM,
 ];
 
-/// What the rows say.
+/// The values of these rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Markers {
     pub(crate) raft_index: Option<RaftIndex>,

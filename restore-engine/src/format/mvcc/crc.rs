@@ -1,8 +1,8 @@
 //! CRC-32C of bytes that were summed in pieces, on several threads.
 //!
-//! A CRC is linear: that of A and B together is that of A, advanced by as many zero bytes as B has, and that of B,
-//! added without carry. Advancing is a multiplication by x to the power of B's bits, modulo the polynomial; pieces are
-//! mostly pages, so the powers up to a few KiB are in a table.
+//! A CRC is linear: that of A and B together is that of A, advanced by as many zero bytes as B has,
+//! and that of B, added without carry. Advancing is a multiplication by x to the power of B's bits,
+//! modulo the polynomial; pieces are mostly pages, so the powers up to a few KiB are in a table.
 
 /// Castagnoli's polynomial, bits reversed.
 const POLYNOMIAL: u32 = 0x82F6_3B78;
@@ -38,7 +38,7 @@ impl Sum {
     }
 }
 
-/// Puts sums together.
+/// Joins sums of adjacent bytes.
 #[derive(Debug)]
 pub(crate) struct Combine {
     /// x^(8n) for n below [`SHORT`].
@@ -113,7 +113,8 @@ mod tests {
         #[test]
         fn pieces_give_the_sum_of_the_whole(pieces: Vec<Vec<u8>>) {
             let combine = Combine::new();
-            let all = pieces.iter().fold(Sum::default(), |all, piece| combine.join(all, sum(piece)));
+            let join = |all, piece: &Vec<u8>| combine.join(all, sum(piece));
+            let all = pieces.iter().fold(Sum::default(), join);
             prop_assert_eq!(all, sum(&pieces.concat()));
         }
     }

@@ -1,4 +1,4 @@
-//! Taking a row's lease away.
+//! Removes the lease from the value of a row.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::format::fields::Fields;
 /// Field number of the lease in `mvccpb.KeyValue`.
 const LEASE: u64 = 6;
 
-/// The same value with no lease; every other byte stays. `None` when the bytes are not protobuf.
+/// The value without its lease; every other byte stays. `None` when the bytes are not protobuf.
 pub(crate) fn without_lease(message: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut kept: Option<Vec<u8>> = None;
     let mut fields = Fields::of(message);

@@ -6,8 +6,8 @@ use crate::format::fields::{Fields, Value};
 
 /// Key of a row: a revision, and whether the row deletes its key.
 ///
-/// Stored as `u64be main`, `_`, `u64be sub`, and `t` for a deletion (docs/etcd-formats.md 2.1), so that bytes order
-/// like revisions.
+/// Stored as `u64be main`, `_`, `u64be sub`, and `t` for a deletion (docs/etcd-formats.md 2.1), so
+/// that bytes order like revisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowKey {
     /// Revision of the transaction.
@@ -61,8 +61,8 @@ impl RowKey {
     }
 }
 
-/// The user's key in the value of a row (`mvccpb.KeyValue`, field 1), without decoding the rest; an absent
-/// field is the empty key. `None` when the bytes are not protobuf.
+/// The user's key in the value of a row (`mvccpb.KeyValue`, field 1), without decoding the rest; an
+/// absent field is the empty key. `None` when the bytes are not protobuf.
 #[must_use]
 pub fn key_of(message: &[u8]) -> Option<&[u8]> {
     let mut key: &[u8] = &[];

@@ -22,8 +22,8 @@ pub struct KeyValue<'a> {
 }
 
 impl<'a> KeyValue<'a> {
-    /// Reads a value of bucket `key`. Unknown fields are passed over; `None` when the bytes are not protobuf or
-    /// one of the six fields has another type.
+    /// Reads a value of bucket `key`. Unknown fields are passed over; `None` when the bytes are not
+    /// protobuf or one of the six fields has another type.
     #[must_use]
     pub fn parse(message: &'a [u8]) -> Option<Self> {
         let mut parsed = Self::default();

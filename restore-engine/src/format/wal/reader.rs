@@ -1,4 +1,4 @@
-//! Reading a member's log, whoever wrote it.
+//! Reads the log of any member.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -11,7 +11,8 @@ use prost::Message;
 use super::record::{FrameLength, HEADER, RecordKind};
 use crate::error::{Error, Result};
 
-/// Longest record that is read, in bytes. etcd's requests end at 1.5 MiB unless it is told otherwise.
+/// Longest record that is read, in bytes. etcd limits a request to 1.5 MiB unless it is configured
+/// otherwise.
 const MAX_RECORD: u64 = 64 << 20;
 
 /// Most segments of one directory: at 64 MB each this is 6 TB of log.
@@ -33,8 +34,8 @@ pub struct Segment<R> {
 }
 
 impl<R: Read> Segment<R> {
-    /// Reads `size` bytes of `input`. `crc` is the running checksum of the segments before, and `last`
-    /// says that none follow, which is the only place where a torn record is no damage.
+    /// Reads `size` bytes of `input`. `crc` is the running checksum of the segments before, and
+    /// `last` says that none follow, which is the only place where a torn record is no damage.
     pub const fn new(input: R, path: PathBuf, size: u64, crc: u32, last: bool) -> Self {
         Self { input, path, size, offset: 0, crc, last, torn: None }
     }
@@ -54,7 +55,7 @@ impl<R: Read> Segment<R> {
     /// The next record, or `None` at the end of what was written.
     ///
     /// # Errors
-    /// [`Error::Wal`] for a damaged record, [`Error::Io`] when reading fails.
+    /// [`Error::Wal`] for a damaged record, [`Error::Local`] when reading fails.
     pub fn next_record(&mut self) -> Result<Option<(RecordKind, Bytes)>> {
         let left = self.size.saturating_sub(self.offset);
         if self.torn.is_some() || left == 0 {
@@ -83,6 +84,8 @@ impl<R: Read> Segment<R> {
         mut body: Vec<u8>,
         length: FrameLength,
     ) -> Result<Option<(RecordKind, Bytes)>> {
+        // Judged before the padding is cut off, as etcd does: an interrupted write leaves whole
+        // sectors of zeros, anything else is damage.
         let torn = self.last && has_zero_sector(&body, self.offset + HEADER as u64);
         body.truncate(usize::try_from(length.record).unwrap_or(usize::MAX));
         match self.record(&body) {
@@ -178,6 +181,7 @@ pub fn segment_names(dir: &Path) -> Result<Vec<PathBuf>> {
             return Err(damaged_dir(dir, format!("more than {MAX_SEGMENTS} segments")));
         }
     }
+    // Sorted by sequence: a directory lists names in any order.
     names.sort();
     if names.is_empty() {
         return Err(damaged_dir(dir, "there is no WAL segment in it".to_owned()));
@@ -205,11 +209,11 @@ fn damaged_dir(dir: &Path, reason: String) -> Error {
     Error::Wal { path: dir.to_owned(), offset: 0, reason }
 }
 
-/// Reads all segments of `dir` and hands every entry to `on_entry`, in log order: an entry replaces those
-/// of the same and of higher index before it.
+/// Reads all segments of `dir` and hands every entry to `on_entry`, in log order: an entry replaces
+/// those of the same and of higher index before it.
 ///
 /// # Errors
-/// [`Error::Wal`] for damage, [`Error::Io`] when reading fails, and whatever `on_entry` returns.
+/// [`Error::Wal`] for damage, [`Error::Local`] when reading fails, and whatever `on_entry` returns.
 pub fn read_log(dir: &Path, on_entry: &mut dyn FnMut(Entry) -> Result<()>) -> Result<LogFacts> {
     let names = segment_names(dir)?;
     let mut facts = LogFacts::default();

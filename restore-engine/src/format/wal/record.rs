@@ -1,11 +1,12 @@
 //! Layout of a WAL segment (docs/etcd-formats.md 4.4).
 //!
-//! A segment is a sequence of frames. A frame is a little-endian 64-bit length field, a protobuf record and 0 to 7
-//! zero bytes. The low 56 bits of the field are the record's length; when bit 63 is set, bits 56 to 58
-//! are the number of padding bytes. A field of zero ends the segment: files are preallocated.
+//! A segment is a sequence of frames. A frame is a little-endian 64-bit length field, a protobuf
+//! record and 0 to 7 zero bytes. The low 56 bits of the field are the record's length; when bit 63
+//! is set, bits 56 to 58 are the number of padding bytes. A field of zero ends the segment: files
+//! are preallocated.
 //!
-//! Every record carries the CRC-32C of all record data so far, over all segments; a CRC record at the
-//! head of a segment carries the value over from the one before.
+//! Every record carries the CRC-32C of all record data so far, over all segments; a CRC record at
+//! the head of a segment carries the value over from the one before.
 
 use bytes::Bytes;
 use etcdr_schemas::pb::disk::WalRecord;
@@ -66,6 +67,7 @@ impl FrameLength {
         if field == 0 {
             return None;
         }
+        // Without bit 63 there is no padding: old logs were written without it.
         let padding = if field & PADDED == 0 { 0 } else { (field >> PAD_SHIFT) & 7 };
         Some(Self { record: field & LENGTH_MASK, padding })
     }
@@ -94,12 +96,16 @@ pub struct Encoder {
 impl Encoder {
     /// Appends one record. `None` and empty data differ in the bytes, as they do in etcd's.
     pub fn push(&mut self, kind: RecordKind, data: Option<Vec<u8>>) {
+        // The checksum continues over the data of all records before. It does not cover the frames:
+        // a reader detects a lost, repeated or reordered record only by this chain.
         self.crc = crc32c::crc32c_append(self.crc, data.as_deref().unwrap_or_default());
         let record = WalRecord { r#type: kind as i64, crc: self.crc, data: data.map(Bytes::from) };
         let record = record.encode_to_vec();
         let length = FrameLength::of(record.len() as u64);
         self.out.extend_from_slice(&length.to_bytes());
         self.out.extend_from_slice(&record);
+        // Frames begin at multiples of 8, so that a length field never crosses a sector and cannot
+        // be torn. The frames before end at such a multiple too.
         self.out.resize(self.out.len().next_multiple_of(8), 0);
     }
 

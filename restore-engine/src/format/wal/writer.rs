@@ -17,22 +17,25 @@ pub const RESTORE_TERM: u64 = 1;
 /// `Entry.Type` of a membership change.
 const ENTRY_CONF_CHANGE: i32 = 1;
 
-/// The segment of `member`: one entry a member that adds it, all committed, and the mark of a snapshot
-/// at the last of them.
+/// The segment of `member`: one entry a member that adds it, all committed, and the mark of a
+/// snapshot at the last of them.
 ///
-/// The snapshot mark carries the configuration, which 3.7 reads, 3.5 and 3.6 accept and 3.4 skips. The
-/// file is not preallocated to 64,000,000 bytes as etcd's own are: every version boots a short one, cuts
-/// the next segment by itself, and a restore should not write 64 MB of zeroes a member.
+/// The snapshot mark carries the configuration, which 3.7 reads, 3.5 and 3.6 accept and 3.4 skips.
+/// The file is not preallocated to 64,000,000 bytes as etcd's own are: every version boots a short
+/// one, cuts the next segment by itself, and a restore should not write 64 MB of zeroes a member.
 #[must_use]
 pub fn initial_segment(cluster: &NewCluster, member: MemberId) -> Vec<u8> {
     let voters = cluster.members();
     let commit = voters.len() as u64;
     let first = voters.first().map_or(0, |member| member.id.0);
     let mut log = Encoder::default();
+    // A segment opens with the checksum of the one before it; 0 in the first.
     log.push(RecordKind::Crc, None);
     let metadata = WalMetadata { node_id: member.0, cluster_id: cluster.id().0 };
     log.push(RecordKind::Metadata, Some(metadata.encode_to_vec()));
     log.push(RecordKind::Snapshot, Some(WalSnapshot::default().encode_to_vec()));
+    // Every member gets identical entries: raft compares the logs of members by index and term, and
+    // assumes that equal ones have equal content.
     for (index, voter) in (1..).zip(voters) {
         let change = ConfChange {
             id: 0,
@@ -44,6 +47,8 @@ pub fn initial_segment(cluster: &NewCluster, member: MemberId) -> Vec<u8> {
         let entry = Entry { r#type: ENTRY_CONF_CHANGE, term: RESTORE_TERM, index, data };
         log.push(RecordKind::Entry, Some(entry.encode_to_vec()));
     }
+    // The commit covers all entries: with a lower one the members start but elect no leader, with a
+    // higher one etcd panics.
     let state = HardState { term: RESTORE_TERM, vote: first, commit };
     log.push(RecordKind::State, Some(state.encode_to_vec()));
     let mark =

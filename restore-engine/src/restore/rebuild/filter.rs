@@ -1,4 +1,4 @@
-//! Which rows are taken over, and the account of those that are not.
+//! Decides which rows are taken over, and counts the others.
 
 use etcdr_schemas::report::{DropReason, DroppedKeys, History, PlannedRebuild};
 
@@ -49,7 +49,7 @@ impl<'a> Filter<'a> {
     pub(super) fn keeps(&mut self, row: &Row<'_>) -> bool {
         let key = row.kv.key;
         let newest = self.prescan.is_live(row);
-        // The empty key is nobody's: an earlier restore left it to carry a revision.
+        // No client wrote the empty key: an earlier restore left it to raise the revision.
         let live = newest == Some(true) && !key.is_empty();
         let starts = |prefix: &String| key.starts_with(prefix.as_bytes());
         if !self.only.is_empty() {

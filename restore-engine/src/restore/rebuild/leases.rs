@@ -1,8 +1,8 @@
 //! Leases that keys name and the database does not have.
 //!
-//! They come from tools that cut or merge stores. A server boots on them, and then a put that keeps the key's
-//! lease panics it, again at every restart, on all members (docs/etcd-formats.md 6.3). So no restored database
-//! may have them: each such lease gets a row.
+//! They come from tools that cut or merge stores. A server boots on them, and then a put that keeps
+//! the key's lease panics it, again at every restart, on all members (docs/etcd-formats.md 6.3). So
+//! no restored database may have them: each such lease gets a row.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -20,8 +20,8 @@ use crate::format::buckets;
 use crate::scan::attached::{Attached, TABLE};
 use crate::scan::rows::{Row, rows};
 
-/// Time to live of a lease that was missing, in seconds: ten years. Its keys did not expire at the source
-/// either, and a restore must not be what deletes them.
+/// Time to live of a lease that was missing, in seconds: ten years. Its keys did not expire at the
+/// source either, and a restore must not be what deletes them.
 pub(crate) const SYNTHETIC_TTL: i64 = 10 * 365 * 86_400;
 
 /// Leases whose ids are held in memory, 8 MiB; more are looked up one by one.
@@ -138,7 +138,7 @@ pub(crate) fn repair_rows(dangling: &Dangling) -> BTreeMap<Vec<u8>, Vec<u8>> {
     dangling.keys().copied().map(row).collect()
 }
 
-/// What is told of missing leases; `None` when there are none.
+/// The report of missing leases; `None` when there are none.
 pub(crate) fn report(dangling: &Dangling) -> Option<DanglingLeases> {
     let ids = dangling.keys().take(MAX_REPORTED).map(|id| format!("{id:x}")).collect();
     (!dangling.is_empty()).then(|| DanglingLeases {

@@ -1,4 +1,4 @@
-//! What must be known of all rows before the first one is written.
+//! Facts about all rows that are needed before the first one is written.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
@@ -20,14 +20,15 @@ use crate::scan::fingerprint::Fingerprint;
 use crate::scan::hash::Newest;
 use crate::scan::rows::{Row, rows};
 
-/// Keys that expire in one restore: just as many as do not make their set grow past 2^21 slots, 36 MiB.
+/// Keys that expire in one restore: just as many as do not make their set grow past 2^21 slots, 36
+/// MiB.
 const MAX_EXPIRED: usize = (1 << 21) / 8 * 7 - 1;
 /// Leases that were due and are held in memory.
 const MAX_DUE: usize = 1 << 20;
 /// Leases of API servers; each has one, renewed every few seconds.
 const MAX_MASTER_LEASES: usize = 1 << 16;
 
-/// The answers.
+/// The facts.
 #[derive(Default)]
 pub(crate) struct Prescan {
     /// Which rows are live; only when something is left out.
@@ -111,7 +112,8 @@ impl Prescan {
         Ok(())
     }
 
-    /// Whether a row is the newest of its key and not a deletion; `None` when nobody asked before.
+    /// Whether a row is the newest of its key and not a deletion; `None` when the plan does not
+    /// need it.
     pub(super) fn is_live(&self, row: &Row<'_>) -> Option<bool> {
         self.newest.as_ref().map(|newest| newest.is_newest(row.index))
     }
@@ -129,8 +131,8 @@ impl Prescan {
     }
 }
 
-/// Leases that had run out by now if nobody renewed them after the source was taken. A lease that was renewed
-/// just before had its whole time to live left, so that is what counts.
+/// Leases that had run out by now if nobody renewed them after the source was taken. A lease that
+/// was renewed just before had its whole time to live left, so that is what counts.
 fn due<R: ReadAt>(db: &Db<R>, expiry: &PlannedExpiry) -> Result<Vec<i64>> {
     let mut due = Vec::new();
     let Some(bucket) = db.bucket(buckets::LEASE)? else { return Ok(due) };
@@ -173,7 +175,7 @@ mod tests {
         let cases = [
             (lease(Some(100), None), 100, true),
             (lease(Some(100), None), 99, false),
-            // A checkpoint tells that less is left.
+            // A checkpoint says that less is left.
             (lease(Some(100), Some(30)), 30, true),
             (lease(Some(100), Some(0)), 30, false),
             (lease(Some(i64::MAX), None), 1 << 40, false),

@@ -22,13 +22,13 @@ use crate::scan::attached::{Attached, TABLE};
 use crate::scan::leaf::bad_row;
 use crate::scan::rows::{Row, rows};
 
-/// What a rewrite did.
+/// The result of a rewrite.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) rebuilt: Rebuilt,
     pub(crate) dangling: Dangling,
     pub(crate) kubernetes: Option<KubernetesFacts>,
-    /// What was written, to be held against what reads back.
+    /// The tally of the written rows, to be compared with what reads back.
     pub(crate) tally: Tally,
 }
 
@@ -173,7 +173,8 @@ impl<R: ReadAt, W: Write + Seek> Job<'_, R, W> {
         self.out.row(row.raw, &detached)
     }
 
-    /// A lease that must be given a row, or that must not be left out, when this row is its key's newest.
+    /// A lease that must be given a row, or that must not be left out, when this row is its key's
+    /// newest.
     fn lease_to_follow(&self, row: &Row<'_>) -> Result<Option<i64>> {
         let lease = row.kv.lease;
         if self.plan.drop_leases || lease == 0 || row.at.tombstone {
@@ -198,8 +199,8 @@ impl<R: ReadAt, W: Write + Seek> Job<'_, R, W> {
         Ok(())
     }
 
-    /// When all rows of the last revisions are left out the store would go back in time. An empty row, as a
-    /// raised revision has one, keeps it where it was.
+    /// When all rows of the last revisions are left out the store would go back in time. An empty
+    /// row, as a raised revision has one, keeps it where it was.
     fn hold_revision(&mut self, last: Revision, last_kept: Revision) -> Result<()> {
         let raised = self.patch.append.iter().any(|(bucket, ..)| bucket == buckets::KEY);
         // With compaction marked at the last revision no row is needed.
@@ -257,7 +258,7 @@ impl<W: Write + Seek> Counting<W> {
     }
 }
 
-/// What a database holds, whatever its pages look like: number and checksum of all rows, in order.
+/// Number and checksum of all rows of a database, in order, independent of its pages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) rows: u64,
@@ -278,7 +279,7 @@ impl Tally {
     }
 }
 
-/// The tally of a database that is there.
+/// The tally of an existing database.
 ///
 /// # Errors
 /// When it is damaged or cannot be read.

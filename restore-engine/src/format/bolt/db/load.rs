@@ -11,7 +11,8 @@ use crate::format::bolt::page::{HEADER, Header, MAX_LOGICAL_PAGE, Node};
 use crate::format::bolt::window::{WINDOW, Window};
 
 impl<R: ReadAt> Db<R> {
-    /// Brings one logical page into `window`; `ahead` is how many bytes from its start are worth reading.
+    /// Brings one logical page into `window`; `ahead` is how many bytes from its start are worth
+    /// reading.
     pub(in crate::format::bolt) fn load<'w>(
         &self,
         window: &'w mut Window,
@@ -24,7 +25,7 @@ impl<R: ReadAt> Db<R> {
         }
     }
 
-    /// Like [`Self::load`], for those who go on after a defect.
+    /// Like [`Self::load`], for callers that continue after a defect.
     pub(crate) fn try_load<'w>(
         &self,
         window: &'w mut Window,
@@ -34,7 +35,8 @@ impl<R: ReadAt> Db<R> {
         self.load_within(window, id, ahead, &AtomicU64::new(u64::MAX))
     }
 
-    /// The same with a budget of pages, which is charged before the page's overflow is read.
+    /// Like [`Self::try_load`], with a budget of pages. It is charged before the overflow is read,
+    /// so that a page that claims much cannot make a cycle expensive.
     pub(crate) fn load_within<'w>(
         &self,
         window: &'w mut Window,

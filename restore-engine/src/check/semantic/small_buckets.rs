@@ -18,7 +18,7 @@ use crate::format::membership::MemberRow;
 
 /// Leases whose ids are kept, 8 bytes each.
 const MAX_LEASES: usize = 4 << 20;
-/// Findings of each bucket that are told one by one.
+/// Findings of each bucket that are listed; the others are counted.
 const EACH: u64 = 20;
 /// Bytes of a key that are shown.
 const MAX_SHOWN: usize = 100;
@@ -27,7 +27,7 @@ const MAX_NAMES: usize = 64 * 1024;
 
 /// What the small buckets hold.
 #[derive(Debug, Default)]
-pub(super) struct Tables {
+pub(super) struct SmallBuckets {
     /// Ids of all leases, in order; `None` when there are too many.
     pub(super) leases: Option<Vec<i64>>,
     pub(super) lease_count: u64,
@@ -39,24 +39,26 @@ pub(super) struct Tables {
 type Problem = (Kind, String);
 
 /// Reads all buckets but `key`.
-pub(super) fn read<R: ReadAt>(db: &Db<R>, all: &[Bucket]) -> Result<Tables> {
+pub(super) fn read<R: ReadAt>(db: &Db<R>, all: &[Bucket]) -> Result<SmallBuckets> {
     read_with(db, all, MAX_LEASES)
 }
 
-fn read_with<R: ReadAt>(db: &Db<R>, all: &[Bucket], max_leases: usize) -> Result<Tables> {
-    let mut tables = Tables { leases: Some(Vec::new()), ..Tables::default() };
+fn read_with<R: ReadAt>(db: &Db<R>, all: &[Bucket], max_leases: usize) -> Result<SmallBuckets> {
+    let mut small_buckets = SmallBuckets { leases: Some(Vec::new()), ..SmallBuckets::default() };
     let mut users = Users::default();
     let mut members = 0u64;
     for bucket in all {
         if !buckets::ALL.contains(&bucket.name.as_slice()) {
             let message = "no etcd that we know has this bucket".to_owned();
-            tables.findings.push(kinds::BUCKET_UNKNOWN.at(place(&bucket.name, None), message));
+            small_buckets
+                .findings
+                .push(kinds::BUCKET_UNKNOWN.at(place(&bucket.name, None), message));
             continue;
         }
-        let mut told = 0;
+        let mut problems = 0;
         db.scan(bucket, &mut |key, value| {
             let problem = match bucket.name.as_slice() {
-                buckets::LEASE => lease(&mut tables, max_leases, key, value),
+                buckets::LEASE => lease(&mut small_buckets, max_leases, key, value),
                 buckets::ALARM => alarm(key),
                 buckets::AUTH => users.setting(key, value),
                 buckets::AUTH_USERS => users.user(key, value),
@@ -71,26 +73,27 @@ fn read_with<R: ReadAt>(db: &Db<R>, all: &[Bucket], max_leases: usize) -> Result
                 _ => return Ok(ControlFlow::Break(())),
             };
             if let Some((kind, message)) = problem {
-                told += 1;
-                if told <= EACH {
-                    tables.findings.push(kind.at(place(&bucket.name, Some(key)), message));
+                problems += 1;
+                if problems <= EACH {
+                    small_buckets.findings.push(kind.at(place(&bucket.name, Some(key)), message));
                 }
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        if told > EACH {
-            let message = format!("{} more findings of this bucket are not listed", told - EACH);
-            tables.findings.push(kinds::MORE.at(place(&bucket.name, None), message));
+        if problems > EACH {
+            let message =
+                format!("{} more findings of this bucket are not listed", problems - EACH);
+            small_buckets.findings.push(kinds::MORE.at(place(&bucket.name, None), message));
         }
     }
     if members == 0 {
         let message = "there is no member: etcd 3.6 will not start on it".to_owned();
-        tables.findings.push(kinds::MEMBER_NONE.at("bucket members", message));
+        small_buckets.findings.push(kinds::MEMBER_NONE.at("bucket members", message));
     }
-    // They come in order of unsigned numbers, and are looked for as signed ones.
-    tables.leases.iter_mut().for_each(|leases| leases.sort_unstable());
-    users.judge(&mut tables);
-    Ok(tables)
+    // Keys are in order of unsigned numbers; the binary search compares signed ones.
+    small_buckets.leases.iter_mut().for_each(|leases| leases.sort_unstable());
+    users.judge(&mut small_buckets);
+    Ok(small_buckets)
 }
 
 fn place(bucket: &[u8], key: Option<&[u8]>) -> String {
@@ -101,20 +104,25 @@ fn place(bucket: &[u8], key: Option<&[u8]>) -> String {
     }
 }
 
-fn lease(tables: &mut Tables, max_leases: usize, key: &[u8], value: &[u8]) -> Option<Problem> {
+fn lease(
+    small_buckets: &mut SmallBuckets,
+    max_leases: usize,
+    key: &[u8],
+    value: &[u8],
+) -> Option<Problem> {
     let bad = |message: &str| Some((kinds::LEASE_ROW, message.to_owned()));
     let Some(id) = key.try_into().ok().map(i64::from_be_bytes) else {
         return bad("the key is no lease id");
     };
-    tables.lease_count += 1;
-    match &mut tables.leases {
+    small_buckets.lease_count += 1;
+    match &mut small_buckets.leases {
         Some(leases) if leases.len() < max_leases => {
             leases.push(id);
         }
         Some(_) => {
-            tables.leases = None;
+            small_buckets.leases = None;
             let message = format!("of more than {max_leases} leases none is compared with keys");
-            tables.findings.push(kinds::LEASES_UNCHECKED.at("bucket lease", message));
+            small_buckets.findings.push(kinds::LEASES_UNCHECKED.at("bucket lease", message));
         }
         None => {}
     }
@@ -258,8 +266,8 @@ impl Users {
         (name != key).then(|| (kinds::AUTH_ROW, "the value is another role".to_owned()))
     }
 
-    fn judge(self, tables: &mut Tables) {
-        tables.auth =
+    fn judge(self, small_buckets: &mut SmallBuckets) {
+        small_buckets.auth =
             AuthSummary { enabled: self.enabled, users: self.users, roles: self.role_count };
         let complete = self.roles.len() < MAX_NAMES;
         // The role root is built in: etcd gives it whether its row exists or not.
@@ -267,18 +275,18 @@ impl Users {
             .named
             .iter()
             .filter(|(role, _)| complete && role != ROOT && !self.roles.contains(role));
-        let mut told = BTreeSet::new();
+        let mut listed = BTreeSet::new();
         for (role, user) in missing {
-            if told.len() >= 20 || !told.insert(role) {
+            if listed.len() >= 20 || !listed.insert(role) {
                 continue;
             }
             let message = format!("it has role {}, which does not exist", buckets::display(role));
             let place = place(buckets::AUTH_USERS, Some(user));
-            tables.findings.push(kinds::AUTH_ROLE_MISSING.at(place, message));
+            small_buckets.findings.push(kinds::AUTH_ROLE_MISSING.at(place, message));
         }
         if self.enabled && !(self.root_user && self.root_has_role) {
             let message = "authentication is on, and no user root has the role root".to_owned();
-            tables.findings.push(kinds::AUTH_ROOT_MISSING.at("bucket auth", message));
+            small_buckets.findings.push(kinds::AUTH_ROOT_MISSING.at("bucket auth", message));
         }
     }
 }
@@ -291,7 +299,7 @@ mod tests {
     use crate::format::bolt::writer::Writer;
 
     #[test]
-    fn too_many_leases_are_told() {
+    fn too_many_leases_are_a_finding() {
         let mut writer = Writer::create(Cursor::new(Vec::new()), 4096).unwrap();
         writer.bucket(buckets::LEASE).unwrap();
         for id in [1i64, 2, 3, -5] {

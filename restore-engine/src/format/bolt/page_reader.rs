@@ -1,8 +1,9 @@
-//! Many pages, read in file order by several threads and given back in the order that was asked for.
+//! Reads many pages in file order on several threads, and returns them in the order of the request.
 //!
-//! A tree that lived for long lies scattered over its file, and a sealed image is unpacked in frames of 4 MiB: read
-//! in key order it would be unpacked a thousand times. So pages are asked for by the ten thousand, and what is kept
-//! of each is small. When that weighs too much all the same, fewer answers come back than were asked for.
+//! The pages of an old tree are scattered over its file, and a sealed image is decompressed in
+//! frames of 4 MiB: reading it in key order would decompress each frame a thousand times. So pages
+//! are requested by the ten thousand, and little is kept of each. When the answers still exceed
+//! their budget, fewer come back than were requested.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -13,18 +14,19 @@ use super::window::{Window, run};
 use super::{Db, Problem};
 use crate::{Error, Result};
 
-/// One thread at a time reads a stretch of the file of this size: a frame of a sealed image.
+/// Bytes of a stretch of the file, which one thread reads: a frame of a sealed image, so that no
+/// two threads decompress the same one.
 const STRETCH: u64 = 4 << 20;
-/// Pages that are not worth a thread.
+/// Fewer pages than these are not worth a second thread.
 const FEW: usize = 64;
 
-/// What a reading of a whole database may use.
+/// The threads and memory that one reading of a database may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScanBudget {
     /// Threads.
     pub workers: usize,
-    /// Bytes of the answers to one question, which are copied twice on their way. With less, an image that lies scattered
-    /// is unpacked more often.
+    /// Bytes of the answers to one request, which are copied twice on their way. With less, a
+    /// scattered image is decompressed more often.
     pub answers: usize,
     /// Bytes of a table of keys. With less, many keys take more passes.
     pub table: usize,
@@ -41,25 +43,27 @@ impl From<usize> for ScanBudget {
 }
 
 /// How pages are read.
-pub(crate) struct Sweep<'a, R> {
+pub(crate) struct PageReader<'a, R> {
     pub(crate) db: &'a Db<R>,
     pub(crate) budget: ScanBudget,
     pub(crate) progress: &'a dyn Progress,
-    // Pages that may still be read: none belongs to a tree twice, so more would be going in circles.
+    // Pages that may still be read. No page belongs to a tree twice, so a reading that exceeds the
+    // number of pages follows a cycle.
     pages_left: AtomicU64,
 }
 
-/// How many pages are worth asking for at once, at each level of a tree: as many as their answers have room for.
+/// How many pages to request at once, at each level of a tree: as many as their answers have room
+/// for.
 #[derive(Debug, Default)]
-pub(crate) struct Steps(Vec<usize>);
+pub(crate) struct RequestSizes(Vec<usize>);
 
-/// Pages of a first question: enough to learn how much answers weigh.
+/// Pages of a first request: enough to learn how large answers are.
 const FIRST_STEP: usize = 16;
-/// Pages of one question at most.
+/// Pages of one request at most.
 const MAX_STEP: usize = 256 * 1024;
 
-impl Steps {
-    pub(crate) fn step(&self, depth: u32) -> usize {
+impl RequestSizes {
+    pub(crate) fn pages(&self, depth: u32) -> usize {
         let known = usize::try_from(depth).ok().and_then(|depth| self.0.get(depth));
         known.copied().unwrap_or(FIRST_STEP)
     }
@@ -77,14 +81,14 @@ impl Steps {
     }
 }
 
-/// What came back.
+/// The answers to one request.
 pub(crate) struct Answers<T> {
-    /// In the order of the question: one for each page, or fewer.
+    /// In the order of the request: one for each page, or fewer.
     pub(crate) values: Vec<Result<T, Problem>>,
     weight: usize,
 }
 
-/// What became of one page.
+/// The answer for one page.
 struct Answer<T> {
     index: usize,
     pages: u64,
@@ -95,13 +99,13 @@ struct Answer<T> {
 /// What the threads share.
 struct Shared {
     next: AtomicUsize,
-    // Answers from here on are given up.
+    // Answers from this index on are discarded.
     limit: AtomicUsize,
     weight: AtomicUsize,
     stop: AtomicBool,
 }
 
-impl<'a, R: ReadAt> Sweep<'a, R> {
+impl<'a, R: ReadAt> PageReader<'a, R> {
     pub(crate) fn new(
         db: &'a Db<R>,
         budget: impl Into<ScanBudget>,
@@ -117,9 +121,10 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
         }
     }
 
-    /// Reads `pages` and gives each to `parse`, with its place in the list and room for what a thread wants to
-    /// keep from page to page. `parse` tells how many bytes its answer takes. The answers come in the order of the
-    /// list, at least one, and the rest must be asked for again.
+    /// Reads `pages` and gives each to `parse`, with its index in the list and a cache that a
+    /// thread keeps from page to page. `parse` returns its answer and the bytes that the answer
+    /// takes. The answers come in the order of the list. There is at least one; the rest must be
+    /// requested again.
     pub(crate) fn read<S: Default, T: Send>(
         &self,
         pages: &[u64],
@@ -153,7 +158,7 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
         Ok(Answers { values: answers.into_iter().map(|answer| answer.value).collect(), weight })
     }
 
-    /// What one thread does: stretch after stretch, until there is none left.
+    /// The work of one thread: stretch after stretch, until there is none left.
     fn work<S: Default, T>(
         &self,
         groups: &[&[(u64, usize)]],
@@ -192,7 +197,8 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
         Ok(answers)
     }
 
-    /// Gives up the later half of what was asked for, until the rest is light enough.
+    /// Discards the later half of the answers, until the rest fits the budget. The first ones stay,
+    /// because the caller takes them in order and requests the rest again.
     fn lighten<T>(&self, answers: &mut Vec<Answer<T>>, shared: &Shared) {
         // Another thread may have done it already.
         self.give_up(answers, shared, shared.limit.load(Relaxed));
@@ -218,7 +224,7 @@ impl<'a, R: ReadAt> Sweep<'a, R> {
     }
 }
 
-/// Runs the same work on several threads and puts together what they found.
+/// Runs `work` on several threads and joins their results.
 pub(crate) fn on_threads<T: Send>(
     threads: usize,
     work: &(dyn Fn() -> Result<Vec<T>> + Sync),
@@ -268,8 +274,8 @@ mod tests {
         pages.reverse();
         pages.swap(3, 400);
         for workers in [1, 2, 5] {
-            let sweep = Sweep::new(&db, workers, &Hidden);
-            let read = sweep.read(&pages, &|(): &mut (), index, _: &Node<'_>| (index, 1)).unwrap();
+            let reader = PageReader::new(&db, workers, &Hidden);
+            let read = reader.read(&pages, &|(): &mut (), index, _: &Node<'_>| (index, 1)).unwrap();
             let got: Vec<_> = read.values.into_iter().map(Result::unwrap).collect();
             assert_eq!(got, (0..pages.len()).collect::<Vec<_>>(), "{workers}");
         }
@@ -280,13 +286,13 @@ mod tests {
         let db = Db::open(database()).unwrap();
         let pages: Vec<u64> = (2..600).collect();
         for workers in [1, 3] {
-            let sweep = Sweep::new(&db, workers, &Hidden);
+            let reader = PageReader::new(&db, workers, &Hidden);
             let (mut from, mut calls) = (0, 0);
             while from < pages.len() {
                 let parse = |(): &mut (), index, _: &Node<'_>| {
                     (from + index, ScanBudget::from(1).answers / 10)
                 };
-                let read = sweep.read(&pages[from..], &parse).unwrap().values;
+                let read = reader.read(&pages[from..], &parse).unwrap().values;
                 assert!(!read.is_empty() && read.len() <= 10, "{}", read.len());
                 for (index, answer) in (from..).zip(&read) {
                     assert_eq!(answer.as_ref().unwrap(), &index);
@@ -301,9 +307,9 @@ mod tests {
     #[test]
     fn no_page_is_read_more_often_than_a_tree_could_hold_it() {
         let db = Db::open(database()).unwrap();
-        let sweep = Sweep::new(&db, 2, &Hidden);
+        let reader = PageReader::new(&db, 2, &Hidden);
         let pages = vec![5; 5000];
-        let read = sweep.read(&pages, &|(): &mut (), _, _: &Node<'_>| ((), 1)).unwrap().values;
+        let read = reader.read(&pages, &|(): &mut (), _, _: &Node<'_>| ((), 1)).unwrap().values;
         let good = read.iter().filter(|answer| answer.is_ok()).count() as u64;
         assert!(good <= db.meta().high_water_mark, "{good}");
         assert!(read.contains(&Err(Problem::Shared)));

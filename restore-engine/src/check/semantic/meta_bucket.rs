@@ -1,4 +1,5 @@
-//! What the database says of itself in bucket `meta`, against itself and against the manifest.
+//! Checks bucket `meta`: its rows against each other, against the rows of bucket `key` and against
+//! the manifest.
 
 use etcdr_schemas::manifest::Manifest;
 use etcdr_schemas::report::{Finding, OfflineHash};
@@ -9,11 +10,11 @@ use super::kinds;
 use crate::format::bolt::{Bucket, Db};
 use crate::format::buckets::{self, meta};
 use crate::format::facts::ImageFacts;
-use crate::scan::total::NEVER;
+use crate::scan::key_hash::NEVER;
 use crate::{Result, findings};
 
-/// What is judged against what.
-pub(super) struct Ground<'a> {
+/// The facts from bucket `meta`, and the manifest to compare them with.
+pub(super) struct MetaBucket<'a> {
     pub(super) facts: &'a ImageFacts,
     pub(super) manifest: Option<&'a Manifest>,
 }
@@ -24,7 +25,7 @@ struct Voters {
     voters: Vec<u64>,
 }
 
-impl Ground<'_> {
+impl MetaBucket<'_> {
     /// Compact revision as HashKV counts; -1 when nothing was ever compacted.
     pub(super) fn compact(&self) -> i64 {
         self.facts.compact_revision.map_or(NEVER, |revision| revision.0)
@@ -116,8 +117,8 @@ impl Ground<'_> {
         }
     }
 
-    /// Whether the server was one that keeps a deletion at the compact revision itself, so that there is always a row
-    /// at it (docs/etcd-formats.md 2.3).
+    /// Whether the server was one that keeps a deletion at the compact revision itself, so that
+    /// there is always a row at it (docs/etcd-formats.md 2.3).
     fn keeps_last_deletions(&self) -> bool {
         let server = self.manifest.and_then(|manifest| manifest.source.server_version.as_deref());
         let server = server.and_then(|text| text.parse::<EtcdVersion>().ok());
@@ -165,8 +166,8 @@ impl Ground<'_> {
     }
 }
 
-/// What an error that says that the data is damaged is called here.
-pub(super) fn twice(error: &crate::Error) -> Option<Finding> {
+/// The finding for a row that cannot be read or follows another one of the same revision.
+pub(super) fn row_error(error: &crate::Error) -> Option<Finding> {
     let crate::Error::Row { bucket, key, .. } = error else { return None };
     let place = format!("bucket {bucket}, row {key}");
     let kind = match *bucket == buckets::display(buckets::KEY) {

@@ -1,4 +1,4 @@
-//! What a leaf of bucket names, or of markers, says.
+//! Reads the roots of buckets `key` and `meta` from a leaf of the bucket of buckets.
 
 use etcdr_schemas::Revision;
 
@@ -9,9 +9,9 @@ use crate::format::buckets;
 use crate::format::mvcc::RowKey;
 use crate::{Error, Result};
 
-/// What is known of the two buckets that matter.
+/// The roots of the two buckets that facts come from, as far as they are known.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Names {
+pub(crate) struct BucketRoots {
     pub(crate) key: Option<KeyRoot>,
     pub(crate) meta: Option<MetaRoot>,
 }
@@ -28,8 +28,8 @@ pub(crate) enum MetaRoot {
     Inline(Markers),
 }
 
-impl Names {
-    /// Takes what a leaf of buckets says about the two that matter.
+impl BucketRoots {
+    /// Reads a leaf of the bucket of buckets.
     pub(crate) fn add(&mut self, page: u64, node: Node<'_>) -> Result<()> {
         let damaged = |problem| Error::Page { page, offset: 0, problem };
         for (index, row) in (0..).zip(node.rows()) {

@@ -1,4 +1,4 @@
-//! HashKV out of the sums of leaves, once it is known which rows count.
+//! Computes HashKV from the sums of leaves, once it is known which rows count.
 
 use std::ops::ControlFlow;
 
@@ -7,7 +7,7 @@ use etcdr_schemas::{Hidden, ReadAt};
 use super::keys::{Keys, RowAnalyzer};
 use super::leaf::{Extent, LeafRows, bad_row, follows};
 use crate::format::bolt::page::{LeafElement, Node};
-use crate::format::bolt::sweep::Sweep;
+use crate::format::bolt::page_reader::PageReader;
 use crate::format::bolt::visit::{LeafVisitor, walk};
 use crate::format::bolt::{Bucket, Db, Problem, Root};
 use crate::format::buckets;
@@ -17,7 +17,8 @@ use crate::{Error, Result};
 
 /// The compact revision of a store that was never compacted, as etcd reports it.
 pub(crate) const NEVER: i64 = -1;
-/// Leaves whose sums are kept, 16 bytes each: 16 GiB of an ordinary database. With more of them all are read again.
+/// Leaves whose sums are kept, 16 bytes each: 16 GiB of an ordinary database. With more of them all
+/// are read again.
 const MAX_LEAVES: usize = 4 << 20;
 /// Sums that are allocated together: a list that doubles takes up to three times what is in it.
 const CHUNK: usize = 4096;
@@ -224,13 +225,13 @@ impl<A: RowAnalyzer> Filter<'_, A> {
 
     /// Sums these leaves, each given with the number of its first row, over the rows that count.
     fn again<R: ReadAt>(&self, db: &Db<R>, leaves: &[(u64, u32)]) -> Result<Vec<(u64, Sum)>> {
-        let sweep = Sweep::new(db, self.hash.workers, &Hidden);
+        let reader = PageReader::new(db, self.hash.workers, &Hidden);
         let pages: Vec<u64> = leaves.iter().map(|(page, _)| *page).collect();
         let mut sums = Vec::with_capacity(pages.len());
         while sums.len() < pages.len() {
             let done = sums.len();
             let asked = pages.get(done..).unwrap_or_default();
-            let read = sweep.read(asked, &|(): &mut (), at, node: &Node<'_>| {
+            let read = reader.read(asked, &|(): &mut (), at, node: &Node<'_>| {
                 let first = leaves.get(done + at).map_or(0, |(_, first)| *first);
                 (self.leaf(first, node), 0)
             })?;

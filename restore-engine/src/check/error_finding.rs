@@ -1,4 +1,4 @@
-//! What an error is called in the list of findings.
+//! Turns errors that mean damage into findings.
 
 use etcdr_schemas::report::Finding;
 
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::findings;
 
 /// An error that says that the data is damaged becomes a finding; any other stays an error.
-pub(crate) fn found(error: Error) -> Result<Finding> {
+pub(crate) fn error_finding(error: Error) -> Result<Finding> {
     let (kind, place) = match &error {
         Error::Digest { .. } => (findings::DIGEST, "the last 32 bytes".to_owned()),
         Error::Length { .. } => (findings::LENGTH, "the end of the file".to_owned()),
