@@ -52,14 +52,17 @@ fn kubernetes_like(size: usize) -> Vec<Bytes> {
         let namespace = a % 200;
         let text = format!(
             "/registry/pods/team-{namespace}/web-{b:016x}\x00k8s\x00\n\x09\n\x02v1\x12\x03Pod\
-             {{\"metadata\":{{\"name\":\"web-{b:016x}\",\"namespace\":\"team-{namespace}\",\"uid\":\
-             \"{a:016x}-{c:016x}\",\"resourceVersion\":\"{}\",\"labels\":{{\"app\":\"web\",\"pod-template-hash\":\
-             \"{:08x}\"}},\"ownerReferences\":[{{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\
-             \"controller\":true,\"blockOwnerDeletion\":true}}]}},\"spec\":{{\"containers\":[{{\"image\":\
-             \"registry.example.com/web@sha256:{a:016x}{b:016x}{c:016x}{a:016x}\",\"resources\":{{\"limits\":\
-             {{\"cpu\":\"500m\",\"memory\":\"256Mi\"}}}},\"terminationMessagePath\":\"/dev/termination-log\",\
-             \"imagePullPolicy\":\"IfNotPresent\"}}],\"restartPolicy\":\"Always\",\"dnsPolicy\":\"ClusterFirst\",\
-             \"nodeName\":\"node-{}\"}},\"status\":{{\"phase\":\"Running\",\"podIP\":\"10.{}.{}.{}\"}}}}\x1a\x00\"\x00",
+             {{\"metadata\":{{\"name\":\"web-{b:016x}\",\"namespace\":\"team-{namespace}\",\
+             \"uid\":\"{a:016x}-{c:016x}\",\"resourceVersion\":\"{}\",\"labels\":{{\"app\":\"web\",\
+             \"pod-template-hash\":\"{:08x}\"}},\"ownerReferences\":[{{\"apiVersion\":\"apps/v1\",\
+             \"kind\":\"ReplicaSet\",\"controller\":true,\"blockOwnerDeletion\":true}}]}},\
+             \"spec\":{{\"containers\":[{{\"image\":\
+             \"registry.example.com/web@sha256:{a:016x}{b:016x}{c:016x}{a:016x}\",\
+             \"resources\":{{\"limits\":{{\"cpu\":\"500m\",\"memory\":\"256Mi\"}}}},\
+             \"terminationMessagePath\":\"/dev/termination-log\",\
+             \"imagePullPolicy\":\"IfNotPresent\"}}],\"restartPolicy\":\"Always\",\
+             \"dnsPolicy\":\"ClusterFirst\",\"nodeName\":\"node-{}\"}},\
+             \"status\":{{\"phase\":\"Running\",\"podIP\":\"10.{}.{}.{}\"}}}}\x1a\x00\"\x00",
             c % 100_000_000,
             c as u32,
             a % 500,

@@ -51,7 +51,8 @@ impl Bench {
         got.bytes().await.unwrap().to_vec()
     }
 
-    /// The outcome of reading a whole image; never wrong bytes, and never all of them with an error.
+    /// The outcome of reading a whole image; never wrong bytes, and never all of them with an
+    /// error.
     async fn read(
         &self,
         image: &Image,

@@ -1,5 +1,6 @@
-//! Goal: what was deleted on purpose is told from what was lost, and nothing else passes for it. Method: snapshots are
-//! pruned, taken away by hand, exchanged, brought back and forged, and each link of the chain is asked after each.
+//! Goal: what was deleted on purpose is told from what was lost, and nothing else passes for it.
+//! Method: snapshots are pruned, taken away by hand, exchanged, brought back and forged, and each
+//! link of the chain is asked after each.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

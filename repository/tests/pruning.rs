@@ -1,5 +1,6 @@
-//! Goal: deleting and sweeping never take what a snapshot needs, whatever fails and whenever; and take all else.
-//! Method: the same script over memory, disk and an S3 server, then over a store that dies at every operation.
+//! Goal: deleting and sweeping never take what a snapshot needs, whatever fails and whenever; and
+//! take all else. Method: the same script over memory, disk and an S3 server, then over a store
+//! that dies at every operation.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -223,7 +224,8 @@ async fn a_deleted_snapshot_can_be_brought_back_until_the_grace_has_passed() {
         let strict = repository.clone().with_public_key(public);
         let back = strict.manifest(&cluster(), &id(1)).await.unwrap().manifest;
         strict.verify_object(&back.image, &Hidden).await.unwrap();
-        // With no grace, what is deleted goes; what was brought back stays, and what was noted of both is gone.
+        // With no grace, what is deleted goes; what was brought back stays, and what was noted of
+        // both is gone.
         let inventory = repository.inventory(&cluster()).await.unwrap();
         let dry = SweepOptions { dry_run: true, ..grace(NONE) };
         let planned = repository.sweep(&cluster(), &inventory, dry).await.unwrap();
@@ -407,7 +409,8 @@ async fn a_store_that_lets_nothing_go_keeps_whole_snapshots_and_takes_new_ones()
     let inventory = repository.inventory(&cluster()).await.unwrap();
     let swept = repository.sweep(&cluster(), &inventory, grace(NONE)).await.unwrap();
     assert_eq!(swept.gone, (0, 0));
-    // The orphan, the staging copy of the new one, and what was noted twice of the deletion that was not.
+    // The orphan, the staging copy of the new one, and what was noted twice of the deletion that
+    // was not.
     assert_eq!(swept.withheld, 4, "{swept:?}");
     refusals.clear();
     for hour in 0..3 {

@@ -17,7 +17,8 @@ pub enum Level {
     Content,
     /// bbolt: metas, page graph, free list, key order, page bounds.
     Structure,
-    /// etcd: every row and its place in its key's history, HashKV, leases, users, members, values of Kubernetes.
+    /// etcd: every row and its place in its key's history, HashKV, leases, users, members, values
+    /// of Kubernetes.
     Semantic,
 }
 

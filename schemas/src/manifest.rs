@@ -39,7 +39,8 @@ pub struct Manifest {
     pub source: Source,
     /// Current revision, read out of the image.
     pub revision: Revision,
-    /// Revision up to which history is compacted, read out of the image; absent when never compacted.
+    /// Revision up to which history is compacted, read out of the image; absent when never
+    /// compacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compact_revision: Option<Revision>,
     /// Raft term, read out of the image (absent in images of etcd 3.4).
@@ -247,8 +248,8 @@ impl Manifest {
     /// version is called that and not malformed.
     ///
     /// # Errors
-    /// [`ManifestError`] for a later format, for JSON that is not a manifest, and for a manifest whose
-    /// parts contradict one another.
+    /// [`ManifestError`] for a later format, for JSON that is not a manifest, and for a manifest
+    /// whose parts contradict one another.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ManifestError> {
         #[derive(Deserialize)]
         struct Probe {
@@ -264,7 +265,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Parts that must agree: hostile or damaged manifests are refused before their numbers are used.
+    /// Parts that must agree: hostile or damaged manifests are refused before their numbers are
+    /// used.
     fn consistent(&self) -> Result<(), ManifestError> {
         let fail = |text: String| Err(ManifestError::Malformed(text));
         if self.id.revision() != self.revision {

@@ -40,8 +40,8 @@ const MAX_PROBLEMS: usize = 50;
 /// Reads a document.
 ///
 /// # Errors
-/// All unknown keys with their nearest names; else the first value of a wrong type; else every value that
-/// is out of its bounds.
+/// All unknown keys with their nearest names; else the first value of a wrong type; else every
+/// value that is out of its bounds.
 pub fn parse(document: Value) -> Result<Config, Vec<Problem>> {
     // An empty file is the defaults.
     let document = if document.is_null() { Value::Object(Default::default()) } else { document };

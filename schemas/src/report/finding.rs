@@ -33,8 +33,8 @@ pub struct Finding {
     pub advice: String,
 }
 
-/// A kind of finding. Each crate keeps those that it can make in tables, so that a test can ask for a planted
-/// defect of each.
+/// A kind of finding. Each crate keeps those that it can make in tables, so that a test can ask for
+/// a planted defect of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Kind {
     /// Stable code. Part of the report contract: codes are added, never changed.
