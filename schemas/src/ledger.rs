@@ -1,5 +1,5 @@
 //! The ledger of deleted snapshots: what was deleted on purpose, so that a gap in the chain of
-//! manifests is told from a loss.
+//! manifests is distinguished from a loss.
 //!
 //! A page of it is written before the manifests that it lists are deleted. Whoever reads it trusts
 //! it as far as it can: an entry explains a gap only when its digest is exactly the one that is
@@ -88,7 +88,8 @@ impl LedgerPage {
         Ok(json)
     }
 
-    /// Parses stored bytes of a page of `cluster`. The format number is looked at first.
+    /// Parses stored bytes of a page of `cluster`. The format number is read first, so that a
+    /// page of a later version is called that and not malformed.
     ///
     /// # Errors
     /// [`LedgerError`] for a later format, for another cluster's page, and for what is none.

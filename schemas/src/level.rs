@@ -1,4 +1,4 @@
-//! How deep a snapshot is looked at: the configuration sets it, and reports repeat it.
+//! How deep a snapshot is verified: the configuration sets it, and reports repeat it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

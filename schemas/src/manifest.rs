@@ -244,7 +244,7 @@ impl Manifest {
         Ok(json)
     }
 
-    /// Parses stored bytes. The format number is looked at first, so that a manifest of a later
+    /// Parses stored bytes. The format number is read first, so that a manifest of a later
     /// version is called that and not malformed.
     ///
     /// # Errors
@@ -261,13 +261,13 @@ impl Manifest {
             return Err(ManifestError::UnknownFormat(probe.format));
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(malformed)?;
-        manifest.consistent()?;
+        manifest.check_consistency()?;
         Ok(manifest)
     }
 
     /// Parts that must agree: hostile or damaged manifests are refused before their numbers are
     /// used.
-    fn consistent(&self) -> Result<(), ManifestError> {
+    fn check_consistency(&self) -> Result<(), ManifestError> {
         let fail = |text: String| Err(ManifestError::Malformed(text));
         if self.id.revision() != self.revision {
             return fail(format!("id {} does not carry revision {}", self.id, self.revision));

@@ -1,4 +1,4 @@
-//! Care for etcd itself.
+//! Maintenance of etcd itself: defragmentation, compaction, alarms and quota.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
