@@ -137,11 +137,11 @@ async fn image_levels(
 fn chain_findings(chain: Chain, id: &SnapshotId) -> Vec<Finding> {
     match chain {
         Chain::First | Chain::Follows(_) | Chain::Pruned(_) => Vec::new(),
-        Chain::Broken { doubts } => {
+        Chain::Broken { unusable_pages } => {
             let message =
                 "the manifest that it follows is gone or was changed, and no prune says so";
             let mut found = vec![CHAIN_BROKEN.at(id.to_string(), message)];
-            found.extend(doubts.into_iter().take(MOST_DOUBTS).map(unreadable));
+            found.extend(unusable_pages.into_iter().take(MOST_DOUBTS).map(unreadable));
             found
         }
     }

@@ -111,7 +111,8 @@ impl Since {
 #[tokio::main]
 async fn main() {
     let mib = std::env::args().filter_map(|text| text.parse::<usize>().ok()).next().unwrap_or(1024);
-    // The source is held once and sent several times, so that its memory can be told apart.
+    // The source is held once and sent several times, so that its memory is not taken for the
+    // pipeline's.
     let source = kubernetes_like(64 << 20);
     let rounds = mib.div_ceil(64);
     let before = peak_mib();

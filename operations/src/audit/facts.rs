@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use etcdr_repository::{Error as RepositoryError, Examined, layout};
+use etcdr_repository::{Error as RepositoryError, ExaminedManifest, layout};
 use etcdr_schemas::manifest::{Encryption, Kind as ManifestKind, Manifest, ManifestError};
 use etcdr_schemas::report::Finding;
 use etcdr_schemas::repository::RepositoryInfo;
@@ -57,7 +57,7 @@ impl Fact {
 pub(super) fn weigh(
     cluster: &ClusterName,
     id: SnapshotId,
-    examined: &Result<Examined, RepositoryError>,
+    examined: &Result<ExaminedManifest, RepositoryError>,
     info: &RepositoryInfo,
 ) -> (Fact, Vec<Finding>) {
     let key = layout::manifest(cluster, &id).to_string();
