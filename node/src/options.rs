@@ -9,7 +9,7 @@ use crate::error::Error;
 
 /// Connection options, named as etcdctl names its flags.
 ///
-/// Certificates are read when a connection is made; a long-running caller that connects anew for
+/// Certificates are read when a connection is made; a long-running caller that connects again for
 /// every task thereby follows rotated files.
 #[derive(Clone)]
 pub struct ConnectOptions {

@@ -78,7 +78,7 @@ pub fn open_with(path: &Path, identities: &Identities) -> Result<PlainChunks> {
     Ok(PlainChunks::new(None, Chunked::new(stream)))
 }
 
-/// The file, which is opened anew for every pass over it.
+/// The file, which is opened again for every pass over it.
 struct Source<'a> {
     path: &'a Path,
     identities: &'a Identities,

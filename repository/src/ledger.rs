@@ -121,8 +121,8 @@ impl Ledger {
         self.entries.get(digest).map(|deleted| deleted.id)
     }
 
-    /// Follows every deleted snapshot back as far as the ledger goes. Those that are `there` are
-    /// none. Takes one step for each entry, whatever circles somebody wrote.
+    /// Follows every deleted snapshot back as far as the ledger reaches; those that are `there` are
+    /// skipped. Takes one step for each entry, even where hostile pages form a circle.
     #[must_use]
     pub fn deleted_chains(&self, there: &dyn Fn(&SnapshotId) -> bool) -> DeletedChains {
         let mut chains: BTreeMap<Sha256Digest, DeletedChain> = BTreeMap::new();

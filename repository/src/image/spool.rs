@@ -57,7 +57,7 @@ struct State {
     written: u64,
     /// Bytes of them that were taken out.
     read: u64,
-    /// A piece that goes around the file, after all that is in it.
+    /// A piece that bypasses the file; it comes after all that is in it.
     bypass: Option<Vec<u8>>,
     /// The file is no longer used.
     file_given_up: bool,

@@ -8,7 +8,7 @@ use crate::error::{Error, Result, StoreFault};
 use crate::layout;
 use crate::repository::Repository;
 
-/// A manifest as it is, usable or not.
+/// A manifest as it is stored, usable or not.
 #[derive(Debug)]
 pub struct ExaminedManifest {
     /// SHA-256 of the stored bytes: what the manifest after it refers to.
@@ -96,8 +96,8 @@ pub(super) fn summarise(
 }
 
 impl Repository {
-    /// Reads one manifest as it is; `None` when it is not there any more. `signed` says whether the
-    /// listing has a signature of it.
+    /// Reads one manifest, usable or not; `None` when it is not there any more. `signed` says
+    /// whether the listing has a signature of it.
     ///
     /// # Errors
     /// [`Error::Store`], and [`Error::Damaged`] for an object that is too large for a manifest.

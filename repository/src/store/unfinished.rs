@@ -58,8 +58,8 @@ pub(crate) struct Upload {
 }
 
 impl Uploads {
-    /// All under a cluster's prefix whose keys are of this format; what somebody else uploads there
-    /// is left alone.
+    /// All unfinished uploads under a cluster's prefix whose keys are of this format; uploads of
+    /// other programs are left alone.
     ///
     /// # Errors
     /// [`crate::Error::Store`], with [`crate::StoreFault::Unsupported`] and

@@ -77,7 +77,7 @@ impl Repository {
             Err(Error::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
-        // The manifest last: its time is that of the deletion, and a signature alone is rubbish.
+        // The manifest last: its time is that of the deletion, and a signature alone means nothing.
         if let Some(signature) = signature
             && !self.overwrite(&layout::tombstone_signature(cluster, id), signature).await?
         {
