@@ -25,7 +25,7 @@ pub struct Manifest {
     /// Always 1.
     pub format: u32,
     /// What the image is.
-    pub kind: Kind,
+    pub kind: ImageKind,
     /// Name of the snapshot; its time and revision are those of this manifest.
     pub id: SnapshotId,
     /// Cluster name in the repository.
@@ -84,7 +84,8 @@ pub struct Manifest {
 /// What an image is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+#[schemars(rename = "Kind")]
+pub enum ImageKind {
     /// Captured from a live member.
     Full,
     /// Brought in from a file with `snapshot import`.

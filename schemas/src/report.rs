@@ -26,7 +26,7 @@ pub use contents::{
     OfflineHash, Tally,
 };
 pub use demo::{DemoReport, DemoStage};
-pub use finding::{Finding, Kind, Severity};
+pub use finding::{Finding, FindingKind, Severity};
 pub use inspect::InspectReport;
 pub use prune::{
     DeleteReport, HoldReport, PruneAction, PruneOutcome, PruneReason, PruneReport, PruneRule,

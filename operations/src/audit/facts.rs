@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use etcdr_repository::{Error as RepositoryError, ExaminedManifest, layout};
-use etcdr_schemas::manifest::{Encryption, Kind as ManifestKind, Manifest, ManifestError};
+use etcdr_schemas::manifest::{Encryption, ImageKind, Manifest, ManifestError};
 use etcdr_schemas::report::Finding;
 use etcdr_schemas::repository::RepositoryInfo;
 use etcdr_schemas::{ClusterId, ClusterName, Revision, Sha256Digest, SnapshotId};
@@ -108,7 +108,7 @@ fn details(manifest: &Manifest) -> Details {
         image: manifest.image.key.as_str().into(),
         stored_size: manifest.image.stored_size,
         previous: manifest.previous_manifest_sha256,
-        captured: manifest.kind == ManifestKind::Full,
+        captured: manifest.kind == ImageKind::Full,
         revision: manifest.revision,
         cluster_id: manifest.cluster_id,
     }

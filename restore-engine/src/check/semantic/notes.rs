@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use etcdr_schemas::report::{Finding, Kind};
+use etcdr_schemas::report::{Finding, FindingKind};
 use etcdr_schemas::{ReadAt, Revision};
 
 use super::kinds;
@@ -26,7 +26,7 @@ pub(super) struct Note {
 
 #[derive(Debug)]
 struct Noted {
-    kind: Kind,
+    kind: FindingKind,
     count: u64,
     first: Vec<Note>,
 }
@@ -36,7 +36,7 @@ struct Noted {
 pub(super) struct Notes(BTreeMap<&'static str, Noted>);
 
 impl Notes {
-    pub(super) fn add(&mut self, kind: Kind, row: RowKey, message: impl FnOnce() -> String) {
+    pub(super) fn add(&mut self, kind: FindingKind, row: RowKey, message: impl FnOnce() -> String) {
         let noted = self.of(kind);
         noted.count += 1;
         if noted.first.len() < EACH || noted.first.last().is_some_and(|last| row < last.row) {
@@ -56,7 +56,7 @@ impl Notes {
         }
     }
 
-    pub(super) fn drop_kind(&mut self, kind: Kind) {
+    pub(super) fn drop_kind(&mut self, kind: FindingKind) {
         self.0.remove(kind.code);
     }
 
@@ -65,7 +65,7 @@ impl Notes {
         self.0.values().map(|noted| noted.first.len() * NOTE).sum()
     }
 
-    fn of(&mut self, kind: Kind) -> &mut Noted {
+    fn of(&mut self, kind: FindingKind) -> &mut Noted {
         self.0.entry(kind.code).or_insert_with(|| Noted { kind, count: 0, first: Vec::new() })
     }
 

@@ -1,6 +1,6 @@
 //! What a thread sees in one row of bucket `key`, knowing nothing of the others.
 
-use etcdr_schemas::report::Kind;
+use etcdr_schemas::report::FindingKind;
 
 use super::kinds;
 use super::notes::Notes;
@@ -166,7 +166,7 @@ impl LeafVisitor for Rows<'_> {
         let damaged = |problem| Error::Page { page, offset: 0, problem };
         let mut notes = Notes::default();
         let mut facts = |key: RowKey, element: &LeafElement<'_>| {
-            let mut tell = |kind: Kind, message: String| {
+            let mut tell = |kind: FindingKind, message: String| {
                 if self.first_pass {
                     notes.add(kind, key, || message);
                 }
@@ -179,7 +179,7 @@ impl LeafVisitor for Rows<'_> {
     }
 }
 
-type Tell<'a> = dyn FnMut(Kind, String) + 'a;
+type Tell<'a> = dyn FnMut(FindingKind, String) + 'a;
 
 impl Rows<'_> {
     fn row(
