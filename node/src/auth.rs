@@ -48,7 +48,7 @@ impl Auth {
         self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn keep(&self, token: Option<Token>) {
+    pub(crate) fn store_token(&self, token: Option<Token>) {
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
     }
 }

@@ -48,6 +48,7 @@ pub(crate) const COMPACT: Call = slow("Compact", "/etcdserverpb.KV/Compact");
 impl Call {
     /// The time limit of this call, given that of a short one.
     pub(crate) fn limit(&self, command_timeout: Duration) -> Duration {
+        // A limit all the same: a member that hangs must not hold its caller for ever.
         if self.slow { command_timeout.saturating_mul(30) } else { command_timeout }
     }
 }

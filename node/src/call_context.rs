@@ -91,8 +91,8 @@ impl CallContext {
         Error::Timeout { endpoint: self.endpoint.clone(), call, after }
     }
 
-    pub(crate) fn nonsense(&self, call: &'static str, what: impl Into<String>) -> Error {
-        Error::Nonsense { endpoint: self.endpoint.clone(), call, what: what.into() }
+    pub(crate) fn invalid_reply(&self, call: &'static str, what: impl Into<String>) -> Error {
+        Error::InvalidReply { endpoint: self.endpoint.clone(), call, what: what.into() }
     }
 }
 
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn etcd_errors_are_told_apart() {
+    fn etcd_errors_are_distinguished() {
         let denied = status_error(Code::PermissionDenied, "etcdserver: permission denied");
         let bare = status_error(Code::Unknown, "auth: permission denied");
         assert!(matches!(bare, Error::Denied { .. }));

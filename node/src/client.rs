@@ -104,7 +104,7 @@ impl Client {
         };
         let reply = self.range(request).await?;
         let header = reply.header.ok_or_else(|| {
-            self.connection.context().nonsense(call::RANGE.name, "the answer has no header")
+            self.connection.context().invalid_reply(call::RANGE.name, "the answer has no header")
         })?;
         Ok(Revision(header.revision))
     }
@@ -141,7 +141,7 @@ impl Client {
             let context = self.connection.context().clone();
             SnapshotStream::begin(messages, context, stall).await
         };
-        self.connection.renewing(attempt).await
+        self.connection.with_fresh_token(attempt).await
     }
 
     /// The calls that change data: for demos, drills and tests.

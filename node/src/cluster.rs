@@ -93,11 +93,11 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct LocalCluster {
     binary: EtcdBinary,
     options: ClusterOptions,
-    members: Vec<Running>,
+    members: Vec<RunningMember>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningMember {
     name: String,
     client_url: String,
     args: Vec<String>,
@@ -137,7 +137,7 @@ impl LocalCluster {
         specs: &[MemberSpec],
         options: &ClusterOptions,
     ) -> Result<Self, Error> {
-        let members = arrange(specs, options)?;
+        let members = plan_members(specs, options)?;
         let mut cluster = Self { binary: binary.clone(), options: options.clone(), members };
         for index in 0..cluster.members.len() {
             cluster.spawn(index)?;
@@ -258,7 +258,7 @@ impl LocalCluster {
     }
 }
 
-impl Running {
+impl RunningMember {
     fn log(&self) -> String {
         self.process.as_ref().map(Process::last_lines).unwrap_or_default()
     }
@@ -289,7 +289,10 @@ async fn serves(options: &ConnectOptions) -> Result<(), Error> {
 }
 
 /// Chooses the URLs that were not given, and writes the command lines.
-fn arrange(specs: &[MemberSpec], options: &ClusterOptions) -> Result<Vec<Running>, Error> {
+fn plan_members(
+    specs: &[MemberSpec],
+    options: &ClusterOptions,
+) -> Result<Vec<RunningMember>, Error> {
     let mut free = ports::free_urls(specs.len() * 2)?.into_iter();
     let scheme = if options.tls.is_some() { "https://" } else { "http://" };
     let mut next = |given: &Option<String>, scheme: &str| {
@@ -304,7 +307,7 @@ fn arrange(specs: &[MemberSpec], options: &ClusterOptions) -> Result<Vec<Running
     let initial: Vec<String> =
         names.map(|(spec, (_, peer))| format!("{}={peer}", spec.name)).collect();
     let initial = initial.join(",");
-    let run = |(spec, (client_url, peer)): (&MemberSpec, (String, String))| Running {
+    let run = |(spec, (client_url, peer)): (&MemberSpec, (String, String))| RunningMember {
         name: spec.name.clone(),
         args: arguments(spec, options, &client_url, &peer, &initial),
         client_url,

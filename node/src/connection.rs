@@ -27,7 +27,8 @@ use crate::tls;
 /// must be more than a round trip's worth of data, or the stream waits for our acknowledgements.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
-/// etcd hangs up on clients that ping more often than every 5 s.
+/// Pings find a peer that vanished without a word, which a stream alone would never notice. etcd
+/// hangs up on clients that ping more often than every 5 s.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -120,7 +121,7 @@ impl Connection {
     /// must begin.
     ///
     /// A stale token is not renewed here, since the requests are gone by then:
-    /// [`Connection::renewing`] makes the attempt anew.
+    /// [`Connection::with_fresh_token`] repeats the attempt.
     pub(crate) async fn stream<Q, A>(
         &self,
         call: Call,
@@ -143,7 +144,7 @@ impl Connection {
     }
 
     /// Runs an attempt, and once more with a fresh token if etcd did not know the one that we have.
-    pub(crate) async fn renewing<T, F: Future<Output = Result<T, Error>>>(
+    pub(crate) async fn with_fresh_token<T, F: Future<Output = Result<T, Error>>>(
         &self,
         attempt: impl Fn() -> F,
     ) -> Result<T, Error> {
@@ -160,7 +161,7 @@ impl Connection {
         Ok(grpc)
     }
 
-    /// Gets a token for the user, if there is one. Says whether trying again makes sense.
+    /// Gets a token for the user, if there is one. Returns whether another try can help.
     async fn log_in(&self) -> Result<bool, Error> {
         let Some(credentials) = self.shared.auth.credentials().cloned() else {
             return Ok(false);
@@ -180,13 +181,13 @@ impl Connection {
             }
             Err(error) => return Err(error),
         };
-        self.shared.auth.keep(token);
+        self.shared.auth.store_token(token);
         Ok(true)
     }
 
     fn parse_token(&self, text: &str) -> Result<Token, Error> {
         let mut token: Token = text.parse().map_err(|_| {
-            self.shared.context.nonsense(call::AUTHENTICATE.name, "the token is not text")
+            self.shared.context.invalid_reply(call::AUTHENTICATE.name, "the token is not text")
         })?;
         token.set_sensitive(true);
         Ok(token)

@@ -42,7 +42,7 @@ impl LastTlsFault {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
-    fn note(&self, fault: (TlsFault, String)) {
+    fn record(&self, fault: (TlsFault, String)) {
         self.set(Some(fault));
     }
 }
@@ -78,27 +78,32 @@ impl Dialer {
             Some(path) => Box::new(UnixStream::connect(path).await?),
             None => {
                 let stream = TcpStream::connect((self.target.host(), self.target.port())).await?;
+                // Requests are small and wait for their answers: nothing to collect.
                 stream.set_nodelay(true)?;
                 Box::new(stream)
             }
         };
         let Some((connector, name)) = self.tls else { return Ok(TokioIo::new(stream)) };
         let stream = connector.connect(name, stream).await.inspect_err(|error| {
-            self.last_fault.note(tls::handshake_fault(error));
+            self.last_fault.record(tls::handshake_fault(error));
         })?;
-        Ok(TokioIo::new(Box::new(FaultWatch { stream, last_fault: self.last_fault, broken: None })))
+        Ok(TokioIo::new(Box::new(FaultRecorder {
+            stream,
+            last_fault: self.last_fault,
+            broken: None,
+        })))
     }
 }
 
 /// A TLS stream that notes the peer's verdict before the error is passed on.
-struct FaultWatch<S> {
+struct FaultRecorder<S> {
     stream: S,
     last_fault: LastTlsFault,
     /// The error of a failed write, while the reasons are looked for.
     broken: Option<io::Error>,
 }
 
-impl<S: Stream> FaultWatch<S> {
+impl<S: Stream> FaultRecorder<S> {
     fn after_write<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -127,7 +132,7 @@ impl<S: Stream> FaultWatch<S> {
     }
 }
 
-impl<S: Stream> AsyncRead for FaultWatch<S> {
+impl<S: Stream> AsyncRead for FaultRecorder<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -137,13 +142,13 @@ impl<S: Stream> AsyncRead for FaultWatch<S> {
         if let Poll::Ready(Err(error)) = &read
             && let Some(fault) = tls::fault(error)
         {
-            self.last_fault.note(fault);
+            self.last_fault.record(fault);
         }
         read
     }
 }
 
-impl<S: Stream> AsyncWrite for FaultWatch<S> {
+impl<S: Stream> AsyncWrite for FaultRecorder<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

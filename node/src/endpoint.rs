@@ -22,7 +22,7 @@ impl Target {
     /// means.
     pub(crate) fn parse(text: &str, tls_files: bool) -> Result<Self, Error> {
         let text = text.trim();
-        refuse_what_would_mislead(text)?;
+        refuse_users_and_lists(text)?;
         let Some((scheme, rest)) = split_scheme(text) else {
             return Self::over_tcp(text, if tls_files { "https" } else { "http" }, text, true);
         };
@@ -88,7 +88,7 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
     })
 }
 
-fn refuse_what_would_mislead(text: &str) -> Result<(), Error> {
+fn refuse_users_and_lists(text: &str) -> Result<(), Error> {
     if text.contains('@') {
         // The text is not repeated: what stands before the @ may be a password.
         let what = "an endpoint cannot carry a user; use --user".to_owned();

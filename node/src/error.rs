@@ -15,7 +15,7 @@ pub use tls_fault::TlsFault;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Options that do not make sense.
+    /// Options that cannot be used, or contradict each other.
     #[error("{what}")]
     Config {
         /// What is wrong with them.
@@ -43,7 +43,7 @@ pub enum Error {
     Tls {
         /// The endpoint.
         endpoint: String,
-        /// What it comes down to.
+        /// The cause, as far as it is known.
         fault: TlsFault,
         /// The TLS library's words.
         detail: String,
@@ -127,7 +127,7 @@ pub enum Error {
     },
     /// An answer that etcd never gives.
     #[error("etcd at {endpoint} answered {call} with nonsense: {what}")]
-    Nonsense {
+    InvalidReply {
         /// The endpoint.
         endpoint: String,
         /// The call.
@@ -286,7 +286,7 @@ impl Diagnose for Error {
                 code: Code::Unknown | Code::Internal | Code::Aborted | Code::ResourceExhausted,
                 ..
             } => transient("see etcd's log"),
-            Self::Rpc { .. } | Self::Nonsense { .. } => permanent("see etcd's log"),
+            Self::Rpc { .. } | Self::InvalidReply { .. } => permanent("see etcd's log"),
             Self::SnapshotTruncated { .. } | Self::SnapshotStalled { .. } => {
                 transient("try again, or at another member; etcd's log may say why")
             }

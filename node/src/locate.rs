@@ -48,18 +48,19 @@ impl EtcdBinary {
     pub async fn locate(dir: Option<&Path>, path: Option<&OsStr>) -> Result<Self, Error> {
         let dirs: Vec<PathBuf> = match (dir, path) {
             (Some(dir), _) => vec![dir.to_owned()],
+            // Relative entries would run whatever is in the working directory.
             (None, Some(path)) => {
                 std::env::split_paths(path).filter(|dir| dir.is_absolute()).collect()
             }
             (None, None) => Vec::new(),
         };
-        let home = dirs.iter().find(|dir| is_program(&dir.join("etcd")));
-        let home = home.ok_or_else(|| Error::BinaryMissing {
+        let bin_dir = dirs.iter().find(|dir| is_program(&dir.join("etcd")));
+        let bin_dir = bin_dir.ok_or_else(|| Error::BinaryMissing {
             tool: "etcd",
             searched: dir.map_or_else(|| "PATH".into(), |dir| dir.display().to_string()),
         })?;
-        let tool = |tool: Tool| Some(home.join(tool.name())).filter(|path| is_program(path));
-        let etcd = home.join("etcd");
+        let tool = |tool: Tool| Some(bin_dir.join(tool.name())).filter(|path| is_program(path));
+        let etcd = bin_dir.join("etcd");
         Ok(Self {
             version: ask_version(&etcd).await?,
             etcdctl: tool(Tool::Etcdctl),

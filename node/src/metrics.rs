@@ -1,5 +1,5 @@
-//! The few of a member's Prometheus metrics that tell how its disk does, and whether it streams a
-//! snapshot. Names and units are facts of etcd.
+//! The few of a member's Prometheus metrics that show how fast its disk is, and whether it streams
+//! a snapshot. Names and units are facts of etcd.
 
 use std::time::Duration;
 
@@ -25,10 +25,10 @@ pub struct Metrics {
     pub wal_fsync: Histogram,
     /// Times of the database's commits, since the member started.
     pub backend_commit: Histogram,
-    /// The database's quota in bytes; absent where the member does not tell.
+    /// The database's quota in bytes; absent where the member does not report it.
     pub quota: Option<u64>,
-    /// Snapshot streams that it has open, to whomever; absent where the member does not tell. One
-    /// that has just ended may still be counted for a moment.
+    /// Snapshot streams that it has open, to any client; absent where the member does not report
+    /// them. One that has just ended may still be counted for a moment.
     pub snapshot_streams: Option<u64>,
 }
 
@@ -40,10 +40,10 @@ pub struct Histogram {
 }
 
 impl Metrics {
-    /// Reads Prometheus' text format. What is not asked for is not looked at.
+    /// Reads Prometheus' text format. Other metrics are skipped.
     ///
     /// # Errors
-    /// What is wrong with the lines that are.
+    /// What is wrong with a line that is needed.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let mut metrics = Self::default();
         let (mut started, mut handled) = (None::<u64>, 0u64);
@@ -98,8 +98,8 @@ impl Histogram {
         self.buckets.last().map_or(0, |(_, count)| *count)
     }
 
-    /// What came after an earlier look at the same member; `None` when it has started anew in
-    /// between.
+    /// What was counted since an earlier reading of the same member; `None` when it was restarted
+    /// in between.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Option<Self> {
         if self.buckets.len() != earlier.buckets.len() {

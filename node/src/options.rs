@@ -9,7 +9,7 @@ use crate::error::Error;
 
 /// Connection options, named as etcdctl names its flags.
 ///
-/// Certificates are read when a connection is made; a long-running caller that connects anew for
+/// Certificates are read when a connection is made; a long-running caller that connects again for
 /// every task thereby follows rotated files.
 #[derive(Clone)]
 pub struct ConnectOptions {
@@ -35,8 +35,7 @@ pub struct ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// Connecting takes a busy machine, a TLS handshake and a slow name server more than the 2 s
-    /// that etcdctl grants.
+    /// More than etcdctl's 2 s: a busy machine, a slow name server and a TLS handshake add up.
     pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
     /// Long enough for a leader election to end.
     pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,7 +55,7 @@ impl ConnectOptions {
         }
     }
 
-    /// Whether the endpoint makes sense; nothing is connected.
+    /// Whether the endpoint can be parsed; nothing is connected.
     ///
     /// # Errors
     /// [`Error::Config`] with what is wrong with it.
@@ -64,7 +63,7 @@ impl ConnectOptions {
         Target::parse(&self.endpoint, self.has_tls_files()).map(drop)
     }
 
-    /// The same options for another endpoint, e.g. another member of the cluster.
+    /// These options for another endpoint, e.g. another member of the cluster.
     #[must_use]
     pub fn at(&self, endpoint: impl Into<String>) -> Self {
         Self { endpoint: endpoint.into(), ..self.clone() }

@@ -19,7 +19,7 @@ pub struct Status {
     pub raft_term: Term,
     /// Its raft index.
     pub raft_index: RaftIndex,
-    /// The last index that it has applied; 0 from servers that do not tell.
+    /// The last index that it has applied; 0 from servers that do not report it.
     pub raft_applied_index: RaftIndex,
     /// Whom it takes for the leader; absent when there is none.
     pub leader: Option<MemberId>,
@@ -84,12 +84,12 @@ impl HashKvReply {
     /// `asked` is what the request named; 0 or less asks for the current revision.
     pub(crate) fn new(asked: Revision, reply: &pb::HashKvResponse) -> Self {
         let header = reply.header.unwrap_or_default();
-        let told = Some(reply.hash_revision).filter(|revision| *revision > 0);
+        let reported = Some(reply.hash_revision).filter(|revision| *revision > 0);
         let asked = Some(asked.0).filter(|revision| *revision > 0);
         Self {
             member_id: MemberId(header.member_id),
             current_revision: Revision(header.revision),
-            revision: Revision(asked.or(told).unwrap_or(header.revision)),
+            revision: Revision(asked.or(reported).unwrap_or(header.revision)),
             compact_revision: reply.compact_revision,
             hash: reply.hash,
         }

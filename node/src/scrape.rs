@@ -25,12 +25,12 @@ impl Metrics {
     /// `/metrics` of the endpoint. Limited to the time of a short call and to 8 MiB.
     ///
     /// # Errors
-    /// [`Error::Config`] for a URL that is none, those of connecting, and [`Error::Nonsense`] for
-    /// an answer that is not etcd's metrics.
+    /// [`Error::Config`] for a URL that is none, those of connecting, and [`Error::InvalidReply`]
+    /// for an answer that is not etcd's metrics.
     pub async fn read(options: &ConnectOptions, url: Option<&str>) -> Result<Self, Error> {
         let (endpoint, path) = match url {
             None => (options.endpoint.as_str(), CALL),
-            Some(url) => split(url),
+            Some(url) => split_url(url),
         };
         let target = Target::parse(endpoint, options.has_tls_files())?;
         let tls = if target.is_tls() {
@@ -50,13 +50,14 @@ impl Metrics {
             after: options.command_timeout,
         };
         let body = tokio::time::timeout(options.command_timeout, get(dialer, &target, path));
-        let nonsense = |what| Error::Nonsense { endpoint: label.clone(), call: CALL, what };
-        Self::parse(&body.await.map_err(late)??).map_err(nonsense)
+        let invalid_reply =
+            |what| Error::InvalidReply { endpoint: label.clone(), call: CALL, what };
+        Self::parse(&body.await.map_err(late)??).map_err(invalid_reply)
     }
 }
 
 /// Endpoint and path of a URL.
-fn split(url: &str) -> (&str, &str) {
+fn split_url(url: &str) -> (&str, &str) {
     let host = url.find("://").map_or(0, |at| at + 3);
     match url.get(host..).and_then(|rest| rest.find('/')) {
         Some(slash) => url.split_at(host + slash),
@@ -71,7 +72,8 @@ async fn get(dialer: Dialer, target: &Target, path: &str) -> Result<Bytes, Error
         Some((fault, detail)) => Error::Tls { endpoint: endpoint.clone(), fault, detail },
         None => Error::Lost { endpoint: endpoint.clone(), call: CALL, reason },
     };
-    let nonsense = |what: String| Error::Nonsense { endpoint: endpoint.clone(), call: CALL, what };
+    let invalid_reply =
+        |what: String| Error::InvalidReply { endpoint: endpoint.clone(), call: CALL, what };
     let stream = dialer.dial().await.map_err(|error| lost(error.to_string()))?;
     let (mut sender, connection) =
         http1::handshake(stream).await.map_err(|error| lost(error.to_string()))?;
@@ -82,10 +84,10 @@ async fn get(dialer: Dialer, target: &Target, path: &str) -> Result<Bytes, Error
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(|error| lost(error.to_string()))?;
         if answer.status() != StatusCode::OK {
-            return Err(nonsense(format!("it answers {}", answer.status())));
+            return Err(invalid_reply(format!("it answers {}", answer.status())));
         }
         let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
-        body.map(Collected::to_bytes).map_err(|error| nonsense(error.to_string()))
+        body.map(Collected::to_bytes).map_err(|error| invalid_reply(error.to_string()))
     };
     // The connection must be driven while we wait, and ends with us.
     let drive = async {
@@ -104,10 +106,10 @@ mod tests {
 
     #[test]
     fn urls_are_split_before_the_path() {
-        assert_eq!(split("http://h:1/metrics"), ("http://h:1", "/metrics"));
-        assert_eq!(split("https://[::1]:1/a/b?c"), ("https://[::1]:1", "/a/b?c"));
-        assert_eq!(split("http://h:1"), ("http://h:1", "/metrics"));
-        assert_eq!(split("h:1/x"), ("h:1", "/x"));
-        assert_eq!(split(""), ("", "/metrics"));
+        assert_eq!(split_url("http://h:1/metrics"), ("http://h:1", "/metrics"));
+        assert_eq!(split_url("https://[::1]:1/a/b?c"), ("https://[::1]:1", "/a/b?c"));
+        assert_eq!(split_url("http://h:1"), ("http://h:1", "/metrics"));
+        assert_eq!(split_url("h:1/x"), ("h:1", "/x"));
+        assert_eq!(split_url(""), ("", "/metrics"));
     }
 }

@@ -21,7 +21,8 @@ use crate::call_context::{self, CallContext};
 use crate::error::Error;
 
 const DIGEST_LEN: u64 = Sha256Digest::LEN as u64;
-/// Empty messages that one poll looks at before it lets others run.
+/// Empty messages that one poll takes before it yields: a server that sends them without end must
+/// not keep the runtime's thread.
 const EMPTY_PER_POLL: u32 = 64;
 
 /// A snapshot of one member: the database's bytes, then the 32 bytes of their SHA-256, exactly as
@@ -40,7 +41,7 @@ pub struct SnapshotStream {
     deadline: Pin<Box<Sleep>>,
     /// Whether the consumer is waiting for us. Time that the consumer takes is no stall.
     waiting: bool,
-    over: bool,
+    ended: bool,
 }
 
 type Messages = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
@@ -73,7 +74,7 @@ impl SnapshotStream {
             stall,
             deadline: Box::pin(tokio::time::sleep(stall)),
             waiting: true,
-            over: false,
+            ended: false,
         };
         stream.first = match stream.next().await {
             Some(Ok(blob)) => Some(blob),
@@ -97,21 +98,21 @@ impl SnapshotStream {
         self.framing.total.unwrap_or(0)
     }
 
-    /// The storage version that etcd 3.6 and later tell.
+    /// The storage version; etcd 3.6 and later report it.
     #[must_use]
     pub fn storage_version(&self) -> Option<&str> {
         self.framing.version.as_deref()
     }
 
     fn fail(&mut self, error: Error) -> Poll<Option<Result<Bytes, Error>>> {
-        self.over = true;
+        self.ended = true;
         Poll::Ready(Some(Err(error)))
     }
 
     fn truncated(&self, cause: Option<Error>) -> Error {
         Error::SnapshotTruncated {
             endpoint: self.context.endpoint.clone(),
-            got: self.framing.got,
+            got: self.framing.received,
             expected: self.framing.expected(),
             cause: cause.map(Box::new),
         }
@@ -120,7 +121,7 @@ impl SnapshotStream {
     fn stalled(&self) -> Error {
         Error::SnapshotStalled {
             endpoint: self.context.endpoint.clone(),
-            got: self.framing.got,
+            got: self.framing.received,
             expected: self.framing.expected(),
             after: self.stall,
         }
@@ -128,7 +129,7 @@ impl SnapshotStream {
 
     /// What the end of the messages means.
     fn end(&mut self) -> Poll<Option<Result<Bytes, Error>>> {
-        self.over = true;
+        self.ended = true;
         if self.framing.complete {
             return Poll::Ready(None);
         }
@@ -152,11 +153,13 @@ impl Stream for SnapshotStream {
         if let Some(first) = this.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
-        if this.over {
+        if this.ended {
             return Poll::Ready(None);
         }
         this.start_waiting();
         for _ in 0..EMPTY_PER_POLL {
+            // Before each message, and not only when none is there: only bytes reset the deadline,
+            // so a stream of empty messages is a stall.
             if this.deadline.as_mut().poll(cx).is_ready() {
                 let error = this.stalled();
                 return this.fail(error);
@@ -179,7 +182,7 @@ impl Stream for SnapshotStream {
                 }
                 Err(what) => {
                     let endpoint = this.context.endpoint.clone();
-                    let got = this.framing.got;
+                    let got = this.framing.received;
                     return this.fail(Error::SnapshotFraming { endpoint, got, what });
                 }
             }
@@ -192,10 +195,10 @@ impl Stream for SnapshotStream {
 /// Where in the file the stream is.
 #[derive(Debug, Default)]
 struct Framing {
-    /// Bytes of the database, told by the first message.
+    /// Bytes of the database, known from the first message.
     total: Option<u64>,
     remaining: u64,
-    got: u64,
+    received: u64,
     complete: bool,
     version: Option<String>,
 }
@@ -235,7 +238,7 @@ impl Framing {
         }
         self.total.get_or_insert(before);
         self.remaining = remaining;
-        self.got += len;
+        self.received += len;
         Ok(())
     }
 
@@ -247,7 +250,7 @@ impl Framing {
         match len {
             0 => Ok(None),
             DIGEST_LEN => {
-                self.got += len;
+                self.received += len;
                 self.complete = true;
                 Ok(Some(blob))
             }

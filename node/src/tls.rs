@@ -21,6 +21,8 @@ pub(crate) async fn config(options: &ConnectOptions) -> Result<Arc<ClientConfig>
         fault: TlsFault::OwnFiles,
         detail,
     };
+    // A given bundle replaces the system's authorities: whoever names a private one does not want
+    // a public one to vouch for etcd.
     let roots = match &options.cacert {
         Some(path) => given_roots(&read_pem(path).await?).map_err(unusable)?,
         None => system_roots().await.map_err(unusable)?,
@@ -49,6 +51,7 @@ fn assemble(roots: RootCertStore, identity: Option<(Pem, Pem)>) -> Result<Client
             builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?
         }
     };
+    // Go's server speaks HTTP/2 only to those who ask for it by ALPN.
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }
@@ -67,7 +70,8 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     if read.is_empty() { Err("the file holds no certificate".into()) } else { Ok(read) }
 }
 
-/// The authorities that the operating system trusts; those that cannot be parsed are left out.
+/// The authorities that the operating system trusts. Those that cannot be parsed are left out: one
+/// old certificate on this machine must not keep us from etcd.
 async fn system_roots() -> Result<RootCertStore, String> {
     let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
     let mut roots = RootCertStore::empty();

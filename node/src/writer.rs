@@ -1,7 +1,7 @@
 //! Calls that change an etcd's data: for demos, drills and tests.
 //!
-//! They hang on a type of their own, so that a reader (and a test of the sources) can see that no
-//! one who backs up a cluster ever writes to it.
+//! They have a type of their own, so that a reader (and a test of the sources) can see that no code
+//! which backs up a cluster ever writes to it.
 
 use bytes::Bytes;
 use etcdr_schemas::Revision;

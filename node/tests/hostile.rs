@@ -1,5 +1,6 @@
-//! A client against servers that misbehave on the wire: streams that are cut, stuck, endless or absurd, and
-//! certificates that nobody should accept. The server is made here, so no etcd is needed.
+//! A client against servers that misbehave on the wire: streams that are cut, stuck, endless or
+//! absurd, and certificates that nobody should accept. The server is made here, so no etcd is
+//! needed.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

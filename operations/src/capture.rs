@@ -8,7 +8,7 @@ use etcdr_node::ConnectOptions;
 use etcdr_repository::{Repository, SealOptions, SigningKey};
 use etcdr_restore_engine::facts::ImageFacts;
 use etcdr_schemas::claim::Trigger;
-use etcdr_schemas::manifest::{self, Kind, Manifest, Source as ManifestSource};
+use etcdr_schemas::manifest::{self, ImageKind, Manifest, Source as ManifestSource};
 use etcdr_schemas::{ClusterName, MemberId, Progress, Revision, SnapshotId};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -246,7 +246,7 @@ impl Run<'_> {
         warnings.extend(suspect.iter().chain(&verdict.warnings).cloned());
         let manifest = Manifest {
             format: manifest::FORMAT,
-            kind: Kind::Full,
+            kind: ImageKind::Full,
             id,
             cluster: self.request.cluster.clone(),
             cluster_id: Some(source.status.cluster_id),

@@ -265,8 +265,8 @@ impl Run<'_> {
             (Ok(None), _) => self.skipped("keys.signing", "manifests are not signed"),
             (Ok(Some(_)), None) => self.passed("keys.signing", "manifests are signed"),
             (Ok(Some(key)), Some(public)) => {
-                let tried =
-                    PublicKey::read(Path::new(public)).and_then(|public| key.try_on(&public));
+                let tried = PublicKey::read(Path::new(public))
+                    .and_then(|public| key.check_matches(&public));
                 match tried {
                     Ok(()) => self.passed("keys.signing", "the public key fits the signing key"),
                     Err(error) => self.failed("keys.signing", &error),
@@ -289,7 +289,7 @@ impl Run<'_> {
         };
         let recipients: Option<Recipients> =
             self.settings.seal(repository).ok().and_then(|seal| seal.recipients);
-        let tried = recipients.map_or(Ok(()), |recipients| identities.try_on(&recipients));
+        let tried = recipients.map_or(Ok(()), |recipients| identities.check_can_open(&recipients));
         match tried {
             Ok(()) => self.passed("restore.identity", "the identity opens what is encrypted now"),
             Err(error) => return self.failed("restore.identity", &error),

@@ -8,7 +8,7 @@ use etcdr_repository::{Repository, SealOptions, SigningKey};
 use etcdr_restore_engine::Error as EngineError;
 use etcdr_restore_engine::stream::Form;
 use etcdr_restore_engine::stream::refile;
-use etcdr_schemas::manifest::{self, Kind, Manifest, Source};
+use etcdr_schemas::manifest::{self, ImageKind, Manifest, Source};
 use etcdr_schemas::{ClusterName, Progress};
 use futures_util::stream;
 use tokio::sync::mpsc;
@@ -68,7 +68,7 @@ pub async fn import(
     let facts = scanned.facts;
     let manifest = Manifest {
         format: manifest::FORMAT,
-        kind: Kind::Imported,
+        kind: ImageKind::Imported,
         id,
         cluster: request.cluster,
         cluster_id: None,

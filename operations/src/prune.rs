@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::retention::{self, Policy, Proof, Verdict};
 use etcdr_repository::sweep::{MAX_LISTED, SweepOptions};
-use etcdr_repository::{HoldState, Inventory, Recorded, Repository, Swept};
+use etcdr_repository::{HoldState, Inventory, RecordedDeletions, Repository, Swept};
 use etcdr_schemas::config::Retention;
 use etcdr_schemas::report::{
     DeleteReport, PruneAction, PruneOutcome, PruneReason, PruneReport, PruneRule, PruneTotals,
@@ -126,7 +126,7 @@ pub async fn delete(
         read_input(repository, cluster, now).await?;
     let candidates = inventory.candidates(&proofs);
     if !force {
-        let corners = retention::cornerstones(now, &candidates);
+        let corners = retention::newest_restorable(now, &candidates);
         for id in ids {
             if let Some(why) = holds.get(id).and_then(HoldState::holding) {
                 return Err(Error::Held { id: *id, why });
@@ -213,7 +213,7 @@ async fn carry_out(
     repository: &Repository,
     cluster: &ClusterName,
     snapshots: &mut [PrunedSnapshot],
-    recorded: &Recorded,
+    recorded: &RecordedDeletions,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let rows = snapshots.iter().enumerate().rev();

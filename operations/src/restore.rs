@@ -21,7 +21,7 @@ use etcdr_restore_engine::plan::{
 };
 use etcdr_restore_engine::restore as engine;
 use etcdr_restore_engine::stream::{Expected, Source};
-use etcdr_schemas::manifest::{Kind, Manifest};
+use etcdr_schemas::manifest::{ImageKind, Manifest};
 use etcdr_schemas::report::{RestorePlan, RestoreReceipt};
 use etcdr_schemas::{ClusterName, Progress, Revision, SnapshotId, TargetVersion};
 use tokio::task::spawn_blocking;
@@ -130,7 +130,7 @@ pub async fn open_image(
         chunks: Box::new(image.chunks()),
         highest_seen: None,
         // An imported file was taken at a time that nobody noted.
-        taken_at: (manifest.kind == Kind::Full).then_some(manifest.started_at),
+        taken_at: (manifest.kind == ImageKind::Full).then_some(manifest.started_at),
     })
 }
 

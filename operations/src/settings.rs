@@ -115,7 +115,7 @@ impl Settings {
         let config = &self.config.repository;
         let recipients = match config.recipients.as_slice() {
             [] => repository.default_recipients()?,
-            texts => Some(Recipients::gather(texts)?),
+            texts => Some(Recipients::parse_or_read(texts)?),
         };
         let spool = self.config.capture.spool.as_ref().map(|spool| Spool {
             directory: PathBuf::from(&spool.directory),

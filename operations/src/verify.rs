@@ -12,7 +12,7 @@ use etcdr_restore_engine::local::LocalFile;
 use etcdr_restore_engine::semantic::{self, Examined};
 use etcdr_restore_engine::stream::Expected;
 use etcdr_schemas::manifest::{Image, Manifest};
-use etcdr_schemas::report::{Finding, Kind, Level, Severity, Unusable, VerifyReport};
+use etcdr_schemas::report::{Finding, FindingKind, Level, Severity, Unusable, VerifyReport};
 use etcdr_schemas::{ClusterName, Diagnose, ExitCode, Hidden, Progress, ReadAt, SnapshotId};
 use tokio::task::spawn_blocking;
 
@@ -24,26 +24,26 @@ mod error;
 const MAX_WORKERS: usize = 4;
 
 /// Most pages of the ledger that are reported one by one.
-const MAX_DOUBTS: usize = 10;
+const MAX_UNUSABLE_PAGES: usize = 10;
 
 /// What to do when a level finds damage.
 pub const USE_ANOTHER: &str =
     "Take a new snapshot now. To restore, use another one: `etcdr snapshot list`.";
 
-const fn damaged(code: &'static str) -> Kind {
-    Kind { code, severity: Severity::Damage, advice: USE_ANOTHER }
+const fn damaged(code: &'static str) -> FindingKind {
+    FindingKind { code, severity: Severity::Damage, advice: USE_ANOTHER }
 }
 
 /// The manifest cannot be read, or its signature is wrong.
-pub const MANIFEST_DAMAGED: Kind = damaged("manifest.damaged");
+pub const MANIFEST_DAMAGED: FindingKind = damaged("manifest.damaged");
 /// The stored object is missing, or not the one that the manifest promises.
-pub const OBJECT_DAMAGED: Kind = damaged("object.damaged");
+pub const OBJECT_DAMAGED: FindingKind = damaged("object.damaged");
 /// The object does not open, or holds other bytes than it should.
-pub const CONTENT_DAMAGED: Kind = damaged("content.damaged");
+pub const CONTENT_DAMAGED: FindingKind = damaged("content.damaged");
 /// The database in it cannot be read.
-pub const STRUCTURE_DAMAGED: Kind = damaged("structure.damaged");
+pub const STRUCTURE_DAMAGED: FindingKind = damaged("structure.damaged");
 /// A manifest that this one follows is gone or was exchanged; this snapshot may still be sound.
-pub const CHAIN_BROKEN: Kind = Kind {
+pub const CHAIN_BROKEN: FindingKind = FindingKind {
     code: "manifest.chain.broken",
     severity: Severity::Warning,
     advice: "Find out who deleted or changed it. The snapshot itself can be restored if its \
@@ -51,7 +51,7 @@ pub const CHAIN_BROKEN: Kind = Kind {
 };
 
 /// A page of the ledger of deleted snapshots cannot be used: what it says explains no gap.
-pub const LEDGER_UNREADABLE: Kind = Kind {
+pub const LEDGER_UNREADABLE: FindingKind = FindingKind {
     code: "ledger.unreadable",
     severity: Severity::Warning,
     advice: "A page of a later version wants a newer etcdr. Otherwise find out who wrote it, and \
@@ -59,7 +59,7 @@ pub const LEDGER_UNREADABLE: Kind = Kind {
 };
 
 /// Kinds of findings that are made here, and not by the engine.
-pub const KINDS: [Kind; 6] = [
+pub const KINDS: [FindingKind; 6] = [
     MANIFEST_DAMAGED,
     OBJECT_DAMAGED,
     CONTENT_DAMAGED,
@@ -136,11 +136,11 @@ async fn image_levels(
 fn chain_findings(chain: Chain, id: &SnapshotId) -> Vec<Finding> {
     match chain {
         Chain::First | Chain::Follows(_) | Chain::Pruned(_) => Vec::new(),
-        Chain::Broken { doubts } => {
+        Chain::Broken { unusable_pages } => {
             let message =
                 "the manifest that it follows is gone or was changed, and no prune says so";
             let mut found = vec![CHAIN_BROKEN.at(id.to_string(), message)];
-            found.extend(doubts.into_iter().take(MAX_DOUBTS).map(unreadable));
+            found.extend(unusable_pages.into_iter().take(MAX_UNUSABLE_PAGES).map(unreadable));
             found
         }
     }
@@ -306,7 +306,7 @@ impl Run {
     /// because they say nothing about the data.
     fn note_error(
         &mut self,
-        kind: Kind,
+        kind: FindingKind,
         level: Level,
         place: &str,
         error: impl Into<Error>,

@@ -52,14 +52,17 @@ fn kubernetes_like(size: usize) -> Vec<Bytes> {
         let namespace = a % 200;
         let text = format!(
             "/registry/pods/team-{namespace}/web-{b:016x}\x00k8s\x00\n\x09\n\x02v1\x12\x03Pod\
-             {{\"metadata\":{{\"name\":\"web-{b:016x}\",\"namespace\":\"team-{namespace}\",\"uid\":\
-             \"{a:016x}-{c:016x}\",\"resourceVersion\":\"{}\",\"labels\":{{\"app\":\"web\",\"pod-template-hash\":\
-             \"{:08x}\"}},\"ownerReferences\":[{{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\
-             \"controller\":true,\"blockOwnerDeletion\":true}}]}},\"spec\":{{\"containers\":[{{\"image\":\
-             \"registry.example.com/web@sha256:{a:016x}{b:016x}{c:016x}{a:016x}\",\"resources\":{{\"limits\":\
-             {{\"cpu\":\"500m\",\"memory\":\"256Mi\"}}}},\"terminationMessagePath\":\"/dev/termination-log\",\
-             \"imagePullPolicy\":\"IfNotPresent\"}}],\"restartPolicy\":\"Always\",\"dnsPolicy\":\"ClusterFirst\",\
-             \"nodeName\":\"node-{}\"}},\"status\":{{\"phase\":\"Running\",\"podIP\":\"10.{}.{}.{}\"}}}}\x1a\x00\"\x00",
+             {{\"metadata\":{{\"name\":\"web-{b:016x}\",\"namespace\":\"team-{namespace}\",\
+             \"uid\":\"{a:016x}-{c:016x}\",\"resourceVersion\":\"{}\",\"labels\":{{\"app\":\"web\",\
+             \"pod-template-hash\":\"{:08x}\"}},\"ownerReferences\":[{{\"apiVersion\":\"apps/v1\",\
+             \"kind\":\"ReplicaSet\",\"controller\":true,\"blockOwnerDeletion\":true}}]}},\
+             \"spec\":{{\"containers\":[{{\"image\":\
+             \"registry.example.com/web@sha256:{a:016x}{b:016x}{c:016x}{a:016x}\",\
+             \"resources\":{{\"limits\":{{\"cpu\":\"500m\",\"memory\":\"256Mi\"}}}},\
+             \"terminationMessagePath\":\"/dev/termination-log\",\
+             \"imagePullPolicy\":\"IfNotPresent\"}}],\"restartPolicy\":\"Always\",\
+             \"dnsPolicy\":\"ClusterFirst\",\"nodeName\":\"node-{}\"}},\
+             \"status\":{{\"phase\":\"Running\",\"podIP\":\"10.{}.{}.{}\"}}}}\x1a\x00\"\x00",
             c % 100_000_000,
             c as u32,
             a % 500,
@@ -108,7 +111,8 @@ impl Since {
 #[tokio::main]
 async fn main() {
     let mib = std::env::args().filter_map(|text| text.parse::<usize>().ok()).next().unwrap_or(1024);
-    // The source is held once and sent several times, so that its memory can be told apart.
+    // The source is held once and sent several times, so that its memory is not taken for the
+    // pipeline's.
     let source = kubernetes_like(64 << 20);
     let rounds = mib.div_ceil(64);
     let before = peak_mib();

@@ -1,10 +1,10 @@
 //! Snapshots in local files: plain, compressed, or inside an archive.
 //!
-//! What a file is, is told by its first bytes and never by its name. Layers are unwrapped one by
-//! one (a few at most) until something comes that is no layer: that is handed out as it is, and
-//! whether it is a snapshot is for the restore engine to say. Names inside archives choose an entry
-//! and are never used as paths. Nothing is unpacked to disk; memory is bounded, and the caller
-//! bounds the size.
+//! The first bytes of a file decide what it is, never its name. Layers are unwrapped one by one (a
+//! few at most) until the content is no known layer. That content is handed out as it is; the
+//! restore engine decides whether it is a snapshot. Names inside archives choose an entry and are
+//! never used as paths. Nothing is unpacked to disk; memory is bounded, and the caller bounds the
+//! size.
 
 mod entries;
 
@@ -20,18 +20,19 @@ use crate::error::{Error, Result};
 use crate::image::chunks::PlainChunks;
 use crate::keys::Identities;
 
-use entries::Choice;
+use entries::ArchiveEntry;
 
 /// Layers that are unwrapped: `snapshot.db.zst.age` inside a tar.gz has four.
 const MAX_LAYERS: usize = 5;
 
-/// First bytes that are enough to tell a layer: the mark of a tar lies at 257.
+/// First bytes that are enough to recognise a layer: the magic of a tar lies at byte 257.
 const SNIFF: usize = 512;
 
 /// Bytes of one chunk.
 const CHUNK: usize = 1 << 20;
 
-/// Largest zstd window, as a power of two: what inventory zstd takes without being asked (128 MiB).
+/// Largest zstd window, as a power of two: what the `zstd` program accepts by default (128 MiB). A
+/// decoder allocates as much as the file asks for, so there must be a limit.
 const ZSTD_WINDOW: u32 = 27;
 
 type Stream = Box<dyn Read + Send>;
@@ -40,8 +41,8 @@ type Stream = Box<dyn Read + Send>;
 /// `.tar` or `.tar.gz`.
 ///
 /// # Errors
-/// [`Error::File`] when it cannot be read, [`Error::Archive`] when the snapshot in it cannot be
-/// told, [`Error::NoIdentity`] when it is an age file.
+/// [`Error::File`] when it cannot be read, [`Error::Archive`] when it is not clear which
+/// entry is the snapshot, [`Error::NoIdentity`] when it is an age file.
 pub fn open(path: &Path) -> Result<PlainChunks> {
     open_with(path, &Identities::none())
 }
@@ -53,10 +54,11 @@ pub fn open(path: &Path) -> Result<PlainChunks> {
 pub fn is_plain(path: &Path) -> Result<bool> {
     let source = Source { path, identities: &Identities::none() };
     let head = sniff(&mut source.file()?).map_err(|error| source.failed(error))?;
-    Ok(matches!(kind(&head), Layer::None))
+    Ok(matches!(detect_layer(&head), Layer::None))
 }
 
-/// The same, with identities for files that are encrypted with age, such as a repository's images.
+/// Opens a file as [`open`] does, with identities for files that are encrypted with age, such as a
+/// repository's images.
 ///
 /// # Errors
 /// As [`open`], and [`Error::WrongIdentity`].
@@ -64,7 +66,7 @@ pub fn open_with(path: &Path, identities: &Identities) -> Result<PlainChunks> {
     let source = Source { path, identities };
     let mut file = source.file()?;
     let head = sniff(&mut file).map_err(|error| source.failed(error))?;
-    let stream: Stream = match kind(&head) {
+    let stream: Stream = match detect_layer(&head) {
         Layer::Zip => return zip(&source, file),
         Layer::None => {
             let size = file.metadata().map(|data| data.len()).ok();
@@ -76,7 +78,7 @@ pub fn open_with(path: &Path, identities: &Identities) -> Result<PlainChunks> {
     Ok(PlainChunks::new(None, Chunked::new(stream)))
 }
 
-/// The file, which is opened anew for every pass over it.
+/// The file, which is opened again for every pass over it.
 struct Source<'a> {
     path: &'a Path,
     identities: &'a Identities,
@@ -98,7 +100,7 @@ impl Source<'_> {
 
     /// Unwraps layers until none is left.
     fn unwrap_all(&self) -> Result<Stream> {
-        let mut entry: Option<Choice> = None;
+        let mut entry: Option<ArchiveEntry> = None;
         // A tar takes a second pass: the first finds the entry, and then the stream is past it.
         for _ in 0..2 {
             match self.unwrap_until(Box::new(self.file()?), entry.take())? {
@@ -109,7 +111,7 @@ impl Source<'_> {
         Err(self.refused("an archive inside an archive is not looked into"))
     }
 
-    fn unwrap_until(&self, stream: Stream, mut entry: Option<Choice>) -> Result<Unwrapped> {
+    fn unwrap_until(&self, stream: Stream, mut entry: Option<ArchiveEntry>) -> Result<Unwrapped> {
         let mut stream = stream;
         for _ in 0..MAX_LAYERS {
             let (layer, whole) = sniffed(stream).map_err(|error| self.failed(error))?;
@@ -120,13 +122,13 @@ impl Source<'_> {
                     None => return self.choose(whole).map(Unwrapped::Tar),
                 },
                 Layer::Zip => return Err(self.refused("a zip inside another layer is not read")),
-                other => self.peel(other, whole)?,
+                other => self.unwrap_layer(other, whole)?,
             };
         }
         Err(self.refused(format!("it has more than {MAX_LAYERS} layers")))
     }
 
-    fn peel(&self, layer: Layer, stream: Stream) -> Result<Stream> {
+    fn unwrap_layer(&self, layer: Layer, stream: Stream) -> Result<Stream> {
         match layer {
             Layer::Gzip => Ok(Box::new(MultiGzDecoder::new(BufReader::new(stream)))),
             Layer::Zstd => {
@@ -144,7 +146,7 @@ impl Source<'_> {
         }
     }
 
-    fn choose(&self, stream: Stream) -> Result<Choice> {
+    fn choose(&self, stream: Stream) -> Result<ArchiveEntry> {
         let candidates = entries::tar(stream).map_err(|error| self.failed(error))?;
         entries::choose(candidates).map_err(|reason| self.refused(reason))
     }
@@ -152,11 +154,12 @@ impl Source<'_> {
 
 enum Unwrapped {
     Plain(Stream),
-    Tar(Choice),
+    Tar(ArchiveEntry),
 }
 
-/// A zip needs the end of its file; the entry is then read by itself, because a reader that borrows
-/// the archive could not be handed out.
+/// The directory of a zip is at the end of its file, so a zip cannot be read from a stream. The
+/// chosen entry is then read by itself, because a reader that borrows the archive could not be
+/// handed out.
 fn zip(source: &Source<'_>, file: File) -> Result<PlainChunks> {
     let candidates = entries::zip(&file).map_err(|reason| source.refused(reason))?;
     let choice = entries::choose(candidates).map_err(|reason| source.refused(reason))?;
@@ -177,9 +180,9 @@ enum Layer {
     None,
 }
 
-/// Tells a layer by its first bytes (RFC 1952, RFC 8878 with skippable frames,
+/// Recognises a layer by its first bytes (RFC 1952, RFC 8878 with skippable frames,
 /// age-encryption.org/v1, APPNOTE 4.3.7, POSIX ustar).
-fn kind(head: &[u8]) -> Layer {
+fn detect_layer(head: &[u8]) -> Layer {
     let skippable = head.get(1..4) == Some(&[0x2a, 0x4d, 0x18])
         && head.first().is_some_and(|first| first & 0xf0 == 0x50);
     if head.starts_with(&[0x1f, 0x8b, 0x08]) {
@@ -205,7 +208,7 @@ fn sniff(stream: &mut impl Read) -> io::Result<Vec<u8>> {
 
 fn sniffed(mut stream: Stream) -> io::Result<(Layer, Stream)> {
     let head = sniff(&mut stream)?;
-    let layer = kind(&head);
+    let layer = detect_layer(&head);
     let whole: Chain<Cursor<Vec<u8>>, Stream> = Cursor::new(head).chain(stream);
     Ok((layer, Box::new(whole)))
 }
@@ -238,7 +241,7 @@ impl Iterator for Chunked {
 }
 
 /// Positions a file; kept here beside the other uses of `Seek`.
-fn from(mut file: File, start: u64) -> io::Result<File> {
+fn seek_to(mut file: File, start: u64) -> io::Result<File> {
     file.seek(SeekFrom::Start(start))?;
     Ok(file)
 }

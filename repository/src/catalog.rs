@@ -21,7 +21,7 @@ use crate::store::retry::retried;
 /// Manifests that are read at once.
 const AT_ONCE: usize = 8;
 
-/// What lies under a cluster's manifests.
+/// What a listing of a cluster's manifests found.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     /// Newest first.
@@ -35,7 +35,7 @@ pub struct Listing {
 /// A manifest that was read, checked against its key, and verified where a public key is
 /// configured.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub struct LoadedManifest {
     /// The manifest.
     pub manifest: Manifest,
     /// What is known of its signature.
@@ -74,12 +74,12 @@ impl Repository {
     }
 
     /// Reads one manifest. Where a public key is configured, the signature is verified before
-    /// anything in the manifest is looked at.
+    /// any field of the manifest is used.
     ///
     /// # Errors
     /// [`Error::UnknownSnapshot`] when there is none; [`Error::Unsigned`], [`Error::BadSignature`],
     /// [`Error::Manifest`], [`Error::Damaged`], [`Error::Store`].
-    pub async fn manifest(&self, cluster: &ClusterName, id: &SnapshotId) -> Result<Loaded> {
+    pub async fn manifest(&self, cluster: &ClusterName, id: &SnapshotId) -> Result<LoadedManifest> {
         let bytes = match self.manifest_bytes(cluster, id).await {
             Err(error) if error.store_fault() == Some(StoreFault::Missing) => {
                 let (cluster, name) = (cluster.clone(), id.to_string());
@@ -89,16 +89,16 @@ impl Repository {
         };
         let signature = self.signature(cluster, id, &bytes).await?;
         let manifest = parse(cluster, id, &bytes)?;
-        Ok(Loaded { manifest, signature, sha256: Sha256Digest::of(&bytes) })
+        Ok(LoadedManifest { manifest, signature, sha256: Sha256Digest::of(&bytes) })
     }
 
     /// Reads the manifests of many snapshots, a few at once, in the order of `ids`. One that cannot
-    /// be used is reported and does not keep the others away.
+    /// be used is reported and does not hide the others.
     pub async fn manifests(
         &self,
         cluster: &ClusterName,
         ids: &[SnapshotId],
-    ) -> (Vec<Loaded>, Vec<Unusable>) {
+    ) -> (Vec<LoadedManifest>, Vec<Unusable>) {
         let mut results = stream::iter(ids.iter().copied())
             .map(|id| async move { (id, self.manifest(cluster, &id).await) })
             .buffered(AT_ONCE);

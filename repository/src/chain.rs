@@ -3,12 +3,12 @@
 use etcdr_schemas::report::Unusable;
 use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
 
-use crate::catalog::Loaded;
+use crate::catalog::LoadedManifest;
 use crate::error::{Error, Result, StoreFault};
 use crate::repository::Repository;
 
-/// How far back the manifest before one is looked for: pruned neighbours and concurrent savers make
-/// gaps, but not long ones.
+/// How many manifests on each side are compared: pruned neighbours and concurrent saves make gaps,
+/// but not long ones. Without a limit, one broken link would read all manifests.
 const CHAIN_REACH: usize = 32;
 
 /// Whether a manifest's link to the one before it holds.
@@ -23,7 +23,7 @@ pub enum Chain {
     /// The manifest that it follows is not there any more, or was changed.
     Broken {
         /// Pages of the ledger that cannot be read: they may say more.
-        doubts: Vec<Unusable>,
+        unusable_pages: Vec<Unusable>,
     },
 }
 
@@ -32,7 +32,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn chain(&self, loaded: &Loaded) -> Result<Chain> {
+    pub async fn chain(&self, loaded: &LoadedManifest) -> Result<Chain> {
         let Some(expected) = loaded.manifest.previous_manifest_sha256 else {
             return Ok(Chain::First);
         };
@@ -42,13 +42,15 @@ impl Repository {
             return Ok(Chain::Follows(other));
         }
         let ledger = self.ledger(cluster).await?;
-        // Listed again: one that was deleted since the first listing is not there.
+        // Listed again after the ledger was read: a snapshot that was deleted since the first
+        // listing must not count as existing.
         let ids = self.list(cluster).await?.ids;
-        let lines = ledger.lines(&|id| ids.binary_search_by(|other| id.cmp(other)).is_ok());
+        let chains =
+            ledger.deleted_chains(&|id| ids.binary_search_by(|other| id.cmp(other)).is_ok());
         let oldest = ids.last().map(SnapshotId::time);
-        let explained = match lines.get(&expected).map(|line| (line.last, line.behind)) {
+        let explained = match chains.get(&expected).map(|chain| (chain.last, chain.follows)) {
             Some((last, Some(digest))) => {
-                lines.explain(&expected, |_| false, oldest)
+                chains.explains(&expected, |_| false, oldest)
                     || self.near(cluster, &ids, &last, digest).await?.is_some()
             }
             Some((_, None)) => true,
@@ -56,7 +58,7 @@ impl Repository {
         };
         match ledger.snapshot(&expected).filter(|_| explained) {
             Some(pruned) => Ok(Chain::Pruned(pruned)),
-            None => Ok(Chain::Broken { doubts: ledger.doubts }),
+            None => Ok(Chain::Broken { unusable_pages: ledger.unusable_pages }),
         }
     }
 

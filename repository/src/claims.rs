@@ -17,9 +17,9 @@ use crate::store::retry::retried;
 /// Most claims of one tick: at three renewals a minute, two days.
 pub const MAX_CLAIMS: u32 = 9_999;
 
-/// Most schedules of a cluster whose claims are looked at; more than anybody has.
+/// Most schedules of a cluster whose claims are read; more than anybody has.
 const MAX_SCHEDULES: usize = 1_000;
-/// Ticks that are looked at at once.
+/// Ticks whose claims are read at once.
 const AT_ONCE: usize = 8;
 
 /// One tick of one schedule.
@@ -87,8 +87,8 @@ impl Repository {
         Ok(names.take(MAX_SCHEDULES).collect())
     }
 
-    /// Claims of one schedule whose holders are at work as far as they say, of its newest ticks, so
-    /// many of them. What is no claim holds nothing.
+    /// Open claims of one schedule, of at most `newest` of its newest ticks. Open means that the
+    /// holder says it is still at work. An object that is no claim is skipped.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -107,8 +107,8 @@ impl Repository {
             schedule: schedule.to_owned(),
             tick,
         });
-        let looks: Vec<_> = slots.map(|slot| self.open_claim(slot)).collect();
-        let seen: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+        let reads: Vec<_> = slots.map(|slot| self.open_claim(slot)).collect();
+        let seen: Vec<_> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
         Ok(seen.into_iter().flatten().collect())
     }
 
@@ -145,6 +145,8 @@ impl Repository {
         }
         let json = serde_json::to_vec(record)
             .map_err(|error| Error::Worker(format!("cannot write JSON: {error}")))?;
+        // Create-if-absent is the whole protocol: the store lets exactly one writer of a number
+        // succeed, so no clocks are compared and no lock has to be released.
         match create(self.store.as_ref(), &key, &Bytes::from(json), self.pause).await {
             Ok(()) => Ok(true),
             Err(Error::Claimed { .. }) => Ok(false),

@@ -21,7 +21,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The repository URL makes no sense.
+    /// The text is not the URL of a repository.
     #[error("{text:?} is not a repository URL: {reason}")]
     BadLocation {
         /// What was given, without secrets.
@@ -178,7 +178,7 @@ pub enum Error {
     },
 
     /// The object store refused or failed.
-    #[error("{operation} {key}: {fault}: {}", Chain(source))]
+    #[error("{operation} {key}: {fault}: {}", WithCauses(source))]
     Store {
         /// What was tried, e.g. `read`.
         operation: &'static str,
@@ -242,7 +242,7 @@ pub enum Error {
         /// What is wrong with it.
         source: ManifestError,
     },
-    /// An archive in which the snapshot cannot be told.
+    /// An archive in which it is not clear which file is the snapshot.
     #[error("{path}: {reason}")]
     Archive {
         /// The file.
@@ -324,9 +324,9 @@ impl std::fmt::Display for Nearest<'_> {
 }
 
 /// An error with its causes, each once: stores repeat the cause in their own text or leave it out.
-struct Chain<'a>(&'a object_store::Error);
+struct WithCauses<'a>(&'a object_store::Error);
 
-impl std::fmt::Display for Chain<'_> {
+impl std::fmt::Display for WithCauses<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = self.0.to_string();
         let mut cause = std::error::Error::source(self.0);

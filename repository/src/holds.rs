@@ -21,7 +21,7 @@ use crate::store::retry::retried;
 /// Holds that are read at once.
 const AT_ONCE: usize = 8;
 
-/// What a hold comes to at a time.
+/// The state of a hold at a given time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HoldState {
     /// It holds.
@@ -63,7 +63,7 @@ fn seconds(time: DateTime<Utc>) -> String {
 
 impl Repository {
     /// Holds a snapshot, in the place of an earlier hold of it. Whether the snapshot exists is not
-    /// looked at.
+    /// checked.
     ///
     /// # Errors
     /// [`Error::Store`], and [`Error::Damaged`] for a hold that is too large to be read again.
@@ -90,7 +90,7 @@ impl Repository {
     /// [`Error::Store`].
     pub async fn release(&self, cluster: &ClusterName, id: &SnapshotId) -> Result<bool> {
         let key = layout::hold(cluster, id);
-        // Some stores do not tell that there was nothing to delete.
+        // Asked first, because some stores report success when there was nothing to delete.
         if !self.exists(&key).await? {
             return Ok(false);
         }
@@ -100,7 +100,7 @@ impl Repository {
         }
     }
 
-    /// What the hold of one snapshot comes to; `None` when there is none.
+    /// State of the hold of one snapshot; `None` when there is none.
     ///
     /// # Errors
     /// [`Error::Store`] when the store does not answer. What cannot be read for another reason
@@ -117,11 +117,12 @@ impl Repository {
             Ok(bytes) => Ok(Some(state(id, &bytes, now))),
             Err(error) if error.store_fault() == Some(StoreFault::Missing) => Ok(None),
             Err(error) if error.store_fault() == Some(StoreFault::Unavailable) => Err(error),
+            // Keeping a snapshot too long can be repaired; deleting one that was held cannot.
             Err(error) => Ok(Some(HoldState::Unreadable(error.to_string()))),
         }
     }
 
-    /// What all holds of a cluster come to.
+    /// States of all holds of a cluster.
     ///
     /// # Errors
     /// [`Error::Store`], and [`Error::TooManySnapshots`] for more than are listed.

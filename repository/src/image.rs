@@ -28,7 +28,7 @@ use crate::keys::Recipients;
 use crate::store::Store;
 use crate::store::sizes::PartSize;
 use crate::store::upload;
-use seal::{Input, Pipeline, Recipe, Sealed, Spare, Tap};
+use seal::{FrameBuffers, Input, Pipeline, PipelineSetup, Sealed, Tap};
 use seek_table::FRAME_SIZE;
 use spool::{Spool, UploadRoute};
 
@@ -107,11 +107,11 @@ impl<T: Tap> ImageUpload<T> {
             recipients.as_ref().map(Recipients::encryptor).transpose()
         });
         let workers = options.workers.clamp(1, 16);
-        let spare = Spare::new(workers);
-        let recipe = Recipe {
+        let buffers = FrameBuffers::new(workers);
+        let setup = PipelineSetup {
             workers,
-            compress: seal::zstd(options.level.clamp(1, 19), spare.clone()),
-            spare,
+            compress: seal::zstd(options.level.clamp(1, 19), buffers.clone()),
+            buffers,
             encryptor: encryptor.join().await?,
         };
         let (writer, parts) = upload::parts(part_size);
@@ -124,7 +124,7 @@ impl<T: Tap> ImageUpload<T> {
                 (UploadRoute::Spooled(spool), Some(drain))
             }
         };
-        let pipeline = seal::start(&handle, recipe, tap, route);
+        let pipeline = seal::start(&handle, setup, tap, route);
         let upload = handle.spawn(upload::run(store, key.clone(), parts));
         let stages = Stages { pipeline, spooling, upload };
         let (batch, batched) = (Vec::new(), 0);

@@ -1,5 +1,5 @@
-//! Everything that lies under a cluster's prefix, and what its manifests say: the ground of audits,
-//! retentions and sweeps.
+//! Everything that lies under a cluster's prefix, and what its manifests say: audits, retentions
+//! and sweeps decide on it.
 //!
 //! Unlike [`crate::catalog`], which finds snapshots to use, nothing is left out here and nothing is
 //! refused: what cannot be used is what an audit wants to hear of, and what a sweep has to leave
@@ -23,7 +23,7 @@ use crate::retention::{Candidate, Proof};
 
 pub use grace::Grace;
 pub use listing::{ClusterObjects, MAX_OBJECTS, MAX_UNKNOWN_KEYS, StoredObject};
-pub use manifests::{Examined, ManifestEntry};
+pub use manifests::{ExaminedManifest, ManifestEntry};
 pub use orphans::{Certainty, OrphanImage, Orphans};
 
 /// Manifests that are read at once.
@@ -55,7 +55,7 @@ impl Inventory {
     pub async fn read(
         repository: &Repository,
         cluster: &ClusterName,
-        each: impl FnMut(&SnapshotId, &Result<Examined>),
+        each: impl FnMut(&SnapshotId, &Result<ExaminedManifest>),
     ) -> Result<Self> {
         let objects = repository.list_objects(cluster).await?;
         let ids = objects.ids.clone();
@@ -64,8 +64,8 @@ impl Inventory {
         Ok(inventory)
     }
 
-    /// The same, as of now. What is known of manifests that are still there is not read again: they
-    /// never change.
+    /// The inventory as it is now. Manifests that were read before and are still there are not read
+    /// again: they never change.
     ///
     /// # Errors
     /// As [`Inventory::read`].
@@ -95,7 +95,7 @@ impl Inventory {
         repository: &Repository,
         cluster: &ClusterName,
         ids: &[SnapshotId],
-        mut each: impl FnMut(&SnapshotId, &Result<Examined>),
+        mut each: impl FnMut(&SnapshotId, &Result<ExaminedManifest>),
     ) {
         let signed: BTreeSet<_> = self.objects.signatures.keys().copied().collect();
         let mut examined = stream::iter(ids.iter().copied())
@@ -107,27 +107,28 @@ impl Inventory {
         while let Some((id, examined)) = examined.next().await {
             let Some(examined) = examined.transpose() else { continue };
             each(&id, &examined);
-            let weighed = manifests::weigh(cluster, &id, &examined);
-            self.incomplete |= weighed.incomplete;
-            self.unread |= weighed.unread;
-            self.entries.extend(weighed.entry.map(|entry| (id, entry)));
-            self.unusable.extend(weighed.unusable);
+            let summary = manifests::summarise(cluster, &id, &examined);
+            self.incomplete |= summary.incomplete;
+            self.unread |= summary.unread;
+            self.entries.extend(summary.entry.map(|entry| (id, entry)));
+            self.unusable.extend(summary.unusable);
         }
     }
 
     /// What the retention decides about, newest first.
     #[must_use]
     pub fn candidates(&self, proofs: &BTreeMap<SnapshotId, Proof>) -> Vec<Candidate> {
-        let believed = self.entries.iter().rev().filter(|(_, entry)| entry.believed);
-        believed
+        let trusted = self.entries.iter().rev().filter(|(_, entry)| entry.trusted);
+        trusted
             .map(|(id, entry)| {
                 let own = if entry.suspect { Proof::Suspect } else { Proof::ReadBack };
                 let image = self.objects.images.get(&entry.image).map(|image| image.size);
                 let proof = match proofs.get(id).copied() {
                     Some(Proof::Damaged) => Proof::Damaged,
-                    // Gone, or another one: nothing can be restored from it.
+                    // The image is gone or has another size: nothing can be restored from it.
                     _ if image != Some(entry.stored_size) => Proof::Damaged,
-                    // Its bytes are as they were stored, and may be wrong all the same.
+                    // An audit proves that the bytes are those that were stored. Where the manifest
+                    // is suspect, these may have been wrong from the beginning.
                     Some(Proof::Audited) if !entry.suspect => Proof::Audited,
                     _ => own,
                 };

@@ -60,7 +60,7 @@ impl Recipients {
         let mut checked: Vec<String> = Vec::new();
         for text in texts {
             let text = without_comment(text.as_ref());
-            One::from_str(&text)?;
+            ParsedRecipient::from_str(&text)?;
             if checked.len() == MAX_RECIPIENTS {
                 let reason = format!("an image has at most {MAX_RECIPIENTS} recipients");
                 return Err(Error::BadRecipient { text, reason });
@@ -72,11 +72,12 @@ impl Recipients {
         Ok(Self(checked))
     }
 
-    /// The same for recipients as people write them: each text is one, or a file with one a line.
+    /// Checks recipients as people write them: each text is one recipient, or a file with one on
+    /// each line.
     ///
     /// # Errors
     /// As [`Recipients::parse`]; [`Error::BadRecipient`] for a text that is neither.
-    pub fn gather<S: AsRef<str>>(texts: &[S]) -> Result<Self> {
+    pub fn parse_or_read<S: AsRef<str>>(texts: &[S]) -> Result<Self> {
         let mut all = Vec::new();
         for text in texts.iter().map(AsRef::as_ref) {
             if text.starts_with("age1") || text.starts_with("ssh-") {
@@ -107,9 +108,9 @@ impl Recipients {
         let mut recipients: Vec<AnyRecipient> = Vec::new();
         let mut plugins = Vec::new();
         for text in &self.0 {
-            match One::from_str(text)? {
-                One::Native(recipient) => recipients.push(recipient),
-                One::Plugin(recipient) => plugins.push(recipient),
+            match ParsedRecipient::from_str(text)? {
+                ParsedRecipient::Native(recipient) => recipients.push(recipient),
+                ParsedRecipient::Plugin(recipient) => plugins.push(recipient),
             }
         }
         let mut names: Vec<&str> = plugins.iter().map(age::plugin::Recipient::plugin).collect();
@@ -126,12 +127,12 @@ impl Recipients {
 }
 
 /// One recipient, parsed.
-enum One {
+enum ParsedRecipient {
     Native(AnyRecipient),
     Plugin(age::plugin::Recipient),
 }
 
-impl FromStr for One {
+impl FromStr for ParsedRecipient {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -156,7 +157,7 @@ impl FromStr for One {
     }
 }
 
-/// The comment of an ssh key often is `user@host`, which a manifest need not tell.
+/// The comment of an ssh key is often `user@host`, which a manifest has no reason to record.
 fn without_comment(text: &str) -> String {
     let words = if text.trim_start().starts_with("ssh-") { 2 } else { usize::MAX };
     text.split_whitespace().take(words).collect::<Vec<_>>().join(" ")
@@ -206,7 +207,7 @@ impl Identities {
     ///
     /// # Errors
     /// [`Error::NoIdentity`], [`Error::WrongIdentity`], and what keeps the probe from being made.
-    pub fn try_on(&self, recipients: &Recipients) -> Result<()> {
+    pub fn check_can_open(&self, recipients: &Recipients) -> Result<()> {
         const PROBE: &[u8] = b"etcdr";
         let failed = |error| Error::from_io("the probe", error);
         let mut sealed = Vec::new();
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_of_someone_else_is_told_who_can() {
+    fn the_wrong_identity_learns_who_can_open_it() {
         use std::io::Write as _;
         let (mine, other) = (generate(), generate());
         let recipients = Recipients::parse(&[&mine.recipient]).unwrap();

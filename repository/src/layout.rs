@@ -35,7 +35,8 @@ pub fn image(cluster: &ClusterName, id: &SnapshotId, codec: &Codec) -> Path {
     Path::from(format!("{cluster}/images/{id}{}", suffix(codec)))
 }
 
-/// Key of an image in flight: its revision, and so its id, is known when its last byte is.
+/// Key of an image that is still being written. Its final key needs the revision, which is known
+/// only after the last byte.
 #[must_use]
 pub fn staging(cluster: &ClusterName, started_at: DateTime<Utc>, nonce: u32) -> Path {
     let time = started_at.format("%Y%m%dT%H%M%SZ");
@@ -130,7 +131,7 @@ pub fn ledger(cluster: &ClusterName) -> Path {
     Path::from(format!("{cluster}/pruned"))
 }
 
-/// Key of one page of the ledger. `nonce` tells pages of one second apart.
+/// Key of one page of the ledger. `nonce` distinguishes pages of the same second.
 #[must_use]
 pub fn ledger_page(cluster: &ClusterName, written_at: DateTime<Utc>, nonce: u32) -> Path {
     let time = written_at.format(TICK);
@@ -255,7 +256,7 @@ impl std::str::FromStr for ReportName {
 
 /// What a key under a cluster's prefix is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum KeyKind {
     /// A manifest.
     Manifest(SnapshotId),
     /// The signature of a manifest.
@@ -282,55 +283,57 @@ pub enum Place {
     Unknown,
 }
 
-/// Folders of a cluster that the format has a use for and that are not looked into here.
+/// Folders of a cluster that belong to the format and whose keys are not parsed here.
 const RESERVED: [&str; 4] = ["deltas/", "claims/", "holds/", "reports/drills/"];
 
 /// What a key under a cluster's prefix is.
 #[must_use]
-pub fn place(cluster: &ClusterName, key: &Path) -> Place {
+pub fn classify(cluster: &ClusterName, key: &Path) -> KeyKind {
     let within = key.as_ref().strip_prefix(cluster.as_str());
-    let Some(rest) = within.and_then(|rest| rest.strip_prefix('/')) else { return Place::Unknown };
+    let Some(rest) = within.and_then(|rest| rest.strip_prefix('/')) else {
+        return KeyKind::Unknown;
+    };
     if let Some(id) = parse_manifest(cluster, key) {
-        return Place::Manifest(id);
+        return KeyKind::Manifest(id);
     }
     if let Some(id) = parse_signature(cluster, key) {
-        return Place::Signature(id);
+        return KeyKind::Signature(id);
     }
     if rest.starts_with("images/") && parse_image(cluster, key.as_ref()).is_some() {
         return if image_of(rest).is_some() || is_staging(rest) {
-            Place::Image
+            KeyKind::Image
         } else {
-            Place::Unknown
+            KeyKind::Unknown
         };
     }
     if let Some(name) = rest.strip_prefix("reports/audits/") {
         let report = name.strip_suffix(".json").and_then(|name| name.parse().ok());
         let signature = name.strip_suffix(".json.minisig").and_then(|name| name.parse().ok());
         return report
-            .map(Place::AuditReport)
-            .or(signature.map(Place::AuditSignature))
-            .unwrap_or(Place::Unknown);
+            .map(KeyKind::AuditReport)
+            .or(signature.map(KeyKind::AuditSignature))
+            .unwrap_or(KeyKind::Unknown);
     }
     if let Some(name) = rest.strip_prefix("deleted/") {
         let manifest = name.strip_suffix(".json").and_then(|name| name.parse().ok());
         let signature = name.strip_suffix(".json.minisig").and_then(|name| name.parse().ok());
         return manifest
-            .map(Place::Tombstone)
-            .or(signature.map(Place::TombstoneSignature))
-            .unwrap_or(Place::Unknown);
+            .map(KeyKind::Tombstone)
+            .or(signature.map(KeyKind::TombstoneSignature))
+            .unwrap_or(KeyKind::Unknown);
     }
     if let Some(id) = parse_hold(cluster, key) {
-        return Place::Hold(id);
+        return KeyKind::Hold(id);
     }
     if parse_claim(cluster, key).is_some() {
-        return Place::Claim;
+        return KeyKind::Claim;
     }
     if is_ledger_page(cluster, key) {
-        return Place::LedgerPage;
+        return KeyKind::LedgerPage;
     }
     match RESERVED.iter().any(|folder| rest.starts_with(folder)) {
-        true => Place::Reserved,
-        false => Place::Unknown,
+        true => KeyKind::Reserved,
+        false => KeyKind::Unknown,
     }
 }
 
@@ -423,29 +426,29 @@ mod tests {
     }
 
     #[test]
-    fn every_key_that_is_built_is_told_from_all_others() {
+    fn every_key_that_is_built_is_recognised_as_its_kind() {
         let cluster: ClusterName = "prod-eu".parse().unwrap();
         let report = ReportName { audit: AuditId::new(id().time(), 7), sequence: 12 };
         let audits = "prod-eu/reports/audits/20261122T070000Z-00000007-0012.json";
         assert_eq!(audit_report(&cluster, report).as_ref(), audits);
         let built = [
-            (manifest(&cluster, &id()), Place::Manifest(id())),
-            (signature(&cluster, &id()), Place::Signature(id())),
-            (image(&cluster, &id(), &Codec::default()), Place::Image),
-            (staging(&cluster, id().time(), 7), Place::Image),
-            (audit_report(&cluster, report), Place::AuditReport(report)),
-            (audit_signature(&cluster, report), Place::AuditSignature(report)),
-            (hold(&cluster, &id()), Place::Hold(id())),
-            (claim(&cluster, "hourly", id().time(), 1), Place::Claim),
-            (tombstone(&cluster, &id()), Place::Tombstone(id())),
-            (tombstone_signature(&cluster, &id()), Place::TombstoneSignature(id())),
-            (ledger_page(&cluster, id().time(), 7), Place::LedgerPage),
-            (Path::from("prod-eu/holds/x"), Place::Reserved),
-            (Path::from("prod-eu/claims/hourly/20261122T070000Z/1.json"), Place::Reserved),
+            (manifest(&cluster, &id()), KeyKind::Manifest(id())),
+            (signature(&cluster, &id()), KeyKind::Signature(id())),
+            (image(&cluster, &id(), &Codec::default()), KeyKind::Image),
+            (staging(&cluster, id().time(), 7), KeyKind::Image),
+            (audit_report(&cluster, report), KeyKind::AuditReport(report)),
+            (audit_signature(&cluster, report), KeyKind::AuditSignature(report)),
+            (hold(&cluster, &id()), KeyKind::Hold(id())),
+            (claim(&cluster, "hourly", id().time(), 1), KeyKind::Claim),
+            (tombstone(&cluster, &id()), KeyKind::Tombstone(id())),
+            (tombstone_signature(&cluster, &id()), KeyKind::TombstoneSignature(id())),
+            (ledger_page(&cluster, id().time(), 7), KeyKind::LedgerPage),
+            (Path::from("prod-eu/holds/x"), KeyKind::Reserved),
+            (Path::from("prod-eu/claims/hourly/20261122T070000Z/1.json"), KeyKind::Reserved),
         ];
         for (key, expected) in built {
-            assert_eq!(place(&cluster, &key), expected, "{key}");
-            assert_eq!(place(&ClusterName::default(), &key), Place::Unknown, "{key}");
+            assert_eq!(classify(&cluster, &key), expected, "{key}");
+            assert_eq!(classify(&ClusterName::default(), &key), KeyKind::Unknown, "{key}");
         }
         let unknown_keys = [
             "prod-eu/README",
@@ -462,7 +465,7 @@ mod tests {
             "prod-eux/holds/x",
         ];
         for key in unknown_keys {
-            assert_eq!(place(&cluster, &Path::from(key)), Place::Unknown, "{key}");
+            assert_eq!(classify(&cluster, &Path::from(key)), KeyKind::Unknown, "{key}");
         }
         let own = image(&cluster, &id(), &Codec::default());
         assert_eq!(image_of(own.as_ref()), Some(id()));

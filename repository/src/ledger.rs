@@ -1,10 +1,10 @@
 //! The ledger of deleted snapshots: written before manifests are deleted, read where a manifest is
 //! missed.
 //!
-//! Manifests are chained by digest, and a retention tears that chain on purpose. Each run that
-//! deletes notes first what it is about to delete, in pages that are written once. A gap whose
-//! digest the ledger has, and behind which the chain goes on, is no loss. An entry whose manifest
-//! is there says nothing: either it was not deleted after all, or it was brought back.
+//! Manifests are chained by digest, and a retention breaks that chain on purpose. Each run that
+//! deletes notes first what it is about to delete, in pages that are written once. A gap is no loss
+//! when the ledger lists its digest and the chain goes on behind it. An entry whose manifest exists
+//! explains nothing: either it was not deleted after all, or it was brought back.
 
 mod record;
 
@@ -25,7 +25,7 @@ use crate::repository::{MAX_SNAPSHOTS, Repository};
 use crate::store::objects::read_small;
 use crate::store::retry::retried;
 
-pub use record::Recorded;
+pub use record::RecordedDeletions;
 
 /// Pages that are read at once.
 const AT_ONCE: usize = 8;
@@ -36,8 +36,8 @@ const READINGS: u32 = 3;
 /// Most pages that are read, newest first; older ones explain nothing.
 const MAX_PAGES: usize = 20_000;
 
-/// Most entries that are kept of all pages: some 150 bytes each.
-const MAX_KEPT: usize = MAX_SNAPSHOTS;
+/// Most entries of all pages together that are held in memory: some 150 bytes each.
+const MAX_TOTAL_ENTRIES: usize = MAX_SNAPSHOTS;
 
 /// What the ledger of a cluster says.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,7 @@ pub struct Ledger {
     entries: BTreeMap<Sha256Digest, Deleted>,
     pub(crate) pages: Vec<Page>,
     /// Pages that cannot be used, and that there are more than are read.
-    pub doubts: Vec<Unusable>,
+    pub unusable_pages: Vec<Unusable>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,25 +69,25 @@ impl Page {
     }
 }
 
-/// Several deleted snapshots, each of which followed the next.
+/// Deleted snapshots in a row: each followed the next one, going back in time.
 #[derive(Debug, Clone, Copy)]
-pub struct Line {
+pub struct DeletedChain {
     /// The last of them, going back.
     pub last: SnapshotId,
     /// The earliest capture among them.
     pub earliest: DateTime<Utc>,
     /// What the last one followed; `None` when it was the first snapshot.
-    pub behind: Option<Sha256Digest>,
+    pub follows: Option<Sha256Digest>,
 }
 
-/// The lines that begin with each deleted snapshot, by the digest of its manifest.
+/// The chains that begin with each deleted snapshot, by the digest of its manifest.
 #[derive(Debug, Clone, Default)]
-pub struct Lines(BTreeMap<Sha256Digest, Line>);
+pub struct DeletedChains(BTreeMap<Sha256Digest, DeletedChain>);
 
-impl Lines {
-    /// The line that begins with the manifest of this digest.
+impl DeletedChains {
+    /// The chain that begins with the manifest of this digest.
     #[must_use]
-    pub fn get(&self, missed: &Sha256Digest) -> Option<&Line> {
+    pub fn get(&self, missed: &Sha256Digest) -> Option<&DeletedChain> {
         self.0.get(missed)
     }
 
@@ -95,15 +95,15 @@ impl Lines {
     /// that is there (`known`) or one that is no younger than the `oldest`: what was before that,
     /// pruning has taken.
     #[must_use]
-    pub fn explain(
+    pub fn explains(
         &self,
         missed: &Sha256Digest,
         known: impl Fn(&Sha256Digest) -> bool,
         oldest: Option<DateTime<Utc>>,
     ) -> bool {
-        self.get(missed).is_some_and(|line| {
-            line.behind.is_none_or(|digest| known(&digest))
-                || oldest.is_some_and(|oldest| line.earliest <= oldest)
+        self.get(missed).is_some_and(|chain| {
+            chain.follows.is_none_or(|digest| known(&digest))
+                || oldest.is_some_and(|oldest| chain.earliest <= oldest)
         })
     }
 
@@ -121,18 +121,18 @@ impl Ledger {
         self.entries.get(digest).map(|deleted| deleted.id)
     }
 
-    /// Follows every deleted snapshot back as far as the ledger goes. Those that are `there` are
-    /// none. Takes one step for each entry, whatever circles somebody wrote.
+    /// Follows every deleted snapshot back as far as the ledger reaches; those that are `there` are
+    /// skipped. Takes one step for each entry, even where hostile pages form a circle.
     #[must_use]
-    pub fn lines(&self, there: &dyn Fn(&SnapshotId) -> bool) -> Lines {
-        let mut lines: BTreeMap<Sha256Digest, Line> = BTreeMap::new();
+    pub fn deleted_chains(&self, there: &dyn Fn(&SnapshotId) -> bool) -> DeletedChains {
+        let mut chains: BTreeMap<Sha256Digest, DeletedChain> = BTreeMap::new();
         for (start, first) in &self.entries {
             let (mut path, mut met) = (Vec::new(), BTreeSet::new());
             let (mut at, mut last) = (Some(*start), first.id);
             let end = loop {
                 let Some(digest) = at else { break None };
-                if let Some(line) = lines.get(&digest) {
-                    break Some(*line);
+                if let Some(chain) = chains.get(&digest) {
+                    break Some(*chain);
                 }
                 match self.entries.get(&digest) {
                     Some(deleted) if !there(&deleted.id) && met.insert(digest) => {
@@ -142,17 +142,18 @@ impl Ledger {
                     _ => break None,
                 }
             };
-            let mut line = end.unwrap_or(Line { last, earliest: last.time(), behind: at });
+            let mut chain =
+                end.unwrap_or(DeletedChain { last, earliest: last.time(), follows: at });
             for (digest, id) in path.into_iter().rev() {
-                line.earliest = line.earliest.min(id.time());
-                lines.insert(digest, line);
+                chain.earliest = chain.earliest.min(id.time());
+                chains.insert(digest, chain);
             }
         }
-        Lines(lines)
+        DeletedChains(chains)
     }
 
     /// Deleted snapshots that a manifest leads to which is there. `oldest` as for
-    /// [`Lines::explain`].
+    /// [`DeletedChains::explains`].
     pub(crate) fn needed(
         &self,
         inventory: &Inventory,
@@ -160,18 +161,18 @@ impl Ledger {
     ) -> BTreeSet<Sha256Digest> {
         let digests: BTreeSet<_> = inventory.entries.values().map(|entry| entry.sha256).collect();
         let ids: BTreeSet<_> = inventory.objects.ids.iter().collect();
-        let lines = self.lines(&|id| ids.contains(id));
+        let chains = self.deleted_chains(&|id| ids.contains(id));
         let mut needed = BTreeSet::new();
         for entry in inventory.entries.values() {
             let mut at = entry.previous;
             while let Some(digest) = at
-                && let Some(line) = lines.get(&digest)
+                && let Some(chain) = chains.get(&digest)
                 && let Some(deleted) = self.entries.get(&digest)
                 && needed.insert(digest)
             {
-                // Where the line leads to one that is there, all of it is needed; else up to one
+                // Where the chain leads to one that is there, all of it is needed; else up to one
                 // before the oldest, since that one is asked what it follows, too.
-                let whole = line.behind.is_some_and(|digest| digests.contains(&digest));
+                let whole = chain.follows.is_some_and(|digest| digests.contains(&digest));
                 let old = oldest.is_some_and(|oldest| deleted.id.time() < oldest);
                 at = if old && !whole { None } else { deleted.previous };
             }
@@ -186,11 +187,12 @@ impl Ledger {
     }
 
     fn add(&mut self, key: Path, stored: StoredObject, page: &LedgerPage) {
-        let room = MAX_KEPT.saturating_sub(self.entries.len());
+        let room = MAX_TOTAL_ENTRIES.saturating_sub(self.entries.len());
         if page.snapshots.len() > room {
-            let reason =
-                format!("the ledger has more than {MAX_KEPT} entries: this page is left out");
-            self.doubts.push(Unusable { key: key.to_string(), reason });
+            let reason = format!(
+                "the ledger has more than {MAX_TOTAL_ENTRIES} entries: this page is left out"
+            );
+            self.unusable_pages.push(Unusable { key: key.to_string(), reason });
             return;
         }
         let digests = page.snapshots.iter().map(|entry| entry.manifest_sha256).collect();
@@ -229,7 +231,7 @@ impl Repository {
         let pages = match retried(self.pause, || self.ledger_pages(cluster)).await {
             Err(error) if error.store_fault() == Some(StoreFault::Denied) => {
                 let (key, reason) = (layout::ledger(cluster).to_string(), error.to_string());
-                ledger.doubts.push(Unusable { key, reason });
+                ledger.unusable_pages.push(Unusable { key, reason });
                 return Ok((ledger, false));
             }
             other => other?,
@@ -237,7 +239,7 @@ impl Repository {
         if let Some((key, _)) = pages.get(MAX_PAGES) {
             let reason =
                 format!("the ledger has more than {MAX_PAGES} pages: older ones are left out");
-            ledger.doubts.push(Unusable { key: key.to_string(), reason });
+            ledger.unusable_pages.push(Unusable { key: key.to_string(), reason });
         }
         let mut read = stream::iter(pages.into_iter().take(MAX_PAGES))
             .map(|(key, stored)| async move {
@@ -248,7 +250,9 @@ impl Repository {
         while let Some((key, stored, page)) = read.next().await {
             match page? {
                 Some(Ok(page)) => ledger.add(key, stored, &page),
-                Some(Err(reason)) => ledger.doubts.push(Unusable { key: key.to_string(), reason }),
+                Some(Err(reason)) => {
+                    ledger.unusable_pages.push(Unusable { key: key.to_string(), reason })
+                }
                 None => vanished = true,
             }
         }

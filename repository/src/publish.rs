@@ -22,7 +22,7 @@ use crate::store::fetch::Object;
 use crate::store::objects::create;
 use crate::store::sizes::{PartSize, RangeSize};
 
-/// An image that is given up.
+/// Key of an image that is given up.
 pub struct Discard(Path);
 
 impl From<StagedImage> for Discard {
@@ -72,6 +72,8 @@ impl Repository {
         let described = image.0;
         let target = layout::image(&described.cluster, id, &described.codec);
         let from = &described.key;
+        // Object stores have no rename, so it is a copy and a delete. Where the store has no
+        // conditional copy either, the random part of the id keeps two writers apart.
         let copied = match self.store.copy_if_not_exists(from, &target).await {
             Err(error) if StoreFault::of(&error) == StoreFault::Unsupported => {
                 self.store.copy(from, &target).await
@@ -96,6 +98,8 @@ impl Repository {
     }
 
     /// Reads all stored bytes of an image back and compares size and SHA-256 with what was written.
+    /// A store can acknowledge an upload and still have lost or changed a part of it; only bytes
+    /// that were read again prove that a restore can get them.
     ///
     /// # Errors
     /// [`Error::ImageMissing`], [`Error::SizeMismatch`], [`Error::DigestMismatch`],
@@ -108,7 +112,8 @@ impl Repository {
         Ok(ProvenImage(described.clone()))
     }
 
-    /// The same for the image of a manifest: verification level `object`. Needs no key.
+    /// Reads all stored bytes of a manifest's image and compares size and SHA-256 with the
+    /// manifest: verification level `object`. Needs no key.
     ///
     /// # Errors
     /// As [`Repository::read_back`].
@@ -180,10 +185,14 @@ impl Repository {
             return Err(Error::damaged(&place, "the manifest would be larger than is read"));
         }
         let signature = layout::signature(&cluster, &id);
+        // The signature first: a reader with a public key refuses a manifest that has none, and the
+        // snapshot must be usable from the moment that it exists.
         if let Some(key) = key {
             let text = Bytes::from(key.sign(&id, &json)?);
             create(self.store.as_ref(), &signature, &text, self.pause).await?;
         }
+        // The commit point, and the last write: until here nothing lists the snapshot.
+        // Create-if-absent, so that neither a second writer nor a repeated request replaces it.
         let committed = create(self.store.as_ref(), &place, &Bytes::from(json), self.pause).await;
         if committed.is_err() && key.is_some() {
             // Nobody needs a signature of nothing; without the right to delete, it does no harm.

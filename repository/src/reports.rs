@@ -1,4 +1,4 @@
-//! Reports of audits: written once, beside a signature, and read back with suspicion.
+//! Reports of audits: written once, after their signature, and verified when they are read.
 
 use bytes::Bytes;
 use etcdr_schemas::ClusterName;
@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use object_store::ObjectStore as _;
 
 use crate::error::{Error, Result, StoreFault};
-use crate::layout::{self, Place, ReportName};
+use crate::layout::{self, KeyKind, ReportName};
 use crate::repository::Repository;
 use crate::sign::{MAX_TEXT, SigningKey};
 use crate::store::objects::{create, read_small};
@@ -54,7 +54,7 @@ impl Repository {
     }
 
     /// Reads a report; `None` when there is none. Where a public key is configured, its signature
-    /// is looked at.
+    /// is verified.
     ///
     /// # Errors
     /// [`Error::BadReportSignature`]; [`Error::Damaged`] when it is too large; [`Error::Store`].
@@ -77,7 +77,7 @@ impl Repository {
             }
             (Ok(signature), Some(public_key)) => {
                 let bad = |reason| Error::BadReportSignature { key: key.to_string(), reason };
-                public_key.vouches(&bytes, &signature).map_err(bad)?;
+                public_key.verify_bytes(&bytes, &signature).map_err(bad)?;
                 SignatureState::Verified
             }
             (Ok(_), None) => SignatureState::NotChecked,
@@ -97,7 +97,7 @@ impl Repository {
             let mut names = Vec::new();
             while let Some(entry) = entries.next().await {
                 let entry = entry.map_err(|source| Error::store("list", &prefix, source))?;
-                if let Place::AuditReport(name) = layout::place(cluster, &entry.location) {
+                if let KeyKind::AuditReport(name) = layout::classify(cluster, &entry.location) {
                     names.push(name);
                 }
                 if names.len() > MAX_REPORTS {

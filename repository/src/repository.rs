@@ -55,7 +55,7 @@ impl Repository {
         Ok(Self { uploads, ..made })
     }
 
-    /// The same on a store that the caller has opened; keys are relative to it.
+    /// Makes a repository on a store that the caller has opened; keys are relative to it.
     ///
     /// # Errors
     /// As [`Repository::init`].
@@ -92,8 +92,8 @@ impl Repository {
         Ok(Self { uploads, ..opened })
     }
 
-    /// The same on a store that the caller has opened; keys are relative to it. Uploads that never
-    /// ended are not looked for there.
+    /// Opens a repository on a store that the caller has opened; keys are relative to it. A sweep
+    /// does not search it for unfinished uploads.
     ///
     /// # Errors
     /// As [`Repository::open`].
@@ -182,8 +182,8 @@ fn parse(location: &Location, bytes: &[u8]) -> Result<RepositoryInfo> {
     serde_json::from_slice(bytes).map_err(malformed)
 }
 
-/// Tells a missing bucket from a missing repository: stores say it in the text of their answer
-/// only.
+/// Distinguishes a missing bucket from a missing repository. Stores say which only in the text of
+/// their answer.
 fn missing(location: &Location, error: Error) -> Error {
     if error.store_fault() != Some(StoreFault::Missing) {
         return error;

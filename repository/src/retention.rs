@@ -2,7 +2,7 @@
 //!
 //! Every rule picks from all snapshots, and once more from the sound ones alone, so that suspect
 //! and damaged snapshots take no place from sound ones. What any rule picks stays. Then, if there
-//! is a limit of size, the oldest go until the rest fits. Three things nothing overrules: what is
+//! is a limit of size, the oldest go until the rest fits. Three things are never deleted: what is
 //! held, the newest sound snapshot, and the newest one that an audit found good.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +16,10 @@ use etcdr_schemas::report::{PruneAction, PruneReason, PruneRule};
 use crate::error::{Error, Result};
 use crate::holds::HoldState;
 
-/// Clocks differ; what is ahead of ours by no more is of now.
+/// Clocks differ: a time that is ahead of ours by no more than this counts as now.
 pub const SKEW: Duration = Duration::minutes(5);
 
-/// A retention that was looked at: its time zone exists, its numbers make sense.
+/// A retention that was checked: its time zone exists, and its size limit is not zero.
 #[derive(Debug, Clone)]
 pub struct Policy {
     retention: Retention,
@@ -29,7 +29,7 @@ pub struct Policy {
 /// What is known of whether a snapshot can be restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Proof {
-    /// The last audit that looked at it found damage.
+    /// The last audit of it found damage.
     Damaged,
     /// Its manifest lists reasons not to trust it.
     Suspect,
@@ -78,7 +78,7 @@ impl Verdict {
 }
 
 impl Policy {
-    /// Looks at a retention. A count or a time of nothing is no rule.
+    /// Checks a retention. A count or a time of zero is no rule.
     ///
     /// # Errors
     /// [`Error::BadPolicy`] for a time zone that does not exist and for a limit of no bytes.
@@ -182,18 +182,18 @@ fn protect(
             add(reasons, candidate.id, PruneRule::Held, detail);
         }
     }
-    for (id, detail) in cornerstones(now, all) {
+    for (id, detail) in newest_restorable(now, all) {
         add(reasons, id, PruneRule::NewestVerified, detail.to_owned());
     }
     reasons.keys().copied().collect()
 }
 
-/// The snapshots that a restore would be made of: the newest sound one, and the newest that an
+/// The snapshots that a restore would use: the newest sound one, and the newest that an
 /// audit found good. Where none is sound, the newest that is not known to be damaged, else the
 /// newest. One that is dated in the future counts only when there is no other. `all` are newest
 /// first.
 #[must_use]
-pub fn cornerstones(now: DateTime<Utc>, all: &[Candidate]) -> Vec<(SnapshotId, &'static str)> {
+pub fn newest_restorable(now: DateTime<Utc>, all: &[Candidate]) -> Vec<(SnapshotId, &'static str)> {
     let limit = now.checked_add_signed(SKEW).unwrap_or(now);
     let newest = |fits: &dyn Fn(Proof) -> bool| {
         let past = all.iter().find(|c| c.id.time() <= limit && fits(c.proof));
@@ -234,8 +234,8 @@ fn pick(reasons: &mut Reasons, policy: &Policy, from: &[Candidate]) {
     }
 }
 
-/// The bucket that a time falls into, as two numbers that tell it from its neighbours, and its
-/// name.
+/// The bucket that a time falls into, as two numbers that distinguish it from its neighbours, and
+/// its name.
 fn bucket(rule: PruneRule, zone: Tz, time: DateTime<Utc>, at: usize) -> ((i64, i64), String) {
     let local = zone.from_utc_datetime(&time.naive_utc());
     let day = i64::from(local.num_days_from_ce());

@@ -67,9 +67,9 @@ impl SigningKey {
     ///
     /// # Errors
     /// [`Error::BadKey`] when it does not.
-    pub fn try_on(&self, public: &PublicKey) -> Result<()> {
+    pub fn check_matches(&self, public: &PublicKey) -> Result<()> {
         let signature = self.sign_as("etcdr probe", b"etcdr")?;
-        let vouched = public.vouches(b"etcdr", signature.as_bytes());
+        let vouched = public.verify_bytes(b"etcdr", signature.as_bytes());
         vouched.map_err(|reason| {
             bad("the public key", format!("not that of the signing key: {reason}"))
         })
@@ -120,14 +120,15 @@ impl PublicKey {
 
     /// Checks the signature of a manifest's bytes.
     pub(crate) fn verify(&self, id: &SnapshotId, manifest: &[u8], signature: &[u8]) -> Result<()> {
-        self.vouches(manifest, signature).map_err(|reason| Error::BadSignature { id: *id, reason })
+        self.verify_bytes(manifest, signature)
+            .map_err(|reason| Error::BadSignature { id: *id, reason })
     }
 
     /// Checks the signature of any bytes; the error says what is wrong with it.
-    pub(crate) fn vouches(&self, bytes: &[u8], signature: &[u8]) -> Result<(), String> {
+    pub(crate) fn verify_bytes(&self, bytes: &[u8], signature: &[u8]) -> Result<(), String> {
         let text = std::str::from_utf8(signature).map_err(|_| "not text".to_owned())?;
-        // The crate takes lengths on trust; they are checked here.
-        if !shaped(text) {
+        // The minisign crate does not check these lengths.
+        if !is_signature_shaped(text) {
             return Err("not a minisign signature".to_owned());
         }
         let signature = SignatureBox::from_string(text).map_err(|error| error.to_string())?;
@@ -138,7 +139,7 @@ impl PublicKey {
 }
 
 /// Whether the text has the four lines of a signature, with their lengths.
-fn shaped(text: &str) -> bool {
+fn is_signature_shaped(text: &str) -> bool {
     let mut lines = text.lines().map(str::trim);
     let (_, signature) = (lines.next(), lines.next().map(str::len));
     let (_, global) = (lines.next(), lines.next().map(str::len));

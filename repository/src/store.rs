@@ -1,4 +1,4 @@
-//! From a location to an object store, with every timeout, retry and limit said out loud.
+//! From a location to an object store, with every timeout, retry and limit explicit.
 
 pub(crate) mod fetch;
 pub(crate) mod location;
@@ -77,7 +77,8 @@ fn local(location: &Location, path: &std::path::Path) -> Result<Store> {
     }
     let store = LocalFileSystem::new_with_prefix(path)
         .map_err(|source| Error::store("open", path.display(), source))?;
-    // Folders go with their last object: claims have one folder a tick.
+    // fsync, because a manifest that survives a power failure without its image would be a snapshot
+    // that cannot be restored. Empty folders are removed: claims have one folder for each tick.
     Ok(Arc::new(store.with_fsync(true).with_automatic_cleanup(true)))
 }
 
@@ -157,6 +158,7 @@ fn client(options: &StoreOptions, plain_http: bool) -> Result<ClientOptions> {
     let client = ClientOptions::new()
         .with_connect_timeout(options.connect_timeout)
         .with_timeout(options.request_timeout)
+        // Only where the configured endpoint itself says http://.
         .with_allow_http(plain_http);
     let Some(path) = &options.ca_bundle else { return Ok(client) };
     let bad = |reason: String| Error::BadKey { origin: path.display().to_string(), reason };
@@ -169,6 +171,8 @@ fn client(options: &StoreOptions, plain_http: bool) -> Result<ClientOptions> {
     Ok(certificates.into_iter().fold(client, ClientOptions::with_root_certificate))
 }
 
+/// Bounds of the client's own repetitions: a store that is down fails a request after about two
+/// request timeouts, and is not asked in a tight loop meanwhile.
 fn retry(options: &StoreOptions) -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {

@@ -1,11 +1,12 @@
 //! Carries a decision out: manifests first, and what nobody names any more after a grace age.
 //!
 //! A snapshot is deleted by deleting its manifest; the image stays until the grace has passed, for
-//! a restore that reads it and for somebody who wants it back. Before that, the ledger is told. A
-//! copy of the manifest under `deleted/` says since when, and is what brings the snapshot back.
+//! a restore that reads it and for somebody who wants it back. Before that, the ledger notes
+//! the deletion. A copy of the manifest under `deleted/` shows since when the snapshot is gone, and
+//! can bring it back.
 //! Killed at any moment, this leaves snapshots that are whole and images that nobody lists.
 //!
-//! Uploads whose process was killed are ended as well, where the store tells of them.
+//! Uploads whose process was killed are ended as well, where the store lists them.
 
 mod claims;
 mod objects;
@@ -31,7 +32,7 @@ use plan::SweepItem;
 /// Objects that are deleted at once.
 const AT_ONCE: usize = 8;
 
-/// Most objects that are told one by one.
+/// Most objects that are listed one by one.
 pub const MAX_LISTED: usize = 1_000;
 
 /// What was swept.
@@ -53,7 +54,8 @@ pub struct Swept {
 }
 
 impl Swept {
-    /// Counts one object and tells of it. What was gone or held is neither.
+    /// Counts and lists one object. One that was already gone, or is held, is neither counted nor
+    /// listed.
     fn count(&mut self, object: SweptObject) {
         match object.outcome {
             None | Some(PruneOutcome::Deleted) => {
@@ -109,12 +111,13 @@ impl Repository {
             ..Swept::default()
         };
         let (grace, deletions) = (options.grace(), self.deletions(cluster, &fresh).await?);
-        let first = plan::first(cluster, &fresh, &deletions, grace);
-        (swept.waiting, swept.unsure) = (first.waiting, first.unsure);
-        let kept = self.erase_all(cluster, first.images, options, &mut swept).await?;
+        let orphans = plan::orphans(cluster, &fresh, &deletions, grace);
+        (swept.waiting, swept.unsure) = (orphans.waiting, orphans.unsure);
+        let kept = self.erase_all(cluster, orphans.images, options, &mut swept).await?;
+        // Tombstones after their images: a tombstone shows since when its image is due.
         let kept: BTreeSet<&str> = kept.iter().map(Path::as_ref).collect();
         let rest = plan::tombstones(cluster, &fresh, &deletions, &kept, grace);
-        self.erase_all(cluster, first.signatures, options, &mut swept).await?;
+        self.erase_all(cluster, orphans.signatures, options, &mut swept).await?;
         let noted: BTreeSet<Path> = rest.iter().map(|item| item.key.clone()).collect();
         let kept = self.erase_all(cluster, rest, options, &mut swept).await?;
         let undone = |id: &SnapshotId| {
@@ -128,8 +131,8 @@ impl Repository {
         Ok(swept)
     }
 
-    /// Deletes these and tells what became of them; keys of images that are still there are given
-    /// back.
+    /// Deletes these objects and records what became of each. Returns the keys of those that are
+    /// still there.
     async fn erase_all(
         &self,
         cluster: &ClusterName,

@@ -22,14 +22,14 @@ use support::s3::S3Server;
 use support::{Keys, drain, id, info, noise, options, save, text};
 
 /// A place for repositories, with whatever must live as long.
-struct Place {
+struct TestStore {
     location: Location,
     options: StoreOptions,
     server: Option<S3Server>,
     dir: Option<tempfile::TempDir>,
 }
 
-impl Place {
+impl TestStore {
     fn disk() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let location = Location::directory(dir.path().join("repository"));
@@ -59,10 +59,10 @@ impl Place {
 }
 
 /// A repository on each kind of store.
-async fn everywhere(keys: &Keys) -> Vec<(Repository, Option<Place>)> {
+async fn everywhere(keys: &Keys) -> Vec<(Repository, Option<TestStore>)> {
     let memory = support::init(Arc::new(InMemory::new()), keys).await;
     let mut all = vec![(memory, None)];
-    for place in [Place::disk(), Place::s3().await] {
+    for place in [TestStore::disk(), TestStore::s3().await] {
         let made = Repository::init(&place.location, &place.options, info(keys)).await.unwrap();
         assert_eq!(made.info(), &info(keys));
         let opened = Repository::open(&place.location, &place.options).await.unwrap();
@@ -156,7 +156,7 @@ async fn a_snapshot_is_claimed_once() {
         assert!(matches!(error, Error::Claimed { .. }), "{error}");
         let loaded = repository.manifest(&ClusterName::default(), &id(1)).await.unwrap();
         assert_eq!(loaded.manifest, first);
-        // The same manifest again is the answer that was lost, not a conflict.
+        // An identical manifest that exists is a write whose answer was lost, not a conflict.
         repository.commit(first, None).await.unwrap();
     }
 }
@@ -174,7 +174,7 @@ async fn a_repository_is_made_once_and_missing_ones_are_named() {
         let again = Repository::open(&place.location, &place.options).await.unwrap();
         assert_eq!(again.info(), repository.info());
     }
-    let place = Place::s3().await;
+    let place = TestStore::s3().await;
     for location in ["s3://bucket/elsewhere", "s3://no-such-bucket/x", "/no/such/directory"] {
         let location: Location = location.parse().unwrap();
         let error = Repository::open(&location, &place.options).await.unwrap_err();
@@ -187,7 +187,7 @@ async fn a_repository_is_made_once_and_missing_ones_are_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_wants_recipients_or_a_word() {
-    let place = Place::disk();
+    let place = TestStore::disk();
     let mut info = info(&Keys::new());
     info.recipients.clear();
     let refused = Repository::init(&place.location, &place.options, info.clone()).await;
@@ -290,17 +290,17 @@ async fn dropped_uploads_leave_nothing_in_the_store() {
             }
             if wait {
                 upload.abort().await;
-                assert_eq!(place.as_ref().map_or(0, Place::leftovers), 0);
+                assert_eq!(place.as_ref().map_or(0, TestStore::leftovers), 0);
             }
         }
         // The second one was dropped: it is cleaned up in the background.
         for _ in 0..500 {
-            if place.as_ref().map_or(0, Place::leftovers) == 0 {
+            if place.as_ref().map_or(0, TestStore::leftovers) == 0 {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        assert_eq!(place.as_ref().map_or(0, Place::leftovers), 0, "{}", repository.location());
+        assert_eq!(place.as_ref().map_or(0, TestStore::leftovers), 0, "{}", repository.location());
     }
 }
 
@@ -315,7 +315,7 @@ async fn kill(store: &dyn ObjectStore, key: &str) {
 async fn uploads_whose_process_was_killed_are_ended_by_the_sweep_and_no_other() {
     let keys = Keys::new();
     let (cluster, data) = (ClusterName::default(), text(50_000));
-    for place in [Place::disk(), Place::s3().await] {
+    for place in [TestStore::disk(), TestStore::s3().await] {
         let repository = Repository::init(&place.location, &place.options, info(&keys)).await;
         let repository = repository.unwrap();
         let (raw, root): (Arc<dyn ObjectStore>, _) = match &place.dir {
@@ -337,7 +337,7 @@ async fn uploads_whose_process_was_killed_are_ended_by_the_sweep_and_no_other() 
         }
         let begun = place.leftovers();
         let sweep = async |age: chrono::Duration, dry_run: bool| {
-            // What is old is told by the store's clock.
+            // The store's clock decides what is old.
             let now = id(1).time() + chrono::Duration::days(36_500);
             let grace = SweepOptions { now, age, dry_run };
             let inventory = repository.inventory(&cluster).await.unwrap();
@@ -346,7 +346,7 @@ async fn uploads_whose_process_was_killed_are_ended_by_the_sweep_and_no_other() 
         // All are younger than the grace, by the store's clock.
         assert_eq!(sweep(chrono::Duration::hours(1), false).await.gone, (0, 0));
         assert_eq!(place.leftovers(), begun);
-        let told = |swept: &Swept| {
+        let summary = |swept: &Swept| {
             let mut keys: Vec<_> =
                 swept.objects.iter().map(|it| (it.key.clone(), it.kind)).collect();
             keys.sort();
@@ -356,13 +356,13 @@ async fn uploads_whose_process_was_killed_are_ended_by_the_sweep_and_no_other() 
         assert_eq!(planned.gone.0, 3, "{planned:?}");
         assert_eq!(place.leftovers(), begun);
         let swept = sweep(chrono::Duration::zero(), false).await;
-        assert_eq!(told(&swept), told(&planned));
+        assert_eq!(summary(&swept), summary(&planned));
         assert!(swept.objects.iter().all(|it| it.outcome == Some(PruneOutcome::Deleted)));
         assert!(swept.objects.iter().all(|it| it.kind == SweptKind::Part));
         assert_eq!(place.leftovers(), begun / 5 * 2);
         assert_eq!(sweep(chrono::Duration::zero(), false).await.gone, (0, 0));
         check_content(&repository, &kept, &keys.identities, &data).await;
-        // A server that does not tell is left alone, and one that fails is asked again.
+        // A server that cannot list uploads is left alone, and one that fails is asked again.
         let Some(server) = &place.server else { continue };
         kill(raw.as_ref(), &format!("{root}/default/images/20261122T070000Z-00000004.part")).await;
         for refusal in ["AccessDenied", "NotImplemented"] {
@@ -380,7 +380,7 @@ async fn uploads_whose_process_was_killed_are_ended_by_the_sweep_and_no_other() 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_whose_abort_is_refused_is_ended_when_the_store_is_back() {
     let keys = Keys::new();
-    let place = Place::s3().await;
+    let place = TestStore::s3().await;
     let server = place.server.as_ref().unwrap();
     let repository = Repository::init(&place.location, &place.options, info(&keys)).await.unwrap();
     let began = std::time::Instant::now();
@@ -396,7 +396,7 @@ async fn an_upload_whose_abort_is_refused_is_ended_when_the_store_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_s3_server_that_stumbles_is_asked_again_and_one_that_refuses_is_named() {
     let keys = Keys::new();
-    let place = Place::s3().await;
+    let place = TestStore::s3().await;
     let refusals = place.server.as_ref().unwrap().refusals.clone();
     let repository = Repository::init(&place.location, &place.options, info(&keys)).await.unwrap();
     let data = noise(20 << 20, 3);
@@ -439,7 +439,7 @@ async fn an_s3_server_that_stumbles_is_asked_again_and_one_that_refuses_is_named
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_is_not_there_is_unreachable_and_not_missing() {
-    let place = Place::s3().await;
+    let place = TestStore::s3().await;
     let mut options = place.options.clone();
     options.retries = 1;
     options.variables.insert("AWS_ENDPOINT_URL".to_owned(), "http://127.0.0.1:1".to_owned());

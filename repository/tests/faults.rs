@@ -51,7 +51,8 @@ impl Bench {
         got.bytes().await.unwrap().to_vec()
     }
 
-    /// The outcome of reading a whole image; never wrong bytes, and never all of them with an error.
+    /// The outcome of reading a whole image; never wrong bytes, and never all of them with an
+    /// error.
     async fn read(
         &self,
         image: &Image,
@@ -336,7 +337,7 @@ async fn a_bomb_unpacks_to_no_more_than_its_manifest_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_wrong_identity_is_told_who_can_and_releases_nothing() {
+async fn the_wrong_identity_learns_who_can_open_it_and_gets_nothing() {
     let bench = Bench::new().await;
     let data = text(100_000);
     let image = save(&bench.repository, 0, &data, options(&bench.keys), None).await.unwrap().image;

@@ -38,7 +38,8 @@ async fn sealed(data: &[u8], recipients: Option<Recipients>) -> Vec<u8> {
     image::input(&image, &object.bytes().await.unwrap())
 }
 
-/// The images of the corpus are what they should be: all of them opens. `ETCDR_BLESS=1` makes them anew.
+/// The images of the corpus are what they should be: all of them opens. `ETCDR_BLESS=1` makes them
+/// anew.
 #[test]
 fn the_corpus_of_images_opens() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

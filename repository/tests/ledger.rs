@@ -1,5 +1,6 @@
-//! Goal: what was deleted on purpose is told from what was lost, and nothing else passes for it. Method: snapshots are
-//! pruned, taken away by hand, exchanged, brought back and forged, and each link of the chain is asked after each.
+//! Goal: what was deleted on purpose is distinguished from what was lost, and nothing else passes
+//! for it. Method: snapshots are pruned, taken away by hand, exchanged, brought back and forged,
+//! and each link of the chain is asked after each.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -13,7 +14,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::SweepOptions;
 use etcdr_repository::inventory::ManifestEntry;
-use etcdr_repository::{Chain, Inventory, Location, Recorded, Repository, StoreOptions, layout};
+use etcdr_repository::{
+    Chain, Inventory, Location, RecordedDeletions, Repository, StoreOptions, layout,
+};
 use etcdr_schemas::ledger::{LedgerEntry, LedgerPage, MAX_PAGE_BYTES};
 use etcdr_schemas::report::{PruneOutcome, SweptKind};
 use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
@@ -68,12 +71,12 @@ impl Bench {
         &self,
         inventory: &Inventory,
         deletions: Vec<(SnapshotId, String)>,
-    ) -> Recorded {
+    ) -> RecordedDeletions {
         let now = far() + Duration::seconds(self.runs.fetch_add(1, Ordering::Relaxed));
         self.repository.record_pruned(&cluster(), inventory, deletions, None, now).await.unwrap()
     }
 
-    async fn delete(&self, hour: u32, recorded: &Recorded) -> PruneOutcome {
+    async fn delete(&self, hour: u32, recorded: &RecordedDeletions) -> PruneOutcome {
         let (cluster, id) = (cluster(), id(hour));
         self.repository.delete_snapshot(&cluster, &id, recorded, far(), true).await.unwrap()
     }
@@ -96,7 +99,7 @@ impl Bench {
     #[track_caller]
     fn broken(chain: &Chain) -> usize {
         match chain {
-            Chain::Broken { doubts } => doubts.len(),
+            Chain::Broken { unusable_pages } => unusable_pages.len(),
             other => panic!("not broken: {other:?}"),
         }
     }
@@ -214,7 +217,7 @@ async fn only_the_exact_digest_of_one_that_is_gone_explains_a_gap() {
 }
 
 #[tokio::test]
-async fn hostile_pages_are_doubts() {
+async fn hostile_pages_are_reported_and_not_used() {
     let bench = Bench::new(0..4).await;
     let (one, zero) = (bench.digest(1), bench.digest(0));
     bench.lose(1);
@@ -231,8 +234,8 @@ async fn hostile_pages_are_doubts() {
     let large = vec![b' '; usize::try_from(MAX_PAGE_BYTES).unwrap() + 1];
     bench.put(&page(4), &large);
     bench.put(&Path::from("default/pruned/README"), b"x");
-    let Chain::Broken { doubts } = bench.chain(2).await else { panic!("not broken") };
-    let reasons: Vec<_> = doubts.iter().map(|doubt| doubt.reason.as_str()).collect();
+    let Chain::Broken { unusable_pages } = bench.chain(2).await else { panic!("not broken") };
+    let reasons: Vec<_> = unusable_pages.iter().map(|page| page.reason.as_str()).collect();
     assert_eq!(reasons.len(), 3, "{reasons:?}");
     assert!(reasons.iter().any(|reason| reason.contains("format 7")), "{reasons:?}");
     // What can be read beside them still counts.
@@ -283,7 +286,7 @@ async fn many_are_noted_in_bounded_pages_and_only_once() {
             suspect: false,
             sha256: Sha256Digest::of(&hour.to_le_bytes()),
             previous: None,
-            believed: true,
+            trusted: true,
         };
         (id(hour), entry)
     });
@@ -330,7 +333,7 @@ async fn many_small_pages_become_one_and_explain_as_much() {
 #[tokio::test]
 async fn nothing_is_deleted_that_is_not_noted() {
     let bench = Bench::new(0..3).await;
-    assert_eq!(bench.delete(1, &Recorded::default()).await, PruneOutcome::Withheld);
+    assert_eq!(bench.delete(1, &RecordedDeletions::default()).await, PruneOutcome::Withheld);
     // Nor one that was exchanged since.
     let inventory = bench.repository.inventory(&cluster()).await.unwrap();
     let recorded = bench.record(&inventory, vec![(id(1), String::new())]).await;

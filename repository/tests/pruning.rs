@@ -1,5 +1,6 @@
-//! Goal: deleting and sweeping never take what a snapshot needs, whatever fails and whenever; and take all else.
-//! Method: the same script over memory, disk and an S3 server, then over a store that dies at every operation.
+//! Goal: deleting and sweeping never take what a snapshot needs, whatever fails and whenever; and
+//! take all else. Method: the same script over memory, disk and an S3 server, then over a store
+//! that dies at every operation.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -86,31 +87,31 @@ impl Ground {
     }
 }
 
-struct Place {
+struct TestStore {
     repository: Repository,
     ground: Ground,
     server: Option<S3Server>,
     _dir: Option<tempfile::TempDir>,
 }
 
-async fn memory(keys: &Keys) -> Place {
+async fn memory(keys: &Keys) -> TestStore {
     let store = Arc::new(InMemory::new());
     let repository = init(store.clone(), keys).await;
-    Place { repository, ground: Ground::Memory(store), server: None, _dir: None }
+    TestStore { repository, ground: Ground::Memory(store), server: None, _dir: None }
 }
 
-async fn everywhere(keys: &Keys) -> Vec<Place> {
+async fn everywhere(keys: &Keys) -> Vec<TestStore> {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repository");
     let location = Location::directory(root.clone());
     let made = Repository::init(&location, &StoreOptions::default(), info(keys)).await;
     let ground = Ground::Directory(root);
-    let disk = Place { repository: made.unwrap(), ground, server: None, _dir: Some(dir) };
+    let disk = TestStore { repository: made.unwrap(), ground, server: None, _dir: Some(dir) };
     let server = S3Server::start().await;
     let location: Location = "s3://bucket/some/prefix".parse().unwrap();
     let made = Repository::init(&location, &server.options(), info(keys)).await;
     let ground = Ground::Directory(server.bucket().join("some/prefix"));
-    let s3 = Place { repository: made.unwrap(), ground, server: Some(server), _dir: None };
+    let s3 = TestStore { repository: made.unwrap(), ground, server: Some(server), _dir: None };
     vec![memory(keys).await, disk, s3]
 }
 
@@ -188,7 +189,7 @@ async fn a_deleted_snapshot_can_be_brought_back_until_the_grace_has_passed() {
     let keys = Keys::new();
     let pair = sign::generate().unwrap();
     let signer = SigningKey::parse(&pair.secret_file, "s").unwrap();
-    for Place { repository, ground, server: _server, _dir } in everywhere(&keys).await {
+    for TestStore { repository, ground, server: _server, _dir } in everywhere(&keys).await {
         for hour in 0..4 {
             save(&repository, hour, &text(20_000), options(&keys), Some(&signer)).await.unwrap();
         }
@@ -223,7 +224,8 @@ async fn a_deleted_snapshot_can_be_brought_back_until_the_grace_has_passed() {
         let strict = repository.clone().with_public_key(public);
         let back = strict.manifest(&cluster(), &id(1)).await.unwrap().manifest;
         strict.verify_object(&back.image, &Hidden).await.unwrap();
-        // With no grace, what is deleted goes; what was brought back stays, and what was noted of both is gone.
+        // With no grace, what is deleted goes; what was brought back stays, and what was noted of
+        // both is gone.
         let inventory = repository.inventory(&cluster()).await.unwrap();
         let dry = SweepOptions { dry_run: true, ..grace(NONE) };
         let planned = repository.sweep(&cluster(), &inventory, dry).await.unwrap();
@@ -243,7 +245,7 @@ async fn a_deleted_snapshot_can_be_brought_back_until_the_grace_has_passed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_crashes_left_is_swept_and_nothing_else() {
     let keys = Keys::new();
-    for Place { repository, ground, server: _server, _dir } in everywhere(&keys).await {
+    for TestStore { repository, ground, server: _server, _dir } in everywhere(&keys).await {
         some(&repository, &keys, 0..2).await;
         let tick = |hour| time(hour).format("%Y%m%dT%H%M%SZ").to_string();
         let rubbish = [
@@ -307,7 +309,7 @@ async fn a_manifest_that_cannot_be_read_may_name_anything() {
         text.replacen("\"format\": 1", "\"format\": 2", 1).into_bytes()
     };
     for torn in [true, false] {
-        let Place { repository, ground, .. } = memory(&keys).await;
+        let TestStore { repository, ground, .. } = memory(&keys).await;
         some(&repository, &keys, 0..3).await;
         let orphan = format!("default/images/{}.db.zst.age", id(7));
         ground.put(&orphan, b"xx").await;
@@ -321,7 +323,7 @@ async fn a_manifest_that_cannot_be_read_may_name_anything() {
         assert!(inventory.incomplete && inventory.unusable.len() == 1, "{:?}", inventory.unusable);
         assert_eq!(inventory.candidates(&BTreeMap::new()).len(), 2);
         let swept = repository.sweep(&cluster(), &inventory, grace(NONE)).await.unwrap();
-        // Its own image, which its name tells, and the orphan.
+        // Its own image, known by its name, and the orphan.
         assert_eq!((swept.unsure.0, swept.gone.0), (2, 1), "{swept:?}");
         ground.put(&key, &good).await;
         let inventory = repository.inventory(&cluster()).await.unwrap();
@@ -340,7 +342,7 @@ async fn a_manifest_that_cannot_be_read_may_name_anything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_written_meanwhile_protects_its_image() {
     let keys = Keys::new();
-    let Place { repository, ground, .. } = memory(&keys).await;
+    let TestStore { repository, ground, .. } = memory(&keys).await;
     some(&repository, &keys, 0..2).await;
     let data = text(20_000);
     let begun = repository.begin_image(&cluster(), options(&keys), id(5).time(), 5, ()).await;
@@ -373,7 +375,7 @@ async fn a_manifest_written_meanwhile_protects_its_image() {
 async fn an_image_that_kept_its_first_key_waits_for_the_grace_too() {
     let keys = Keys::new();
     let place = everywhere(&keys).await.pop().unwrap();
-    let Place { repository, ground, server, _dir } = place;
+    let TestStore { repository, ground, server, _dir } = place;
     let refusals = server.as_ref().unwrap().refusals.clone();
     refusals.refuse("CopyObject", "AccessDenied", usize::MAX);
     let all = some(&repository, &keys, 0..2).await;
@@ -394,7 +396,7 @@ async fn an_image_that_kept_its_first_key_waits_for_the_grace_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_lets_nothing_go_keeps_whole_snapshots_and_takes_new_ones() {
     let keys = Keys::new();
-    let Place { repository, ground, server, _dir } = everywhere(&keys).await.pop().unwrap();
+    let TestStore { repository, ground, server, _dir } = everywhere(&keys).await.pop().unwrap();
     let refusals = server.as_ref().unwrap().refusals.clone();
     some(&repository, &keys, 0..2).await;
     ground.put(&format!("default/images/{}.db.zst.age", id(7)), b"x").await;
@@ -407,7 +409,8 @@ async fn a_store_that_lets_nothing_go_keeps_whole_snapshots_and_takes_new_ones()
     let inventory = repository.inventory(&cluster()).await.unwrap();
     let swept = repository.sweep(&cluster(), &inventory, grace(NONE)).await.unwrap();
     assert_eq!(swept.gone, (0, 0));
-    // The orphan, the staging copy of the new one, and what was noted twice of the deletion that was not.
+    // The orphan, the staging copy of the new one, and what was noted twice of the deletion that
+    // was not.
     assert_eq!(swept.withheld, 4, "{swept:?}");
     refusals.clear();
     for hour in 0..3 {
@@ -429,7 +432,7 @@ async fn a_store_that_lets_nothing_go_keeps_whole_snapshots_and_takes_new_ones()
 #[tokio::test(flavor = "multi_thread")]
 async fn holds_are_kept_released_and_seen_at_the_last_moment() {
     let keys = Keys::new();
-    for Place { repository, ground, server: _server, _dir } in everywhere(&keys).await {
+    for TestStore { repository, ground, server: _server, _dir } in everywhere(&keys).await {
         some(&repository, &keys, 0..3).await;
         let hold = |hour, expires_at| Hold {
             snapshot: id(hour),
@@ -474,7 +477,7 @@ async fn holds_are_kept_released_and_seen_at_the_last_moment() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_whose_image_is_gone_counts_as_damaged() {
     let keys = Keys::new();
-    let Place { repository, ground, .. } = memory(&keys).await;
+    let TestStore { repository, ground, .. } = memory(&keys).await;
     let all = some(&repository, &keys, 0..3).await;
     let Ground::Memory(store) = &ground else { unreachable!() };
     store.delete(&Path::from(all[2].image.key.as_str())).await.unwrap();

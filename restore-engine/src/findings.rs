@@ -3,7 +3,7 @@
 //!
 //! One constant each, all of them in [`ALL`]: the tests plant a defect for every one.
 
-use etcdr_schemas::report::{Kind, Severity};
+use etcdr_schemas::report::{FindingKind, Severity};
 
 /// What to do when an image itself is damaged.
 pub(crate) const USE_ANOTHER: &str =
@@ -13,11 +13,11 @@ const NOTHING: &str = "Nothing needs to be done.";
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $severity:ident, $advice:expr;)*) => {
-        $($(#[$doc])* pub const $name: Kind =
-            Kind { code: $code, severity: Severity::$severity, advice: $advice };)*
+        $($(#[$doc])* pub const $name: FindingKind =
+            FindingKind { code: $code, severity: Severity::$severity, advice: $advice };)*
 
         /// All of them.
-        pub const ALL: &[Kind] = &[$($name),*];
+        pub const ALL: &[FindingKind] = &[$($name),*];
     };
 }
 pub(crate) use kinds;

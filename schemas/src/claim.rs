@@ -1,8 +1,8 @@
 //! Who takes a tick: small objects that agents write where there is none.
 //!
-//! A tick's claims are numbered from 0. Whoever writes the next number holds the tick; a holder shows that it is
-//! alive by writing the next number again, so that renewing and taking over contend for the same key, and the
-//! store decides. No clock but that of the observer is needed.
+//! A tick's claims are numbered from 0. Whoever writes the next number holds the tick; a holder
+//! shows that it is alive by writing the next number again, so that renewing and taking over
+//! contend for the same key, and the store decides. No clock but that of the observer is needed.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;

@@ -1,7 +1,9 @@
-//! `etcdr.yaml`: one file for the agent and the command line, so that a restore uses what the backups used.
+//! `etcdr.yaml`: one file for the agent and the command line, so that a restore uses what the
+//! backups used.
 //!
-//! Every key has a default, except the repository's URL. Unknown keys are refused with the nearest name.
-//! Secrets are in files or in the environment, never in here: the file can be shown to anybody.
+//! Every key has a default, except the repository's URL. Unknown keys are refused with the nearest
+//! name. Secrets are in files or in the environment, never in here: the file can be shown to
+//! anybody.
 
 mod agent;
 mod capture;

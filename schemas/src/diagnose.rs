@@ -13,7 +13,7 @@ pub enum ExitCode {
     Done = 0,
     /// The work failed.
     Failed = 1,
-    /// The command line does not make sense.
+    /// The command line is wrong.
     Usage = 2,
     /// The work is done, and something needs a look.
     Warnings = 3,
@@ -41,7 +41,7 @@ pub trait Diagnose: Error {
     /// Permanence, exit code, what is safe, and what to do next.
     fn diagnosis(&self) -> Diagnosis;
 
-    /// Whether trying the same again can never help.
+    /// Whether repeating the attempt can never help.
     fn is_permanent(&self) -> bool {
         self.diagnosis().permanent
     }
@@ -55,7 +55,7 @@ pub trait Diagnose: Error {
 /// What an error means for the person who reads it, and for the code that may try again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// Whether trying the same again can never help.
+    /// Whether repeating the attempt can never help.
     pub permanent: bool,
     /// The exit code of a process that ends with it.
     pub code: ExitCode,
@@ -84,7 +84,7 @@ impl Diagnosis {
         Self { permanent: false, ..Self::permanent(code, safe, next) }
     }
 
-    /// The same with another answer to what is safe: whoever did the work knows that best.
+    /// This diagnosis with another answer to what is safe: whoever did the work knows that best.
     #[must_use]
     pub fn with_safe(self, safe: impl Into<Cow<'static, str>>) -> Self {
         Self { safe: safe.into(), ..self }
@@ -137,7 +137,7 @@ pub fn carried(error: &io::Error) -> Option<&(dyn Diagnose + Send + Sync + 'stat
 /// Takes an error of type `T` back out.
 ///
 /// # Errors
-/// The same `error`, when it carries none or one of another type.
+/// `error` unchanged, when it carries none or one of another type.
 pub fn uncarry<T: Diagnose + 'static>(error: io::Error) -> Result<T, io::Error> {
     let is_ours = carried(&error).is_some_and(|inner| (inner as &(dyn Error + 'static)).is::<T>());
     if !is_ours {

@@ -26,8 +26,8 @@ impl ParseIdError {
 
 /// Name of a snapshot in a repository: `20261122T070000Z-r00000000000000012345-1a2b3c4d`.
 ///
-/// Capture time (UTC, seconds), revision (20 digits), 8 random hex digits. Sorting the text sorts by
-/// time, and time and revision can be read off a listing.
+/// Capture time (UTC, seconds), revision (20 digits), 8 random hex digits. Sorting the text sorts
+/// by time, and time and revision can be read off a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SnapshotId {
     time: DateTime<Utc>,
@@ -93,8 +93,8 @@ impl FromStr for SnapshotId {
     }
 }
 
-/// Name of an audit: `20261122T070000Z-1a2b3c4d`, its start (UTC, seconds) and 8 random hex digits. Sorting
-/// the text sorts by time.
+/// Name of an audit: `20261122T070000Z-1a2b3c4d`, its start (UTC, seconds) and 8 random hex digits.
+/// Sorting the text sorts by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AuditId {
     time: DateTime<Utc>,
@@ -174,7 +174,8 @@ impl FromStr for ClusterName {
         } else {
             Err(ParseIdError::new(
                 text,
-                "a cluster name (1 to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit)",
+                "a cluster name (1 to 100 letters, digits, '.', '_' or '-', beginning with a \
+                 letter or digit)",
             ))
         }
     }
@@ -214,8 +215,8 @@ macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// Printed as etcdctl does, in lower-case hex without padding, and as a string in JSON, because
-        /// values above 2^53 do not survive as numbers.
+        /// Printed as etcdctl does, in lower-case hex without padding, and as a string in JSON,
+        /// because values above 2^53 do not survive as numbers.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub u64);
 
@@ -231,7 +232,8 @@ macro_rules! hex_id {
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 let plain = text.bytes().all(|b| b.is_ascii_hexdigit());
                 let value = plain.then(|| u64::from_str_radix(text, 16).ok()).flatten();
-                value.map(Self).ok_or_else(|| ParseIdError::new(text, "a hexadecimal id of 64 bits"))
+                let error = || ParseIdError::new(text, "a hexadecimal id of 64 bits");
+                value.map(Self).ok_or_else(error)
             }
         }
 
@@ -339,7 +341,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ids_sort_by_time_as_text(a in 0i64..4_000_000_000, b in 0i64..4_000_000_000, r in 0i64..) {
+        fn ids_sort_by_time_as_text(
+            a in 0i64..4_000_000_000, b in 0i64..4_000_000_000, r in 0i64..,
+        ) {
             let id = |seconds| SnapshotId::new(
                 DateTime::from_timestamp(seconds, 0).unwrap(), Revision(r), 7);
             prop_assert_eq!(id(a).to_string().cmp(&id(b).to_string()), id(a).cmp(&id(b)));

@@ -1,8 +1,9 @@
-//! The ledger of deleted snapshots: what was deleted on purpose, so that a gap in the chain of manifests is told from a
-//! loss.
+//! The ledger of deleted snapshots: what was deleted on purpose, so that a gap in the chain of
+//! manifests is distinguished from a loss.
 //!
-//! A page of it is written before the manifests that it lists are deleted. Whoever reads it trusts it as far as it
-//! can: an entry explains a gap only when its digest is exactly the one that is missed.
+//! A page of it is written before the manifests that it lists are deleted. Whoever reads it trusts
+//! it as far as it can: an entry explains a gap only when its digest is exactly the one that is
+//! missed.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -24,14 +25,16 @@ pub const MAX_REASON: usize = 200;
 /// Upper bound of a page's size in bytes; a larger object is not read.
 pub const MAX_PAGE_BYTES: u64 = 4 << 20;
 
-/// `<cluster>/pruned/<time>-<nonce>.json`: snapshots that one run is about to delete. Unknown fields are kept in `extra`.
+/// `<cluster>/pruned/<time>-<nonce>.json`: snapshots that one run is about to delete. Unknown
+/// fields are kept in `extra`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LedgerPage {
     /// Always 1.
     pub format: u32,
     /// Cluster name in the repository: that of its key, or the page is not believed.
     pub cluster: ClusterName,
-    /// When the page was written, by the clock of whoever deletes. Many small pages become few large ones in time.
+    /// When the page was written, by the clock of whoever deletes. Many small pages become few
+    /// large ones in time.
     pub written_at: DateTime<Utc>,
     /// The snapshots, at most 1,000.
     pub snapshots: Vec<LedgerEntry>,
@@ -85,7 +88,8 @@ impl LedgerPage {
         Ok(json)
     }
 
-    /// Parses stored bytes of a page of `cluster`. The format number is looked at first.
+    /// Parses stored bytes of a page of `cluster`. The format number is read first, so that a
+    /// page of a later version is called that and not malformed.
     ///
     /// # Errors
     /// [`LedgerError`] for a later format, for another cluster's page, and for what is none.

@@ -1,4 +1,4 @@
-//! How deep a snapshot is looked at: the configuration sets it, and reports repeat it.
+//! How deep a snapshot is verified: the configuration sets it, and reports repeat it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,8 @@ pub enum Level {
     Content,
     /// bbolt: metas, page graph, free list, key order, page bounds.
     Structure,
-    /// etcd: every row and its place in its key's history, HashKV, leases, users, members, values of Kubernetes.
+    /// etcd: every row and its place in its key's history, HashKV, leases, users, members, values
+    /// of Kubernetes.
     Semantic,
 }
 

@@ -25,7 +25,7 @@ pub struct Manifest {
     /// Always 1.
     pub format: u32,
     /// What the image is.
-    pub kind: Kind,
+    pub kind: ImageKind,
     /// Name of the snapshot; its time and revision are those of this manifest.
     pub id: SnapshotId,
     /// Cluster name in the repository.
@@ -39,7 +39,8 @@ pub struct Manifest {
     pub source: Source,
     /// Current revision, read out of the image.
     pub revision: Revision,
-    /// Revision up to which history is compacted, read out of the image; absent when never compacted.
+    /// Revision up to which history is compacted, read out of the image; absent when never
+    /// compacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compact_revision: Option<Revision>,
     /// Raft term, read out of the image (absent in images of etcd 3.4).
@@ -83,7 +84,8 @@ pub struct Manifest {
 /// What an image is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+#[schemars(rename = "Kind")]
+pub enum ImageKind {
     /// Captured from a live member.
     Full,
     /// Brought in from a file with `snapshot import`.
@@ -243,12 +245,12 @@ impl Manifest {
         Ok(json)
     }
 
-    /// Parses stored bytes. The format number is looked at first, so that a manifest of a later
+    /// Parses stored bytes. The format number is read first, so that a manifest of a later
     /// version is called that and not malformed.
     ///
     /// # Errors
-    /// [`ManifestError`] for a later format, for JSON that is not a manifest, and for a manifest whose
-    /// parts contradict one another.
+    /// [`ManifestError`] for a later format, for JSON that is not a manifest, and for a manifest
+    /// whose parts contradict one another.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ManifestError> {
         #[derive(Deserialize)]
         struct Probe {
@@ -260,12 +262,13 @@ impl Manifest {
             return Err(ManifestError::UnknownFormat(probe.format));
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(malformed)?;
-        manifest.consistent()?;
+        manifest.check_consistency()?;
         Ok(manifest)
     }
 
-    /// Parts that must agree: hostile or damaged manifests are refused before their numbers are used.
-    fn consistent(&self) -> Result<(), ManifestError> {
+    /// Parts that must agree: hostile or damaged manifests are refused before their numbers are
+    /// used.
+    fn check_consistency(&self) -> Result<(), ManifestError> {
         let fail = |text: String| Err(ManifestError::Malformed(text));
         if self.id.revision() != self.revision {
             return fail(format!("id {} does not carry revision {}", self.id, self.revision));

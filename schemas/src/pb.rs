@@ -1,5 +1,6 @@
-//! Protobuf messages of etcd and of the agent's own admin API, generated from `proto/*.proto` by `tests/generated.rs` and committed, so that
-//! nobody needs protoc. `bytes` fields are [`bytes::Bytes`].
+//! Protobuf messages of etcd and of the agent's own admin API, generated from `proto/*.proto` by
+//! `tests/generated.rs` and committed, so that nobody needs protoc. `bytes` fields are
+//! [`bytes::Bytes`].
 
 /// Messages of etcd's gRPC API.
 #[allow(missing_docs, clippy::all, unreachable_pub)]

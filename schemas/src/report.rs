@@ -1,5 +1,5 @@
-//! JSON results of the commands. Each carries `"schema": "etcdr/<thing>/v1"`, has its JSON Schema under
-//! `schemas/json`, and gains fields within v1 but never loses or changes one.
+//! JSON results of the commands. Each carries `"schema": "etcdr/<thing>/v1"`, has its JSON Schema
+//! under `schemas/json`, and gains fields within v1 but never loses or changes one.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub use contents::{
     OfflineHash, Tally,
 };
 pub use demo::{DemoReport, DemoStage};
-pub use finding::{Finding, Kind, Severity};
+pub use finding::{Finding, FindingKind, Severity};
 pub use inspect::InspectReport;
 pub use prune::{
     DeleteReport, HoldReport, PruneAction, PruneOutcome, PruneReason, PruneReport, PruneRule,
@@ -74,7 +74,11 @@ pub trait Named {
 }
 
 macro_rules! named {
-    ($($type:ty => $thing:literal,)*) => { $(impl Named for $type { const THING: &'static str = $thing; })* };
+    ($($type:ty => $thing:literal,)*) => {
+        $(impl Named for $type {
+            const THING: &'static str = $thing;
+        })*
+    };
 }
 
 named! {

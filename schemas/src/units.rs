@@ -8,8 +8,8 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A length of time as Go tools write it: `300ms`, `5s`, `2m`, `1h30m`, and `7d`, `2w`, `1y` (365 days) besides.
-/// A bare number is seconds.
+/// A length of time as Go tools write it: `300ms`, `5s`, `2m`, `1h30m`, and `7d`, `2w`, `1y` (365
+/// days) besides. A bare number is seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span(pub Duration);
 

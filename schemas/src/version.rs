@@ -6,7 +6,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The version a server or binary reports, e.g. `3.5.30`. A suffix such as `-rc.1` or `+git` is ignored.
+/// The version a server or binary reports, e.g. `3.5.30`. A suffix such as `-rc.1` or `+git` is
+/// ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EtcdVersion {
     /// 3 for every etcd that we know.

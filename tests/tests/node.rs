@@ -133,7 +133,7 @@ async fn looked_after(client: &Client, cluster: &LocalCluster) {
     assert!(since.count() > 0 && since.quantile(0.99).unwrap() < LIMIT, "{since:?}");
     assert!(after.wal_fsync.since(&before.wal_fsync).unwrap().count() > 0);
     let wrong = Metrics::read(&options, Some(&format!("{}/nothing", options.endpoint))).await;
-    assert!(matches!(wrong, Err(Error::Nonsense { .. })), "{wrong:?}");
+    assert!(matches!(wrong, Err(Error::InvalidReply { .. })), "{wrong:?}");
     let nobody = Metrics::read(&options, Some("http://127.0.0.1:1/metrics")).await;
     assert!(matches!(nobody, Err(Error::Lost { .. })), "{nobody:?}");
 }

@@ -36,7 +36,7 @@ impl Args {
         }
         let recipients = match self.no_encryption {
             true => Vec::new(),
-            false => Recipients::gather(&self.recipient)?.texts().to_vec(),
+            false => Recipients::parse_or_read(&self.recipient)?.texts().to_vec(),
         };
         let info = context::new_repository(recipients, self.no_encryption)?;
         let repository =

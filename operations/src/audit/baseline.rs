@@ -159,8 +159,8 @@ async fn surface(
     };
     findings.extend(timeline::findings(cluster, &facts.list, ledger.as_ref(), now));
     if let Some(ledger) = ledger {
-        facts.pruned = timeline::lines(&facts.list, &ledger).count();
-        findings.extend(ledger.doubts.into_iter().map(verify::unreadable));
+        facts.pruned = timeline::deleted_chains(&facts.list, &ledger).count();
+        findings.extend(ledger.unusable_pages.into_iter().map(verify::unreadable));
     }
     Ok((inventory.objects, facts, findings))
 }

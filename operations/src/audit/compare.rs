@@ -147,7 +147,7 @@ mod tests {
                 suspect: false,
                 sha256: Sha256Digest::of(&n.to_le_bytes()),
                 previous: None,
-                believed: true,
+                trusted: true,
             };
             (id(*n), entry)
         };

@@ -1,6 +1,6 @@
 //! Why no audit was made. What an audit finds is not here.
 
-use etcdr_schemas::report::{Kind, Severity};
+use etcdr_schemas::report::{FindingKind, Severity};
 use etcdr_schemas::{ClusterName, Diagnose, Diagnosis, ExitCode};
 
 /// Why no audit was made, or no report could be shown.
@@ -25,7 +25,7 @@ pub enum Error {
         /// Its key.
         key: String,
         /// What is wrong.
-        kind: Kind,
+        kind: FindingKind,
         /// What is wrong with it, as a sentence.
         message: String,
     },

@@ -130,7 +130,7 @@ fn is_damaged(result: &AuditResult) -> bool {
 /// Why a report is not believed.
 pub(super) enum Doubt {
     /// It is not what it should be.
-    Finding(etcdr_schemas::report::Kind, String),
+    Finding(etcdr_schemas::report::FindingKind, String),
     /// It could not be read at all.
     Store(RepositoryError),
 }

@@ -1,7 +1,7 @@
 //! The kinds of findings that an audit makes itself. What it finds inside a snapshot has the kinds
 //! of [`crate::verify`] and of the restore engine.
 
-use etcdr_schemas::report::{Kind, Severity};
+use etcdr_schemas::report::{FindingKind, Severity};
 
 use crate::verify;
 
@@ -11,21 +11,21 @@ const FIND_WHO: &str = "Find out who changed the repository before you trust it.
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $severity:ident, $advice:expr;)*) => {
-        $($(#[$doc])* pub const $name: Kind =
-            Kind { code: $code, severity: Severity::$severity, advice: $advice };)*
+        $($(#[$doc])* pub const $name: FindingKind =
+            FindingKind { code: $code, severity: Severity::$severity, advice: $advice };)*
 
         /// All of them, and the three that an audit shares with a verification.
-        pub const ALL: &[Kind] =
+        pub const ALL: &[FindingKind] =
             &[MANIFEST_UNREADABLE, CHAIN_BROKEN, LEDGER_UNREADABLE, $($name),*];
     };
 }
 
 /// The manifest cannot be read.
-pub const MANIFEST_UNREADABLE: Kind = verify::MANIFEST_DAMAGED;
+pub const MANIFEST_UNREADABLE: FindingKind = verify::MANIFEST_DAMAGED;
 /// A manifest follows one that is gone or was exchanged.
-pub const CHAIN_BROKEN: Kind = verify::CHAIN_BROKEN;
+pub const CHAIN_BROKEN: FindingKind = verify::CHAIN_BROKEN;
 /// A page of the ledger cannot be used.
-pub const LEDGER_UNREADABLE: Kind = verify::LEDGER_UNREADABLE;
+pub const LEDGER_UNREADABLE: FindingKind = verify::LEDGER_UNREADABLE;
 
 kinds! {
     /// A manifest without its image.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use etcdr_repository::{Error as RepositoryError, Examined, layout};
-use etcdr_schemas::manifest::{Encryption, Kind as ManifestKind, Manifest, ManifestError};
+use etcdr_repository::{Error as RepositoryError, ExaminedManifest, layout};
+use etcdr_schemas::manifest::{Encryption, ImageKind, Manifest, ManifestError};
 use etcdr_schemas::report::Finding;
 use etcdr_schemas::repository::RepositoryInfo;
 use etcdr_schemas::{ClusterId, ClusterName, Revision, Sha256Digest, SnapshotId};
@@ -57,7 +57,7 @@ impl ManifestFacts {
 pub(super) fn weigh(
     cluster: &ClusterName,
     id: SnapshotId,
-    examined: &Result<Examined, RepositoryError>,
+    examined: &Result<ExaminedManifest, RepositoryError>,
     info: &RepositoryInfo,
 ) -> (ManifestFacts, Vec<Finding>) {
     let key = layout::manifest(cluster, &id).to_string();
@@ -108,7 +108,7 @@ fn details(manifest: &Manifest) -> Details {
         image: manifest.image.key.as_str().into(),
         stored_size: manifest.image.stored_size,
         previous: manifest.previous_manifest_sha256,
-        captured: manifest.kind == ManifestKind::Full,
+        captured: manifest.kind == ImageKind::Full,
         revision: manifest.revision,
         cluster_id: manifest.cluster_id,
     }

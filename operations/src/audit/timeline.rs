@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
 use etcdr_repository::layout;
-use etcdr_repository::ledger::{Ledger, Lines};
+use etcdr_repository::ledger::{DeletedChains, Ledger};
 use etcdr_schemas::report::Finding;
 use etcdr_schemas::{ClusterName, Sha256Digest, SnapshotId};
 
@@ -51,8 +51,8 @@ pub(super) fn findings(
 }
 
 /// What the ledger knows of snapshots that are not among the facts.
-pub(super) fn lines(facts: &[ManifestFacts], ledger: &Ledger) -> Lines {
-    ledger.lines(&|id| facts.binary_search_by(|fact| id.cmp(&fact.id)).is_ok())
+pub(super) fn deleted_chains(facts: &[ManifestFacts], ledger: &Ledger) -> DeletedChains {
+    ledger.deleted_chains(&|id| facts.binary_search_by(|fact| id.cmp(&fact.id)).is_ok())
 }
 
 /// Each manifest names the SHA-256 of the one before it. That one may be gone where the ledger says
@@ -68,7 +68,7 @@ fn chain(
     let unread =
         |fact: &ManifestFacts| fact.sha256.is_none() && matches!(fact.usability, Usability::Unread);
     let holes = ledger.is_none() || facts.iter().any(unread);
-    let lines = ledger.map(|ledger| lines(facts, ledger)).unwrap_or_default();
+    let deleted = ledger.map(|ledger| deleted_chains(facts, ledger)).unwrap_or_default();
     // By the second: among saves of one second the id does not show the order.
     let oldest = facts.last().map(|fact| fact.id.time());
     let mut followers: BTreeMap<Sha256Digest, SnapshotId> = BTreeMap::new();
@@ -84,7 +84,7 @@ fn chain(
             continue;
         };
         let known = |digest: &Sha256Digest| by_digest.contains_key(digest);
-        let accounted = known(&previous) || lines.explain(&previous, known, oldest);
+        let accounted = known(&previous) || deleted.explains(&previous, known, oldest);
         if !accounted && oldest != Some(fact.id.time()) && !holes {
             let message =
                 "the manifest that it follows is gone or was changed, and no prune says so";

@@ -30,7 +30,8 @@ impl Diagnose for Error {
         match self {
             Self::BadLocation { .. } => permanent(
                 Usage,
-                "Use file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix.",
+                "Use file:///path, s3://bucket/prefix, gs://bucket/prefix or \
+                 az://container/prefix.",
             ),
             Self::ParentMissing { .. } => {
                 permanent(Failed, "Check the path, or make the parent directory first.")
@@ -58,7 +59,8 @@ impl Diagnose for Error {
             ),
             Self::BadName { .. } => permanent(
                 Usage,
-                "Names are latest, latest~2, an id or a part of one, @2026-11-22T07:00:00Z, @r12345.",
+                "Names are latest, latest~2, an id or a part of one, @2026-11-22T07:00:00Z, \
+                 @r12345.",
             ),
             Self::UnknownSnapshot { .. } | Self::AmbiguousSnapshot { .. } => {
                 permanent(NotCovered, MORE_OF_THE_ID)

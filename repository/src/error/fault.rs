@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_kept_is_told_from_a_store_that_fails() {
+    fn an_object_that_is_kept_is_not_a_store_that_fails() {
         let kept = "DeleteObjects request failed for key a: Access Denied. (code: AccessDenied)";
         assert_eq!(said(kept), StoreFault::Denied);
         assert_eq!(said("Object is WORM protected and cannot be overwritten"), StoreFault::Denied);

@@ -18,12 +18,12 @@ use crate::store::fetch::Object;
 const MAX_HEADER: u64 = 1 << 20;
 
 /// What the packed bytes (frames and seek table) are read through.
-pub(crate) enum Packed<R> {
+pub(crate) enum PackedReader<R> {
     Age(Box<StreamReader<HeaderLimit<R>>>),
     Plain(R),
 }
 
-impl<R: Read> Packed<R> {
+impl<R: Read> PackedReader<R> {
     /// Opens the outermost layer of `image`.
     pub(crate) fn open(image: &Image, identities: &Identities, stored: R) -> Result<Self> {
         let Some(Encryption::Age { recipients }) = &image.codec.encryption else {
@@ -32,12 +32,13 @@ impl<R: Read> Packed<R> {
         let left = Arc::new(AtomicU64::new(MAX_HEADER));
         let limited = HeaderLimit { inner: stored, left: Arc::clone(&left) };
         let reader = identities.decrypt(limited, &image.key, recipients)?;
+        // The header is read. From here on age works chunk by chunk, so no limit is needed.
         left.store(u64::MAX, Ordering::Relaxed);
         Ok(Self::Age(Box::new(reader)))
     }
 }
 
-impl<R: Read> Read for Packed<R> {
+impl<R: Read> Read for PackedReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Age(reader) => reader.read(buf),
@@ -46,7 +47,7 @@ impl<R: Read> Read for Packed<R> {
     }
 }
 
-impl<R: Read + Seek> Seek for Packed<R> {
+impl<R: Read + Seek> Seek for PackedReader<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match self {
             Self::Age(reader) => reader.seek(to),

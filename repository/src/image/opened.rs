@@ -9,12 +9,12 @@ use tokio::runtime::Handle;
 
 use crate::bridge;
 use crate::error::{Error, Result};
-use crate::image::layers::{ObjectReader, Packed};
+use crate::image::layers::{ObjectReader, PackedReader};
 use crate::image::seek_table::{Expected, FOOTER, MAX_FRAME_SIZE, SeekTable};
 use crate::keys::Identities;
 use crate::store::fetch::Object;
 
-/// Bytes asked for while the end of an image is looked at: a seek table of 8 GiB fits.
+/// Bytes of one request at the end of an image: the seek table of an 8 GiB database fits.
 const TAIL: u64 = 128 << 10;
 
 /// An image whose header could be opened and whose seek table fits its manifest: what every
@@ -66,7 +66,7 @@ fn read_table(
     let failed = |error| Error::from_io(&image.key, error);
     let ahead = Arc::new(AtomicU64::new(TAIL));
     let stored = ObjectReader::new(object.clone(), handle.clone(), ahead);
-    let mut packed = Packed::open(image, identities, stored)?;
+    let mut packed = PackedReader::open(image, identities, stored)?;
     // For an age file this authenticates the last chunk, and with it the length.
     let packed_size = packed.seek(SeekFrom::End(0)).map_err(failed)?;
     let plain_size = image.plain_size;

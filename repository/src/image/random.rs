@@ -11,13 +11,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use etcdr_schemas::ReadAt;
 
 use crate::error::{Error, Result};
-use crate::image::layers::{ObjectReader, Packed};
+use crate::image::layers::{ObjectReader, PackedReader};
 use crate::image::opened::OpenedImage;
 use crate::image::seek_table::Frame;
 use crate::image::unpacker::Unpacker;
 
-/// Unpacked frames that are kept: 24 MiB of the frames that this version writes.
-const KEPT: usize = 6;
+/// Unpacked frames that are cached: 24 MiB of the frames that this version writes.
+const CACHED_FRAMES: usize = 6;
 
 /// The plain bytes of an image at any offset. Blocks while it fetches: use it on a thread that may.
 /// Errors carry [`crate::Error`] as their inner error.
@@ -26,30 +26,30 @@ pub struct RandomImage {
     /// Where each frame begins in the packed bytes.
     starts: Vec<u64>,
     state: Mutex<State>,
-    /// A frame arrived, or did not.
+    /// Signalled when a frame has arrived, or its thread gave up.
     arrived: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// Those that nobody reads with: as many as there were threads at once. One that failed is not
-    /// used again, because age's reader keeps half-read chunks.
+    /// Idle readers: as many as there were threads at once. One that failed is not used again,
+    /// because age's reader keeps half-read chunks.
     sources: Vec<Source>,
     /// Most recently used last.
     frames: VecDeque<(usize, Arc<Vec<u8>>)>,
     /// Frames that threads are unpacking.
-    coming: Vec<usize>,
+    in_progress: Vec<usize>,
 }
 
 struct Source {
-    packed: Packed<ObjectReader>,
+    packed: PackedReader<ObjectReader>,
     ahead: Arc<AtomicU64>,
     unpacker: Unpacker,
 }
 
 impl State {
-    fn kept(&mut self, index: usize) -> Option<Arc<Vec<u8>>> {
-        let at = self.frames.iter().position(|(kept, _)| *kept == index)?;
+    fn cached(&mut self, index: usize) -> Option<Arc<Vec<u8>>> {
+        let at = self.frames.iter().position(|(cached, _)| *cached == index)?;
         let entry = self.frames.remove(at)?;
         let frame = Arc::clone(&entry.1);
         self.frames.push_back(entry);
@@ -58,14 +58,14 @@ impl State {
 }
 
 /// A frame on its way, until it is there or its thread gave up.
-struct Coming<'a> {
+struct FrameInProgress<'a> {
     image: &'a RandomImage,
     index: usize,
 }
 
-impl Drop for Coming<'_> {
+impl Drop for FrameInProgress<'_> {
     fn drop(&mut self) {
-        self.image.lock().coming.retain(|coming| *coming != self.index);
+        self.image.lock().in_progress.retain(|in_progress| *in_progress != self.index);
         self.image.arrived.notify_all();
     }
 }
@@ -89,23 +89,23 @@ impl RandomImage {
     fn frame(&self, index: usize) -> Result<Arc<Vec<u8>>> {
         let mut state = self.lock();
         loop {
-            if let Some(frame) = state.kept(index) {
+            if let Some(frame) = state.cached(index) {
                 return Ok(frame);
             }
-            if !state.coming.contains(&index) {
+            if !state.in_progress.contains(&index) {
                 break;
             }
             // Another thread unpacks it. Should that fail, this one tries.
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.coming.push(index);
+        state.in_progress.push(index);
         let idle = state.sources.pop();
         drop(state);
-        let _coming = Coming { image: self, index };
+        let _in_progress = FrameInProgress { image: self, index };
         let (source, frame) = self.unpack(idle, index)?;
         let mut state = self.lock();
         state.sources.push(source);
-        if state.frames.len() >= KEPT {
+        if state.frames.len() >= CACHED_FRAMES {
             state.frames.pop_front();
         }
         state.frames.push_back((index, Arc::clone(&frame)));
@@ -127,7 +127,7 @@ impl RandomImage {
         let stored =
             ObjectReader::new(opened.object.clone(), opened.handle.clone(), Arc::clone(&ahead));
         ahead.store(64 << 10, Ordering::Relaxed);
-        let packed = Packed::open(&opened.image, &opened.identities, stored)?;
+        let packed = PackedReader::open(&opened.image, &opened.identities, stored)?;
         Ok(Source { packed, ahead, unpacker: Unpacker::new()? })
     }
 

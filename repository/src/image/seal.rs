@@ -28,8 +28,8 @@ use crate::store::upload::Sink;
 /// Batches between the caller and the framing thread.
 const INPUT_QUEUE: usize = 1;
 
-/// A look at the plain bytes as they pass, on the framing thread: where the caller's own digest and
-/// checks are made.
+/// Sees the plain bytes as they pass, on the framing thread: the caller makes its own digest and
+/// checks here.
 pub trait Tap: Send + 'static {
     /// Sees the next bytes.
     ///
@@ -63,27 +63,27 @@ pub(crate) enum Input {
 }
 
 /// One frame, packed.
-pub(crate) struct Packed {
+pub(crate) struct PackedFrame {
     bytes: Vec<u8>,
     plain: u32,
 }
 
 /// How to pack.
-pub(crate) struct Recipe {
+pub(crate) struct PipelineSetup {
     pub(crate) workers: usize,
-    pub(crate) compress: MakeWork<Vec<u8>, Packed>,
+    pub(crate) compress: MakeWork<Vec<u8>, PackedFrame>,
     pub(crate) encryptor: Option<Encryptor>,
-    pub(crate) spare: Spare,
+    pub(crate) buffers: FrameBuffers,
 }
 
 /// Buffers of the frames, before and after compression.
 #[derive(Clone)]
-pub(crate) struct Spare {
+pub(crate) struct FrameBuffers {
     plain: Buffers,
     packed: Buffers,
 }
 
-impl Spare {
+impl FrameBuffers {
     /// As many as can be in flight: one per worker, one queued, one being filled or read.
     pub(crate) fn new(workers: usize) -> Self {
         Self { plain: Buffers::new(workers + 2), packed: Buffers::new(workers + 3) }
@@ -107,34 +107,34 @@ pub(crate) struct Pipeline<T> {
 /// Starts the stages; the sealed bytes go to `sink`.
 pub(crate) fn start<T: Tap, S: Sink + Send + 'static>(
     handle: &Handle,
-    recipe: Recipe,
+    setup: PipelineSetup,
     tap: T,
     sink: S,
 ) -> Pipeline<T> {
     let (input, chunks) = mpsc::channel(INPUT_QUEUE);
-    let (submit, collect) = pool::start(handle, recipe.workers, &recipe.compress);
-    let Spare { plain, packed } = recipe.spare;
+    let (submit, collect) = pool::start(handle, setup.workers, &setup.compress);
+    let FrameBuffers { plain, packed } = setup.buffers;
     let framing = bridge::blocking(handle, move || frame_stage(chunks, tap, submit, &plain));
     let sealing =
-        bridge::blocking(handle, move || seal_stage(&collect, recipe.encryptor, sink, &packed));
+        bridge::blocking(handle, move || seal_stage(&collect, setup.encryptor, sink, &packed));
     Pipeline { input, framing, sealing }
 }
 
 /// Compression with frame checksums and sizes, one context per worker.
-pub(crate) fn zstd(level: i32, spare: Spare) -> MakeWork<Vec<u8>, Packed> {
+pub(crate) fn zstd(level: i32, buffers: FrameBuffers) -> MakeWork<Vec<u8>, PackedFrame> {
     Arc::new(move || {
         let mut context = zstd::bulk::Compressor::new(level).map_err(Error::Compress)?;
         for parameter in parameters(level) {
             context.set_parameter(parameter).map_err(Error::Compress)?;
         }
-        let spare = spare.clone();
+        let buffers = buffers.clone();
         Ok(Box::new(move |plain: Vec<u8>| {
-            let mut bytes = spare.packed.take(zstd::zstd_safe::compress_bound(plain.len()));
+            let mut bytes = buffers.packed.take(zstd::zstd_safe::compress_bound(plain.len()));
             context.compress_to_buffer(&plain, &mut bytes).map_err(Error::Compress)?;
             let size = u32::try_from(plain.len())
                 .map_err(|_| Error::Worker("a frame is too large".to_owned()))?;
-            spare.plain.give(plain);
-            Ok(Packed { bytes, plain: size })
+            buffers.plain.give(plain);
+            Ok(PackedFrame { bytes, plain: size })
         }))
     })
 }
@@ -150,7 +150,7 @@ fn parameters(level: i32) -> Vec<CParameter> {
             CParameter::Strategy(Strategy::ZSTD_fast),
             CParameter::HashLog(15),
             CParameter::MinMatch(7),
-            // Blocks of less than the largest size are not looked at for places to split them.
+            // zstd searches blocks of the largest size for places to split them, and no others.
             CParameter::MaxBlockSize(127 << 10),
         ]);
     }
@@ -160,12 +160,12 @@ fn parameters(level: i32) -> Vec<CParameter> {
 fn frame_stage<T: Tap>(
     mut chunks: mpsc::Receiver<Input>,
     mut tap: T,
-    submit: Submit<Vec<u8>, Packed>,
-    spare: &Buffers,
+    submit: Submit<Vec<u8>, PackedFrame>,
+    buffers: &Buffers,
 ) -> Result<(T, u64)> {
     let full = FRAME_SIZE as usize;
     let mut size = 0u64;
-    let mut frame = spare.take(full);
+    let mut frame = buffers.take(full);
     loop {
         let batch = match chunks.blocking_recv() {
             Some(Input::Chunks(batch)) => batch,
@@ -183,7 +183,7 @@ fn frame_stage<T: Tap>(
                 if frame.len() == full {
                     // Taken after the other was given, so that one less is in memory.
                     submit.give(std::mem::take(&mut frame))?;
-                    frame = spare.take(full);
+                    frame = buffers.take(full);
                 }
             }
         }
@@ -197,14 +197,14 @@ fn frame_stage<T: Tap>(
 }
 
 fn seal_stage<S: Sink>(
-    frames: &Collect<Packed>,
+    frames: &Collect<PackedFrame>,
     encryptor: Option<Encryptor>,
     sink: S,
-    spare: &Buffers,
+    buffers: &Buffers,
 ) -> Result<Sealed> {
     let failed = |error| Error::from_io("the image", error);
-    let sink = Hashing { inner: sink, hasher: RunningSha256::new(), size: 0 };
-    let mut outer = Outer::open(encryptor, sink).map_err(failed)?;
+    let sink = HashingWriter { inner: sink, hasher: RunningSha256::new(), size: 0 };
+    let mut outer = OuterLayer::open(encryptor, sink).map_err(failed)?;
     let mut table = SeekTable::default();
     while let Some(packed) = frames.next()? {
         let too_large = || Error::Worker("the database has too many frames".to_owned());
@@ -213,7 +213,7 @@ fn seal_stage<S: Sink>(
             return Err(too_large());
         }
         outer.write_all(&packed.bytes).map_err(failed)?;
-        spare.give(packed.bytes);
+        buffers.give(packed.bytes);
     }
     outer.write_all(&table.encode()).map_err(failed)?;
     let sink = outer.finish().map_err(failed)?;
@@ -223,13 +223,13 @@ fn seal_stage<S: Sink>(
 }
 
 /// The outermost layer of an image.
-enum Outer<S: Sink> {
-    Age(Box<StreamWriter<Hashing<S>>>),
-    Plain(Hashing<S>),
+enum OuterLayer<S: Sink> {
+    Age(Box<StreamWriter<HashingWriter<S>>>),
+    Plain(HashingWriter<S>),
 }
 
-impl<S: Sink> Outer<S> {
-    fn open(encryptor: Option<Encryptor>, sink: Hashing<S>) -> io::Result<Self> {
+impl<S: Sink> OuterLayer<S> {
+    fn open(encryptor: Option<Encryptor>, sink: HashingWriter<S>) -> io::Result<Self> {
         match encryptor {
             Some(encryptor) => Ok(Self::Age(Box::new(encryptor.wrap_output(sink)?))),
             None => Ok(Self::Plain(sink)),
@@ -244,7 +244,7 @@ impl<S: Sink> Outer<S> {
     }
 
     /// Writes the last chunk of the age file: without it the file does not decrypt.
-    fn finish(self) -> io::Result<Hashing<S>> {
+    fn finish(self) -> io::Result<HashingWriter<S>> {
         match self {
             Self::Age(writer) => writer.finish(),
             Self::Plain(writer) => Ok(writer),
@@ -253,13 +253,13 @@ impl<S: Sink> Outer<S> {
 }
 
 /// Digest and size of what is stored.
-struct Hashing<S> {
+struct HashingWriter<S> {
     inner: S,
     hasher: RunningSha256,
     size: u64,
 }
 
-impl<S: Write> Write for Hashing<S> {
+impl<S: Write> Write for HashingWriter<S> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(data)?;
         self.hasher.update(data.get(..written).unwrap_or(data));
@@ -343,10 +343,10 @@ mod tests {
         fail_at_frame: usize,
         encryptor: Option<Encryptor>,
     ) -> Result<Sealed> {
-        let spare = Spare::new(2);
-        let zstd = zstd(1, spare.clone());
+        let buffers = FrameBuffers::new(2);
+        let zstd = zstd(1, buffers.clone());
         let frames = Arc::new(Mutex::new(0));
-        let compress: MakeWork<Vec<u8>, Packed> = Arc::new(move || {
+        let compress: MakeWork<Vec<u8>, PackedFrame> = Arc::new(move || {
             let (mut work, frames) = (zstd()?, Arc::clone(&frames));
             Ok(Box::new(move |frame| {
                 let mut seen = frames.lock().unwrap();
@@ -357,8 +357,8 @@ mod tests {
                 work(frame)
             }))
         });
-        let recipe = Recipe { workers: 2, compress, encryptor, spare };
-        let Pipeline { input, framing, sealing } = start(&Handle::current(), recipe, (), disk);
+        let setup = PipelineSetup { workers: 2, compress, encryptor, buffers };
+        let Pipeline { input, framing, sealing } = start(&Handle::current(), setup, (), disk);
         for piece in data.chunks(100_000) {
             let chunk = Bytes::copy_from_slice(piece);
             if input.send(Input::Chunks(vec![chunk])).await.is_err() {

@@ -3,7 +3,7 @@
 //! Layout (zstd's contrib/seekable_format, all numbers little-endian): a skippable frame of magic
 //! 0x184D2A5E and a length; for each frame its compressed and its plain size, 4 bytes each; a
 //! footer of the number of frames (4 bytes), a descriptor (1 byte, 0 = no checksums) and magic
-//! 0x8F92EAB1. Inventory `zstd -d` skips it. Each frame carries its own content checksum, so the
+//! 0x8F92EAB1. The `zstd` program skips it. Each frame carries its own content checksum, so the
 //! table needs none.
 
 use crate::error::{Error, Result};

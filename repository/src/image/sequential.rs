@@ -21,7 +21,7 @@ use crate::bridge;
 use crate::buffers::Buffers;
 use crate::error::{Error, Result};
 use crate::image::chunks::PlainChunks;
-use crate::image::layers::Packed;
+use crate::image::layers::PackedReader;
 use crate::image::opened::OpenedImage;
 use crate::image::pool::{self, Collect, MakeWork, Submit};
 use crate::image::seek_table::Frame;
@@ -34,8 +34,9 @@ const WORKERS: usize = 2;
 pub(crate) fn read(opened: &Arc<OpenedImage>) -> PlainChunks {
     // Handed over, not queued: a frame that waits is four megabytes.
     let (chunks, out) = sync_channel(0);
-    let spare = Spare { packed: Buffers::new(WORKERS + 3), plain: Buffers::new(WORKERS + 3) };
-    let unpack = unpack(&opened.image.key, &spare);
+    let buffers =
+        FrameBuffers { packed: Buffers::new(WORKERS + 3), plain: Buffers::new(WORKERS + 3) };
+    let unpack = unpack(&opened.image.key, &buffers);
     let (submit, collect) = pool::start(&opened.handle, WORKERS, &unpack);
     let (feed, stored) = mpsc::channel(1);
     let stream = opened.object.stream(&opened.handle);
@@ -48,9 +49,9 @@ pub(crate) fn read(opened: &Arc<OpenedImage>) -> PlainChunks {
         }
     };
     let _detached = opened.handle.spawn(pump);
-    let (splitting, plain) = (Arc::clone(opened), spare.plain.clone());
+    let (splitting, plain) = (Arc::clone(opened), buffers.plain.clone());
     let _detached = bridge::blocking(&opened.handle, move || {
-        split_stage(&splitting, stored, submit, &spare.packed);
+        split_stage(&splitting, stored, submit, &buffers.packed);
         Ok(())
     });
     let ordering = Arc::clone(opened);
@@ -70,20 +71,20 @@ struct PackedFrame {
 
 /// Buffers of the frames, before and after decompression.
 #[derive(Clone)]
-struct Spare {
+struct FrameBuffers {
     packed: Buffers,
     plain: Buffers,
 }
 
-fn unpack(key: &str, spare: &Spare) -> MakeWork<PackedFrame, Vec<u8>> {
-    let (key, spare) = (key.to_owned(), spare.clone());
+fn unpack(key: &str, buffers: &FrameBuffers) -> MakeWork<PackedFrame, Vec<u8>> {
+    let (key, buffers) = (key.to_owned(), buffers.clone());
     Arc::new(move || {
-        let (key, spare) = (key.clone(), spare.clone());
+        let (key, buffers) = (key.clone(), buffers.clone());
         let mut unpacker = Unpacker::new()?;
         Ok(Box::new(move |frame: PackedFrame| {
-            let mut plain = spare.plain.take(frame.plain as usize);
+            let mut plain = buffers.plain.take(frame.plain as usize);
             unpacker.unpack(&key, &frame.bytes, frame.plain, &mut plain)?;
-            spare.packed.give(frame.bytes);
+            buffers.packed.give(frame.bytes);
             Ok(plain)
         }))
     })
@@ -94,11 +95,12 @@ fn split_stage(
     opened: &OpenedImage,
     stored: mpsc::Receiver<Result<Bytes>>,
     submit: Submit<PackedFrame, Vec<u8>>,
-    spare: &Buffers,
+    buffers: &Buffers,
 ) {
     let digest = Arc::new(OnceLock::new());
     let reader = StoredReader::new(stored, Arc::clone(&digest));
-    match split(opened, reader, &submit, spare).and_then(|()| check_stored(&opened.image, &digest))
+    match split(opened, reader, &submit, buffers)
+        .and_then(|()| check_stored(&opened.image, &digest))
     {
         // A reader that is gone needs no end.
         Ok(()) => drop(submit.done()),
@@ -110,12 +112,12 @@ fn split(
     opened: &OpenedImage,
     reader: StoredReader,
     submit: &Submit<PackedFrame, Vec<u8>>,
-    spare: &Buffers,
+    buffers: &Buffers,
 ) -> Result<()> {
     let failed = |error| Error::from_io(&opened.image.key, error);
-    let mut packed = Packed::open(&opened.image, &opened.identities, reader)?;
+    let mut packed = PackedReader::open(&opened.image, &opened.identities, reader)?;
     for &Frame { packed: size, plain } in opened.table.frames() {
-        let mut bytes = spare.take(size as usize);
+        let mut bytes = buffers.take(size as usize);
         let read = (&mut packed).take(size.into()).read_to_end(&mut bytes).map_err(failed)?;
         if read != size as usize {
             return Err(Error::damaged(&opened.image.key, "it ends inside a frame"));
@@ -150,12 +152,13 @@ fn matching(
     Err(Error::DigestMismatch { key: image.key.clone(), what, expected, found })
 }
 
-/// Puts frames out in order, one behind, and the last one only when everything matched.
+/// Puts frames out in order, one behind, and the last one only when everything matched: a reader
+/// cannot take back what it has passed on, but without the last frame nothing looks complete.
 fn order_stage(
     image: &Image,
     frames: &Collect<Vec<u8>>,
     out: &SyncSender<io::Result<Bytes>>,
-    spare: &Buffers,
+    buffers: &Buffers,
 ) {
     let mut hasher = RunningSha256::new();
     let mut held: Option<Bytes> = None;
@@ -163,7 +166,7 @@ fn order_stage(
         let next = match frames.next() {
             Ok(Some(frame)) => {
                 hasher.update(&frame);
-                held.replace(spare.lend(frame)).map(Ok)
+                held.replace(buffers.lend(frame)).map(Ok)
             }
             Ok(None) => break,
             Err(error) => {

@@ -3,8 +3,8 @@
 //! Without it the store's pace is etcd's: its read transaction stays open until the last part is on
 //! its way. With it the sealing side writes to a file, and another thread feeds the upload from
 //! there. The file is a ring of a fixed size. A full ring waits for the store, as without a spool;
-//! a disk that refuses bytes (full, or broken) ends the use of the file, and pieces go from hand to
-//! hand from then on. Neither fails the snapshot.
+//! a disk that refuses bytes (full, or broken) ends the use of the file, and pieces then go
+//! straight from the writer to the reader. Neither fails the snapshot.
 //!
 //! Only sealed bytes are in the file, it has no name once it is open, and what the store holds is
 //! read back against the digest that was made before the bytes came here: the spool is trusted with
@@ -57,8 +57,8 @@ struct State {
     written: u64,
     /// Bytes of them that were taken out.
     read: u64,
-    /// A piece that goes around the file, after all that is in it.
-    hand: Option<Vec<u8>>,
+    /// A piece that bypasses the file; it comes after all that is in it.
+    bypass: Option<Vec<u8>>,
     /// The file is no longer used.
     file_given_up: bool,
     /// The writer has written all.
@@ -72,7 +72,7 @@ impl Spool {
     /// that is slow to take is better than none.
     pub(crate) fn open(&self) -> Option<(SpoolWriter, SpoolReader)> {
         match unnamed(&self.directory) {
-            Ok(file) => Some(ends(file, self.max_size)),
+            Ok(file) => Some(writer_and_reader(file, self.max_size)),
             Err(error) => {
                 let directory = self.directory.display();
                 tracing::warn!(%directory, %error, "no spool: etcd has to wait for the store");
@@ -82,7 +82,7 @@ impl Spool {
     }
 }
 
-fn ends(file: File, size: u64) -> (SpoolWriter, SpoolReader) {
+fn writer_and_reader(file: File, size: u64) -> (SpoolWriter, SpoolReader) {
     let size = size.max(PIECE as u64);
     let ring = Ring {
         file,
@@ -166,10 +166,10 @@ impl SpoolWriter {
     }
 
     /// Gives a piece to the reader, which first takes what is in the file.
-    fn by_hand(&self, data: &[u8]) -> Result<usize> {
+    fn past_the_file(&self, data: &[u8]) -> Result<usize> {
         let (now, _) = data.split_at(data.len().min(PIECE));
-        let mut state = self.0.wait(|state| state.hand.is_some())?;
-        state.hand = Some(now.to_vec());
+        let mut state = self.0.wait(|state| state.bypass.is_some())?;
+        state.bypass = Some(now.to_vec());
         drop(state);
         self.0.changed.notify_all();
         Ok(now.len())
@@ -193,7 +193,7 @@ impl Write for SpoolWriter {
                 }
             }
         }
-        self.by_hand(data).map_err(Error::into_io)
+        self.past_the_file(data).map_err(Error::into_io)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -221,7 +221,7 @@ impl SpoolReader {
         let failed = |error| Error::from_io("the spool", error);
         loop {
             let mut state = ring.wait(|state| {
-                state.read == state.written && state.hand.is_none() && !state.closed
+                state.read == state.written && state.bypass.is_none() && !state.closed
             })?;
             if state.read < state.written {
                 let (read, waiting) = (state.read, state.written - state.read);
@@ -231,7 +231,7 @@ impl SpoolReader {
                 ring.file.read_exact_at(piece, offset).map_err(failed)?;
                 parts.write_all(piece).map_err(failed)?;
                 ring.change(|state| state.read += length as u64);
-            } else if let Some(piece) = state.hand.take() {
+            } else if let Some(piece) = state.bypass.take() {
                 drop(state);
                 ring.changed.notify_all();
                 parts.write_all(&piece).map_err(failed)?;
@@ -306,10 +306,10 @@ mod tests {
     fn send_with(file: File, size: u64, slow: Duration, room: u64) -> (Duration, Vec<u8>) {
         let runtime = Runtime::new().unwrap();
         let (writer, mut reader) = parts(PartSize::REMOTE);
-        let (mut spool, rest) = ends(file, size);
+        let (mut spool, rest) = writer_and_reader(file, size);
         spool.0.room.store(room, Ordering::Relaxed);
         let pump = thread::spawn(move || rest.drain(writer));
-        let (told, writing) = mpsc::sync_channel(1);
+        let (reported, writing) = mpsc::sync_channel(1);
         thread::spawn(move || {
             let began = Instant::now();
             // Odd lengths, so that pieces cross the end of the ring.
@@ -317,7 +317,7 @@ mod tests {
                 spool.write_all(chunk).unwrap();
             }
             spool.close().unwrap();
-            told.send(began.elapsed()).unwrap();
+            reported.send(began.elapsed()).unwrap();
         });
         let arrived = runtime.block_on(async {
             let mut all = Vec::new();
@@ -378,15 +378,15 @@ mod tests {
 
     #[test]
     fn an_end_that_dies_takes_the_other_with_it() {
-        let (writer, reader) = ends(file(), 1 << 20);
+        let (writer, reader) = writer_and_reader(file(), 1 << 20);
         let (parts_writer, _parts) = parts(PartSize::REMOTE);
         drop(writer);
         assert!(matches!(reader.drain(parts_writer), Err(Error::Stopped)));
-        let (mut writer, reader) = ends(file(), 1 << 20);
+        let (mut writer, reader) = writer_and_reader(file(), 1 << 20);
         drop(reader);
         assert!(writer.write_all(b"x").is_err());
         // A store that is gone while the ring is full.
-        let (mut writer, reader) = ends(file(), 1 << 20);
+        let (mut writer, reader) = writer_and_reader(file(), 1 << 20);
         let waiting = thread::spawn(move || writer.write_all(&pattern(8 << 20)));
         thread::sleep(Duration::from_millis(50));
         drop(reader);

@@ -22,8 +22,8 @@ const AT_ONCE: usize = 8;
 pub(crate) type Deletions = BTreeMap<Box<str>, (SnapshotId, DateTime<Utc>)>;
 
 impl Inventory {
-    /// The deletions that the names of the images tell. Most images are named after their snapshot;
-    /// one that kept its first key is not.
+    /// The deletions that follow from the names of the images. Most images are named after their
+    /// snapshot; one that kept its staging key is not.
     pub(crate) fn deletions_by_name(&self) -> Deletions {
         let deletion = |key: &Box<str>| {
             let id = layout::image_of(key)?;
@@ -35,8 +35,8 @@ impl Inventory {
 }
 
 impl Repository {
-    /// All deletions: where an image kept its first key, what is noted of deleted snapshots is
-    /// read.
+    /// All deletions. Where an image kept its staging key, the tombstones are read: only they say
+    /// which snapshot it belonged to.
     pub(crate) async fn deletions(
         &self,
         cluster: &ClusterName,

@@ -1,4 +1,7 @@
 //! When something without a manifest is old enough not to belong to a save that is on its way.
+//!
+//! A save has an image and no manifest until its last step, just as an orphan has. Only the age
+//! shows the difference, so ages are counted with care.
 
 use chrono::{DateTime, Duration, Utc};
 
@@ -20,7 +23,7 @@ impl Grace {
     #[must_use]
     pub fn passed(self, objects: &ClusterObjects, modified: DateTime<Utc>) -> bool {
         let newest = objects.newest.unwrap_or(self.now).min(self.now);
-        // What was written after we looked at our clock is of now.
+        // An object that was written after our clock was read has a negative age: it is new.
         newest.signed_duration_since(modified).max(Duration::zero()) >= self.age
     }
 }

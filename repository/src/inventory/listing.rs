@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::error::{Error, Result, StoreFault};
-use crate::layout::{self, Place, ReportName};
+use crate::layout::{self, KeyKind, ReportName};
 use crate::repository::{MAX_SNAPSHOTS, Repository};
 use crate::store::retry::retried;
 
@@ -17,10 +17,10 @@ use crate::store::retry::retried;
 /// 300 bytes for an object, 100,000 snapshots take less than 100 MiB.
 pub const MAX_OBJECTS: usize = MAX_SNAPSHOTS;
 
-/// Most keys that belong to nothing which are told one by one.
+/// Most unknown keys that are listed one by one.
 pub const MAX_UNKNOWN_KEYS: usize = 1_000;
 
-/// An object as a listing tells it.
+/// Size and time of an object, from a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredObject {
     /// Bytes.
@@ -44,9 +44,9 @@ pub struct ClusterObjects {
     pub tombstone_signatures: BTreeMap<SnapshotId, StoredObject>,
     /// Reports of audits.
     pub reports: BTreeSet<ReportName>,
-    /// Keys that belong to nothing: at most [`MAX_UNKNOWN_KEYS`] of them.
+    /// Keys that are not of this format: at most [`MAX_UNKNOWN_KEYS`] of them.
     pub unknown_keys: Vec<(String, StoredObject)>,
-    /// How many keys belong to nothing.
+    /// How many keys are not of this format.
     pub unknown_keys_count: u64,
     /// Objects of any kind.
     pub count: u64,
@@ -124,6 +124,7 @@ async fn objects(store: &dyn ObjectStore, cluster: &ClusterName) -> Result<Clust
     while let Some(entry) = entries.next().await {
         let entry = entry.map_err(|source| Error::store("list", &prefix, source))?;
         note(&mut objects, cluster, &entry);
+        // Checked at every entry: a listing of any length must not fill the memory.
         let most = [
             objects.ids.len(),
             objects.signatures.len(),
@@ -145,20 +146,21 @@ fn note(objects: &mut ClusterObjects, cluster: &ClusterName, entry: &ObjectMeta)
     objects.count = objects.count.saturating_add(1);
     objects.bytes = objects.bytes.saturating_add(object.size);
     objects.newest = objects.newest.max(Some(object.modified));
-    match layout::place(cluster, &entry.location) {
-        Place::Manifest(id) => objects.ids.push(id),
-        Place::Signature(id) => drop(objects.signatures.insert(id, object)),
-        Place::Image => drop(objects.images.insert(entry.location.as_ref().into(), object)),
-        Place::AuditReport(name) => drop(objects.reports.insert(name)),
-        Place::Tombstone(id) => drop(objects.tombstones.insert(id, object)),
-        Place::TombstoneSignature(id) => drop(objects.tombstone_signatures.insert(id, object)),
-        // Whoever reads the ledger lists it, after the manifests: what is gone by then is in it.
-        Place::LedgerPage
-        | Place::AuditSignature(_)
-        | Place::Hold(_)
-        | Place::Claim
-        | Place::Reserved => {}
-        Place::Unknown => {
+    match layout::classify(cluster, &entry.location) {
+        KeyKind::Manifest(id) => objects.ids.push(id),
+        KeyKind::Signature(id) => drop(objects.signatures.insert(id, object)),
+        KeyKind::Image => drop(objects.images.insert(entry.location.as_ref().into(), object)),
+        KeyKind::AuditReport(name) => drop(objects.reports.insert(name)),
+        KeyKind::Tombstone(id) => drop(objects.tombstones.insert(id, object)),
+        KeyKind::TombstoneSignature(id) => drop(objects.tombstone_signatures.insert(id, object)),
+        // The ledger is listed by itself, after the manifests: a snapshot that is gone by then is
+        // in it.
+        KeyKind::LedgerPage
+        | KeyKind::AuditSignature(_)
+        | KeyKind::Hold(_)
+        | KeyKind::Claim
+        | KeyKind::Reserved => {}
+        KeyKind::Unknown => {
             objects.unknown_keys_count = objects.unknown_keys_count.saturating_add(1);
             if objects.unknown_keys.len() < MAX_UNKNOWN_KEYS {
                 objects.unknown_keys.push((entry.location.to_string(), object));

@@ -1,4 +1,4 @@
-//! One manifest as it is, and what it comes to.
+//! One manifest as it is stored, and what an inventory takes from it.
 
 use etcdr_schemas::manifest::{Manifest, ManifestError};
 use etcdr_schemas::report::{SignatureState, Unusable};
@@ -8,15 +8,15 @@ use crate::error::{Error, Result, StoreFault};
 use crate::layout;
 use crate::repository::Repository;
 
-/// A manifest as it is, usable or not.
+/// A manifest as it is stored, usable or not.
 #[derive(Debug)]
-pub struct Examined {
+pub struct ExaminedManifest {
     /// SHA-256 of the stored bytes: what the manifest after it refers to.
     pub sha256: Sha256Digest,
     /// What is known of its signature; [`Error::Unsigned`] and [`Error::BadSignature`] where a
     /// public key is configured.
     pub signature: Result<SignatureState>,
-    /// What it says. Not to be believed where the signature is an error.
+    /// What it says. Not to be trusted where the signature is an error.
     pub manifest: Result<Manifest, ManifestError>,
 }
 
@@ -33,15 +33,15 @@ pub struct ManifestEntry {
     pub sha256: Sha256Digest,
     /// SHA-256 of the manifest that it follows.
     pub previous: Option<Sha256Digest>,
-    /// Whether it may be believed: with a public key, whether it is signed. One that may not
+    /// Whether it may be trusted: with a public key, whether it is signed. One that may not
     /// protects its image all the same.
-    pub believed: bool,
+    pub trusted: bool,
 }
 
-/// What a manifest comes to.
+/// What an inventory takes from one manifest.
 #[derive(Debug, Default)]
-pub(super) struct Weighed {
-    /// What it says, where that can be told.
+pub(super) struct ManifestSummary {
+    /// What it says, where it can be understood.
     pub(super) entry: Option<ManifestEntry>,
     /// Why it cannot be used.
     pub(super) unusable: Option<Unusable>,
@@ -51,25 +51,25 @@ pub(super) struct Weighed {
     pub(super) unread: bool,
 }
 
-/// Weighs one manifest.
-pub(super) fn weigh(
+/// Summarises one manifest.
+pub(super) fn summarise(
     cluster: &ClusterName,
     id: &SnapshotId,
-    examined: &Result<Examined>,
-) -> Weighed {
+    examined: &Result<ExaminedManifest>,
+) -> ManifestSummary {
     let unusable =
         |reason: String| Some(Unusable { key: layout::manifest(cluster, id).to_string(), reason });
-    let lost = |reason: String| Weighed {
+    let lost = |reason: String| ManifestSummary {
         unusable: unusable(reason),
         incomplete: true,
-        ..Weighed::default()
+        ..ManifestSummary::default()
     };
     let examined = match examined {
         Ok(examined) => examined,
         Err(error) => {
             // One that is too large was read, and is no manifest.
             let unread = !matches!(error, Error::Damaged { .. });
-            return Weighed { unread, ..lost(error.to_string()) };
+            return ManifestSummary { unread, ..lost(error.to_string()) };
         }
     };
     let manifest = match &examined.manifest {
@@ -89,15 +89,15 @@ pub(super) fn weigh(
         suspect: !manifest.suspect.is_empty(),
         sha256: examined.sha256,
         previous: manifest.previous_manifest_sha256,
-        believed: examined.signature.is_ok(),
+        trusted: examined.signature.is_ok(),
     };
     let unusable = examined.signature.as_ref().err().and_then(|error| unusable(error.to_string()));
-    Weighed { entry: Some(entry), unusable, ..Weighed::default() }
+    ManifestSummary { entry: Some(entry), unusable, ..ManifestSummary::default() }
 }
 
 impl Repository {
-    /// Reads one manifest as it is; `None` when it is not there any more. `signed` says whether the
-    /// listing has a signature of it.
+    /// Reads one manifest, usable or not; `None` when it is not there any more. `signed` says
+    /// whether the listing has a signature of it.
     ///
     /// # Errors
     /// [`Error::Store`], and [`Error::Damaged`] for an object that is too large for a manifest.
@@ -106,7 +106,7 @@ impl Repository {
         cluster: &ClusterName,
         id: &SnapshotId,
         signed: bool,
-    ) -> Result<Option<Examined>> {
+    ) -> Result<Option<ExaminedManifest>> {
         let bytes = match self.manifest_bytes(cluster, id).await {
             Err(error) if error.store_fault() == Some(StoreFault::Missing) => return Ok(None),
             other => other?,
@@ -120,6 +120,6 @@ impl Repository {
             },
         };
         let (sha256, manifest) = (Sha256Digest::of(&bytes), Manifest::from_json(&bytes));
-        Ok(Some(Examined { sha256, signature, manifest }))
+        Ok(Some(ExaminedManifest { sha256, signature, manifest }))
     }
 }

@@ -1,5 +1,5 @@
-//! Images and signatures that no manifest names: the one judgement of them, for audits and for
-//! sweeps. Pure.
+//! Images and signatures that no manifest names: decided in this one place, for audits and
+//! for sweeps. Pure.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +46,8 @@ pub enum Certainty {
 }
 
 impl Inventory {
-    /// What no manifest names. When a snapshot was deleted, its image's name tells.
+    /// What no manifest names. Which image belonged to a deleted snapshot is known by its name
+    /// only.
     #[must_use]
     pub fn orphans(&self, grace: Grace) -> Orphans {
         self.orphans_given(&self.deletions_by_name(), grace)

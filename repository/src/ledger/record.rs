@@ -19,9 +19,9 @@ use crate::store::objects::create;
 /// Manifests whose deletion is written down: only these are deleted, and only while they have this
 /// digest.
 #[derive(Debug, Clone, Default)]
-pub struct Recorded(BTreeMap<SnapshotId, Sha256Digest>);
+pub struct RecordedDeletions(BTreeMap<SnapshotId, Sha256Digest>);
 
-impl Recorded {
+impl RecordedDeletions {
     /// Whether the deletion of exactly this manifest is written down.
     pub(crate) fn has(&self, id: &SnapshotId, manifest: &[u8]) -> bool {
         self.0.get(id) == Some(&Sha256Digest::of(manifest))
@@ -43,8 +43,8 @@ impl Repository {
         deletions: Vec<(SnapshotId, String)>,
         by: Option<&str>,
         now: DateTime<Utc>,
-    ) -> Result<Recorded> {
-        let mut recorded = Recorded::default();
+    ) -> Result<RecordedDeletions> {
+        let mut recorded = RecordedDeletions::default();
         if deletions.is_empty() {
             return Ok(recorded);
         }
@@ -69,6 +69,8 @@ impl Repository {
                 extra: serde_json::Map::new(),
             });
         }
+        // Before any manifest is deleted: a run that is killed in between leaves entries of
+        // manifests that exist, which explain nothing, and never a gap that nobody explains.
         for entries in new.chunks(MAX_ENTRIES) {
             if self.write_page(cluster, entries, now).await?.is_some() {
                 recorded.0.extend(entries.iter().map(|entry| (entry.id, entry.manifest_sha256)));
@@ -99,8 +101,9 @@ impl Repository {
         }
     }
 
-    /// Writes a page where there is none, and tells its key; `None` where that is not allowed. Its
-    /// digest tells it from others of the same second: one that says the same is the same page.
+    /// Creates a page and returns its key; `None` where that is not allowed. The page's digest is
+    /// part of the key: different pages of the same second get different keys, and an identical
+    /// page is the same page.
     pub(crate) async fn write_page(
         &self,
         cluster: &ClusterName,

@@ -215,7 +215,7 @@ fn retentions() -> impl Strategy<Value = Retention> {
     )
 }
 
-/// The same by other means: groups first, then the last ones.
+/// What the rule keeps, found in another way: groups first, then the last ones.
 fn by_groups(all: &[Candidate], count: usize, format: &str, zone: &str) -> BTreeSet<SnapshotId> {
     let zone: Tz = zone.parse().unwrap();
     let mut groups: BTreeMap<String, SnapshotId> = BTreeMap::new();
@@ -284,7 +284,8 @@ proptest! {
         all in snapshots(), retention in retentions(), more in 1u32..5, which in 0usize..6,
     ) {
         let now = DateTime::from_timestamp(NOW, 0).unwrap();
-        let before = Retention { keep_last: retention.keep_last.or(Some(1)).map(|n| n.max(1)), max_total_size: None, ..retention };
+        let keep_last = retention.keep_last.or(Some(1)).map(|n| n.max(1));
+        let before = Retention { keep_last, max_total_size: None, ..retention };
         let mut after = before.clone();
         let rule = [
             &mut after.keep_hourly, &mut after.keep_daily, &mut after.keep_weekly,
@@ -308,7 +309,8 @@ proptest! {
         let policy = Policy::new(&retention).unwrap();
         let alone = kept(&decide(&policy, now, &all, &BTreeMap::new()));
         let jumped = candidate(now + Duration::seconds(ahead), 9, Proof::Audited);
-        let mut together = kept(&decide(&policy, now, &[&all[..], &[jumped]].concat(), &BTreeMap::new()));
+        let with_it = [&all[..], &[jumped]].concat();
+        let mut together = kept(&decide(&policy, now, &with_it, &BTreeMap::new()));
         prop_assert!(together.remove(&jumped.id));
         prop_assert_eq!(alone, together);
     }
@@ -340,7 +342,8 @@ proptest! {
 
     #[test]
     fn buckets_are_those_that_grouping_gives(
-        all in snapshots(), count in 1usize..6, which in 0usize..4, zone in prop::sample::select(vec!["UTC", "Europe/Berlin", "Asia/Kolkata"]),
+        all in snapshots(), count in 1usize..6, which in 0usize..4,
+        zone in prop::sample::select(vec!["UTC", "Europe/Berlin", "Asia/Kolkata"]),
     ) {
         let now = DateTime::from_timestamp(NOW, 0).unwrap();
         let all: Vec<_> = all.into_iter()

@@ -15,7 +15,8 @@ use crate::store::Store;
 use crate::store::retry::retried;
 use crate::store::sizes::RangeSize;
 
-/// Requests of a sequential read that are on their way at once.
+/// Requests of a sequential read that are on their way at once: with the range size, the bound of
+/// its memory.
 const AHEAD: usize = 4;
 
 /// An object of known size.
@@ -64,6 +65,7 @@ impl Object {
             if bytes.len() as u64 == range.end.saturating_sub(range.start) {
                 return Ok(bytes);
             }
+            // A body that was cut is a broken read like any other: it is tried again.
             let source = object_store::Error::Generic {
                 store: "etcdr",
                 source: format!("the answer for bytes {range:?} has {}", bytes.len()).into(),

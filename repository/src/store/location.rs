@@ -52,9 +52,9 @@ impl Location {
         &self.0
     }
 
-    /// Whether it lies on this machine: requests take no time, and what is asked for ahead only
-    /// memory.
-    pub(crate) const fn is_near(&self) -> bool {
+    /// Whether it is on this machine: a request costs no round trip, so reading ahead would only
+    /// cost memory.
+    pub(crate) const fn is_local(&self) -> bool {
         match self.0 {
             StoreKind::File(_) | StoreKind::Memory => true,
             StoreKind::S3(_) | StoreKind::Gcs(_) | StoreKind::Azure(_) => false,

@@ -29,7 +29,8 @@ pub(crate) async fn read_small(store: &dyn ObjectStore, key: &Path, limit: u64) 
     Ok(bytes.into())
 }
 
-/// Writes an object that must not exist yet.
+/// Writes an object that must not exist yet: of several writers exactly one succeeds. The commit of
+/// a manifest and every claim rest on this.
 ///
 /// A request whose answer was lost may have written it; the repetition then finds the object. What
 /// is there is compared, so that only somebody else's object counts as [`Error::Claimed`], and an

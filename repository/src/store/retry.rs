@@ -6,7 +6,9 @@ use etcdr_schemas::Diagnose;
 
 use crate::error::Result;
 
-/// How often one request is made, above the repetitions of the store's own client.
+/// How often work is tried, above the repetitions of the store's own client, which repeats single
+/// requests and cannot begin a listing or a body again. A store that stays down must fail the work
+/// and not hold it for ever.
 const TRIES: u32 = 4;
 
 /// Runs `work` until it succeeds, fails for good, or was tried [`TRIES`] times.

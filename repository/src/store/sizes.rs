@@ -1,4 +1,4 @@
-//! What uploads and reads are cut into, near and far.
+//! Sizes of the parts and ranges that uploads and reads are cut into, for local and remote stores.
 
 use super::location::Location;
 
@@ -7,14 +7,14 @@ use super::location::Location;
 pub(crate) struct RangeSize(u64);
 
 impl RangeSize {
-    /// A request has a way to go.
+    /// Each request costs a round trip, so it asks for more.
     const REMOTE: Self = Self(2 << 20);
-    /// A disk is near, and what is asked for ahead takes memory.
+    /// A local disk answers at once, and reading ahead takes memory.
     const LOCAL: Self = Self(512 << 10);
 
-    /// The size for a store that lies there.
+    /// The size for a store at this location.
     pub(crate) const fn of(location: &Location) -> Self {
-        if location.is_near() { Self::LOCAL } else { Self::REMOTE }
+        if location.is_local() { Self::LOCAL } else { Self::REMOTE }
     }
 
     /// In bytes.
@@ -33,14 +33,14 @@ pub(crate) struct PartSize(u64);
 const GROWTH: u64 = 1024;
 
 impl PartSize {
-    /// The least that S3 takes.
+    /// The smallest part that S3 accepts.
     pub(crate) const REMOTE: Self = Self(5 << 20);
-    /// For stores that take any.
+    /// Local stores take parts of any size.
     const LOCAL: Self = Self(1 << 20);
 
-    /// The size for a store that lies there.
+    /// The size for a store at this location.
     pub(crate) const fn of(location: &Location) -> Self {
-        if location.is_near() { Self::LOCAL } else { Self::REMOTE }
+        if location.is_local() { Self::LOCAL } else { Self::REMOTE }
     }
 
     /// Size of the next part after `sent` bytes.

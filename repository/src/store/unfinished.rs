@@ -1,7 +1,7 @@
 //! Uploads that were begun and neither completed nor aborted. Their parts take room, and no listing
 //! of objects shows them.
 //!
-//! A process that fails aborts its upload; one that is killed cannot. S3 tells what was begun
+//! A process that fails aborts its upload; one that is killed cannot. S3 lists what was begun
 //! (`ListMultipartUploads`), a local directory has the files. Azure drops what was not committed
 //! within a week by itself; Google's needs a lifecycle rule of the bucket.
 
@@ -20,15 +20,15 @@ use tokio::runtime::Handle;
 
 use crate::bridge::blocking;
 use crate::error::Result;
-use crate::layout::{self, Place};
+use crate::layout::{self, KeyKind};
 
-/// Most that one listing gives; the others are for the next one.
+/// Most uploads of one listing; a later sweep finds the rest.
 const MAX_LISTED: usize = 100_000;
 
-/// Where uploads that did not end are looked for.
+/// Where unfinished uploads are searched.
 #[derive(Clone)]
 pub(crate) enum Uploads {
-    /// The store does not tell of them, or needs nobody to clear them away.
+    /// The store cannot list them, or removes them by itself.
     Unlisted,
     /// The directory of a local repository.
     Local(PathBuf),
@@ -58,12 +58,12 @@ pub(crate) struct Upload {
 }
 
 impl Uploads {
-    /// All under a cluster's prefix whose keys are of this format; what somebody else uploads there
-    /// is left alone.
+    /// All unfinished uploads under a cluster's prefix whose keys are of this format; uploads of
+    /// other programs are left alone.
     ///
     /// # Errors
     /// [`crate::Error::Store`], with [`crate::StoreFault::Unsupported`] and
-    /// [`crate::StoreFault::Denied`] where the store does not tell.
+    /// [`crate::StoreFault::Denied`] where the store does not list them.
     pub(crate) async fn list(&self, cluster: &ClusterName) -> Result<Vec<Upload>> {
         let mut found = match self {
             Self::Unlisted => Vec::new(),
@@ -74,18 +74,18 @@ impl Uploads {
             Self::S3(bucket) => bucket.list(&layout::cluster(cluster)).await?,
         };
         found.retain(|upload| {
-            !matches!(layout::place(cluster, &upload.key), Place::Unknown | Place::Reserved)
+            !matches!(layout::classify(cluster, &upload.key), KeyKind::Unknown | KeyKind::Reserved)
         });
         Ok(found)
     }
 
-    /// Takes one away.
+    /// Removes one upload and its parts.
     ///
     /// # Errors
     /// [`crate::Error::Store`], with [`crate::StoreFault::Missing`] where it is gone.
     pub(crate) async fn abort(&self, upload: &Upload) -> Result<()> {
         match self {
-            // It has told of none.
+            // It lists none.
             Self::Unlisted => Ok(()),
             Self::Local(root) => local::remove(root, upload),
             Self::S3(bucket) => bucket.abort(upload).await,

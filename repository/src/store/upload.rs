@@ -26,8 +26,8 @@ const PARTS: usize = 3;
 /// Time in which one try to abort must be done.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For how long whoever uploaded waits for the abort. A program that ends then leaves the parts to
-/// the sweep.
+/// How long the uploader waits for the abort. If the program ends after that, a sweep removes the
+/// parts.
 const ABORT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// For how long a process that goes on tries to abort, with pauses that double up to
@@ -35,9 +35,9 @@ const ABORT_PATIENCE: Duration = Duration::from_secs(10);
 const ABORT_TRIES_FOR: Duration = Duration::from_secs(3600);
 const ABORT_PAUSE_MOST: Duration = Duration::from_secs(60);
 
-/// Parts whose requests are given up may be at the store already; so long they may take to come
-/// down.
-const LANDING: Duration = Duration::from_secs(2);
+/// How long the abort waits for parts that are still on their way: a request that is given up here
+/// may have reached the store already.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
 
 /// A part on its way from the writer to the task.
 pub(crate) enum Part {
@@ -146,16 +146,16 @@ pub(crate) async fn run(store: Store, key: Path, mut incoming: PartReader) -> Re
     };
     let upload = store.put_multipart(&key).await;
     let mut upload = upload.map_err(|source| Error::store("upload", &key, source))?;
-    let mut flying = JoinSet::new();
-    let mut outcome = send_parts(upload.as_mut(), &mut flying, first, incoming, &key).await;
+    let mut in_flight = JoinSet::new();
+    let mut outcome = send_parts(upload.as_mut(), &mut in_flight, first, incoming, &key).await;
     if outcome.is_ok() {
         let completed = upload.complete().await;
         outcome = completed.map(drop).map_err(|source| Error::store("complete", &key, source));
     }
     if outcome.is_err() {
         let shown = key.clone();
-        // It goes on when nobody waits for it any more.
-        let ended = tokio::spawn(clean_up(upload, flying, store, key));
+        // A task of its own, so that the abort goes on after the wait below has ended.
+        let ended = tokio::spawn(clean_up(upload, in_flight, store, key));
         if tokio::time::timeout(ABORT_PATIENCE, ended).await.is_err() {
             tracing::warn!(
                 key = %shown,
@@ -185,30 +185,30 @@ async fn put_whole(store: &Store, key: &Path, body: Bytes) -> Result<()> {
 
 async fn send_parts(
     upload: &mut dyn MultipartUpload,
-    flying: &mut JoinSet<Result<()>>,
+    in_flight: &mut JoinSet<Result<()>>,
     first: Bytes,
     mut incoming: PartReader,
     key: &Path,
 ) -> Result<()> {
-    let mut put = |flying: &mut JoinSet<Result<()>>, body: Bytes| {
+    let mut put = |in_flight: &mut JoinSet<Result<()>>, body: Bytes| {
         let (part, key) = (upload.put_part(payload(&body)), key.clone());
-        flying.spawn(
-            async move { part.await.map_err(|source| Error::store("upload", &key, source)) },
-        );
+        in_flight.spawn(async move {
+            part.await.map_err(|source| Error::store("upload", &key, source))
+        });
     };
-    put(flying, first);
+    put(in_flight, first);
     let mut open = true;
     loop {
         tokio::select! {
             part = incoming.parts.recv(), if open => match part {
                 None => return Err(Error::Stopped),
-                Some(Part::More(body)) => put(flying, body),
+                Some(Part::More(body)) => put(in_flight, body),
                 Some(Part::Last(body)) => {
-                    put(flying, body);
+                    put(in_flight, body);
                     open = false;
                 }
             },
-            Some(done) = flying.join_next() => {
+            Some(done) = in_flight.join_next() => {
                 joined(done)?;
                 // The writer may be done and gone; then the permit is not needed.
                 let _ = incoming.permits.try_send(());
@@ -224,15 +224,15 @@ async fn send_parts(
 /// the sweep does that.
 async fn clean_up(
     mut upload: Box<dyn MultipartUpload>,
-    mut flying: JoinSet<Result<()>>,
+    mut in_flight: JoinSet<Result<()>>,
     store: Store,
     key: Path,
 ) {
     // No request of this upload may be on its way when it is aborted: a part that comes later
     // stays.
-    let landing = async { while flying.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(LANDING, landing).await;
-    flying.shutdown().await;
+    let settled = async { while in_flight.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(SETTLE_TIME, settled).await;
+    in_flight.shutdown().await;
     let (began, mut pause) = (Instant::now(), Duration::from_secs(1));
     loop {
         let why = match tokio::time::timeout(ABORT_TIMEOUT, upload.abort()).await {

@@ -1,5 +1,4 @@
-//! One snapshot, or one object, deleted: what became of it is a value, also where the store keeps
-//! it.
+//! Deletes one snapshot or one object. That the store keeps it is an outcome and no error.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -10,7 +9,7 @@ use object_store::{ObjectStoreExt, PutPayload};
 
 use crate::error::{Error, Result, StoreFault};
 use crate::layout;
-use crate::ledger::Recorded;
+use crate::ledger::RecordedDeletions;
 use crate::repository::Repository;
 use crate::sign::MAX_TEXT;
 use crate::store::objects::read_small;
@@ -32,7 +31,7 @@ impl Repository {
         &self,
         cluster: &ClusterName,
         id: &SnapshotId,
-        recorded: &Recorded,
+        recorded: &RecordedDeletions,
         now: DateTime<Utc>,
         held_too: bool,
     ) -> Result<PruneOutcome> {
@@ -50,7 +49,7 @@ impl Repository {
             return Ok(PruneOutcome::Withheld);
         }
         if self.erase(&layout::manifest(cluster, id)).await? == PruneOutcome::Withheld {
-            // The snapshot exists, so nothing is to be noted of its end.
+            // The snapshot still exists, so it must not have a tombstone.
             self.erase(&layout::tombstone_signature(cluster, id)).await?;
             self.erase(&layout::tombstone(cluster, id)).await?;
             return Ok(PruneOutcome::Withheld);
@@ -78,7 +77,7 @@ impl Repository {
             Err(Error::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
-        // The manifest last: its time is that of the deletion, and a signature alone is rubbish.
+        // The manifest last: its time is that of the deletion, and a signature alone means nothing.
         if let Some(signature) = signature
             && !self.overwrite(&layout::tombstone_signature(cluster, id), signature).await?
         {

@@ -22,8 +22,8 @@ const LARGE: usize = MAX_ENTRIES / 2;
 
 impl Repository {
     /// Deletes pages of the ledger that no manifest leads to, and makes few large ones of many
-    /// small ones. Only pages that are older than the grace are looked at, so that a prune which
-    /// goes on now finds its own.
+    /// small ones. Only pages that are older than the grace are considered, so that a prune which
+    /// is running now keeps its own.
     ///
     /// A deleted snapshot that can be `undone` may be the oldest again: from it on, the chain is to
     /// hold.

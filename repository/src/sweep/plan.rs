@@ -19,9 +19,9 @@ pub(super) struct SweepItem {
     pub(super) size: u64,
 }
 
-/// What goes first.
+/// Images and signatures to delete, and the images that stay for now.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct First {
+pub(super) struct OrphanPlan {
     pub(super) images: Vec<SweepItem>,
     pub(super) signatures: Vec<SweepItem>,
     pub(super) waiting: (u64, u64),
@@ -29,26 +29,27 @@ pub(super) struct First {
 }
 
 /// Images and signatures that no manifest names, given when snapshots were deleted.
-pub(super) fn first(
+pub(super) fn orphans(
     cluster: &ClusterName,
     inventory: &Inventory,
     deletions: &Deletions,
     grace: Grace,
-) -> First {
+) -> OrphanPlan {
     let orphans = inventory.orphans_given(deletions, grace);
-    let mut first = First::default();
+    let mut plan = OrphanPlan::default();
     let count = |counted: &mut (u64, u64), size: u64| {
         *counted = (counted.0.saturating_add(1), counted.1.saturating_add(size));
     };
     for OrphanImage { key, size, snapshot, old, certainty } in orphans.images {
         let Some(path) = layout::parse_image(cluster, &key) else { continue };
         match (certainty, old) {
-            (Certainty::Likely | Certainty::Unknown, _) => count(&mut first.unsure, size),
-            (Certainty::Certain, false) => count(&mut first.waiting, size),
+            // A manifest that was not understood may name it.
+            (Certainty::Likely | Certainty::Unknown, _) => count(&mut plan.unsure, size),
+            (Certainty::Certain, false) => count(&mut plan.waiting, size),
             (Certainty::Certain, true) => {
                 let part = snapshot.is_none() && layout::is_staging(&key);
                 let kind = if part { SweptKind::Part } else { SweptKind::Image };
-                first.images.push(SweepItem { key: path, kind, size });
+                plan.images.push(SweepItem { key: path, kind, size });
             }
         }
     }
@@ -57,12 +58,12 @@ pub(super) fn first(
         kind: SweptKind::Signature,
         size: stored.size,
     };
-    first.signatures = orphans.signatures.into_iter().map(signature).collect();
-    first
+    plan.signatures = orphans.signatures.into_iter().map(signature).collect();
+    plan
 }
 
-/// What is noted of snapshots whose image is gone by now (it is not among `kept`), or whose
-/// manifest was not deleted after all.
+/// Tombstones of snapshots whose image is gone by now (it is not among `kept`), or whose manifest
+/// was not deleted after all.
 pub(super) fn tombstones(
     cluster: &ClusterName,
     inventory: &Inventory,

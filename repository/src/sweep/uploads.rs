@@ -12,8 +12,8 @@ use crate::store::retry::retried;
 use crate::store::unfinished::Upload;
 
 impl Repository {
-    /// Takes away uploads that are older than the grace. A store that does not tell of them is no
-    /// error: they are told in the log, and left to a lifecycle rule of the bucket.
+    /// Aborts uploads that are older than the grace. A store that cannot list them is no error: the
+    /// log says so, and a lifecycle rule of the bucket can remove them.
     pub(super) async fn sweep_uploads(
         &self,
         cluster: &ClusterName,
@@ -36,7 +36,7 @@ impl Repository {
         for upload in uploads.into_iter().filter(|upload| grace.passed(objects, upload.at)) {
             let outcome = match options.dry_run {
                 true => None,
-                false => Some(self.end(&upload).await?),
+                false => Some(self.abort_upload(&upload).await?),
             };
             let (key, kind, size) = (upload.key.to_string(), SweptKind::Part, upload.size);
             swept.count(SweptObject { key, kind, size, outcome });
@@ -44,7 +44,7 @@ impl Repository {
         Ok(())
     }
 
-    async fn end(&self, upload: &Upload) -> Result<PruneOutcome> {
+    async fn abort_upload(&self, upload: &Upload) -> Result<PruneOutcome> {
         outcome(retried(self.pause, || self.uploads.abort(upload)).await)
     }
 }

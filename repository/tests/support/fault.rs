@@ -1,4 +1,4 @@
-//! An object store that fails where it is told to, and counts the uploads it was left with.
+//! An object store that fails where the test says, and counts the uploads it was left with.
 
 use std::fmt;
 use std::io;

@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeZone, Utc};
 use etcdr_repository::{
     Identities, Location, Recipients, Repository, SealOptions, SealedImage, SigningKey, keys,
 };
-use etcdr_schemas::manifest::{FORMAT, Kind, Manifest, Source};
+use etcdr_schemas::manifest::{FORMAT, ImageKind, Manifest, Source};
 use etcdr_schemas::repository::RepositoryInfo;
 use etcdr_schemas::{ClusterName, Revision, Sha256Digest, SnapshotId};
 use object_store::ObjectStore;
@@ -122,7 +122,7 @@ pub(crate) fn manifest(
 ) -> Manifest {
     Manifest {
         format: FORMAT,
-        kind: Kind::Full,
+        kind: ImageKind::Full,
         id: *id,
         cluster: ClusterName::default(),
         cluster_id: None,

@@ -49,7 +49,8 @@ impl S3Access for Refusals {
     }
 }
 
-/// The server over a directory, which does not know how to list uploads, and the uploads that were begun and not ended.
+/// The server over a directory, which does not know how to list uploads, and the uploads that were
+/// begun and not ended.
 struct Listing {
     inner: s3s_fs::FileSystem,
     root: PathBuf,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use etcdr_schemas::report::{Finding, Kind};
+use etcdr_schemas::report::{Finding, FindingKind};
 use etcdr_schemas::{MemberId, Progress, RaftIndex};
 
 use super::structure::{Structure, structure};
@@ -86,7 +86,7 @@ pub(crate) fn between(
     index: Option<RaftIndex>,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut add = |kind: Kind, place, message: String| found.push(kind.at(place, message));
+    let mut add = |kind: FindingKind, place, message: String| found.push(kind.at(place, message));
     if let Some((path, offset)) = &log.torn {
         let message = format!("{} ends in a torn record at byte {offset}", path.display());
         add(findings::WAL_TORN, "log", message);

@@ -15,7 +15,8 @@ pub struct AgentConfig {
     pub http: String,
     /// The admin interface.
     pub admin: AdminConfig,
-    /// Time without a sign of life from the agent that claimed a tick after which the next one takes over.
+    /// Time without a sign of life from the agent that claimed a tick after which the next one
+    /// takes over.
     pub takeover: Span,
     /// Time that SIGTERM leaves for a capture to finish and for clean-up.
     pub grace: Span,
@@ -78,10 +79,11 @@ impl Default for AdminConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WatchConfig {
-    /// Age of the newest restorable snapshot above which the agent says that it fails its purpose (the RPO).
+    /// Age of the newest restorable snapshot above which the agent says that it fails its purpose
+    /// (the RPO).
     pub target_age: Span,
-    /// File whose first line is a URL that is asked (GET) after every snapshot: a dead man's switch. A file, because such
-    /// URLs are secrets.
+    /// File whose first line is a URL that is asked (GET) after every snapshot: a dead man's
+    /// switch. A file, because such URLs are secrets.
     pub heartbeat_url_file: Option<String>,
     /// The URL itself, where it is no secret.
     pub heartbeat_url: Option<String>,

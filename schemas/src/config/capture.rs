@@ -11,8 +11,9 @@ use crate::units::{Size, Span};
 pub struct CaptureConfig {
     /// Most bytes a second that are taken from etcd; without it as fast as it goes.
     pub rate_limit: Option<Size>,
-    /// Longest time for which etcd's read transaction may be held open by one capture: pages that it pins
-    /// cannot be reused, so the database grows. A capture that takes longer is given up and tried again.
+    /// Longest time for which etcd's read transaction may be held open by one capture: pages that
+    /// it pins cannot be reused, so the database grows. A capture that takes longer is given up and
+    /// tried again.
     pub max_hold: Span,
     /// Revisions by which the chosen member may be behind the cluster.
     pub max_lag: u64,
@@ -68,7 +69,8 @@ pub struct BackOff {
     pub enabled: bool,
     /// The member's WAL fsync time (99th percentile) above which the capture pauses.
     pub wal_fsync: Span,
-    /// The time of a linearizable read above which it pauses, for members whose metrics cannot be read.
+    /// The time of a linearizable read above which it pauses, for members whose metrics cannot be
+    /// read.
     pub latency: Span,
     /// How often they are looked at.
     pub every: Span,

@@ -34,20 +34,21 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Most unknown keys that are told.
+/// Most unknown keys that are reported.
 const MAX_PROBLEMS: usize = 50;
 
 /// Reads a document.
 ///
 /// # Errors
-/// All unknown keys with their nearest names; else the first value of a wrong type; else every value that
-/// is out of its bounds.
+/// All unknown keys with their nearest names; else the first value of a wrong type; else every
+/// value that is out of its bounds.
 pub fn parse(document: Value) -> Result<Config, Vec<Problem>> {
-    // An empty file is the defaults.
+    // An empty file means the defaults.
     let document = if document.is_null() { Value::Object(Default::default()) } else { document };
     let schema = schema_for!(Config).to_value();
+    // Before the types: a misspelt key explains a missing one, and serde would stop at the first.
     let mut unknown = Vec::new();
-    look(&schema, &schema, &document, &mut String::new(), &mut unknown);
+    find_unknown(&schema, &schema, &document, &mut String::new(), &mut unknown);
     if !unknown.is_empty() {
         return Err(unknown);
     }
@@ -61,7 +62,13 @@ pub fn parse(document: Value) -> Result<Config, Vec<Problem>> {
 }
 
 /// Compares the keys of a value with those that its schema knows.
-fn look(root: &Value, schema: &Value, value: &Value, path: &mut String, found: &mut Vec<Problem>) {
+fn find_unknown(
+    root: &Value,
+    schema: &Value,
+    value: &Value,
+    path: &mut String,
+    found: &mut Vec<Problem>,
+) {
     let schema = resolve(root, schema);
     match value {
         Value::Object(fields) => {
@@ -73,7 +80,7 @@ fn look(root: &Value, schema: &Value, value: &Value, path: &mut String, found: &
                 }
                 path.push_str(name);
                 match known.get(name) {
-                    Some(schema) => look(root, schema, inner, path, found),
+                    Some(schema) => find_unknown(root, schema, inner, path, found),
                     None if found.len() < MAX_PROBLEMS => {
                         found.push(Problem::new(path.clone(), unknown(name, known.keys())));
                     }
@@ -87,7 +94,7 @@ fn look(root: &Value, schema: &Value, value: &Value, path: &mut String, found: &
             for (at, item) in items.iter().enumerate() {
                 let length = path.len();
                 path.push_str(&format!("[{at}]"));
-                look(root, schema, item, path, found);
+                find_unknown(root, schema, item, path, found);
                 path.truncate(length);
             }
         }
@@ -97,6 +104,7 @@ fn look(root: &Value, schema: &Value, value: &Value, path: &mut String, found: &
 
 /// Follows `$ref`, and the one alternative of an optional value that is an object.
 fn resolve<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
+    // Bounded, because references could form a circle.
     for _ in 0..8 {
         if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
             let Some(target) = name.strip_prefix('#').and_then(|at| root.pointer(at)) else {
@@ -127,7 +135,8 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
     }
 }
 
-/// What a type cannot say. Times of day and zones are looked at by whoever follows them.
+/// What the types cannot express. Cron fields and time zones are checked by the code that follows
+/// them.
 fn bounds(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut wrong = |bad: bool, path: &str, what: &str| {
@@ -217,7 +226,7 @@ mod tests {
 
     use super::*;
 
-    fn told(document: Value) -> Vec<String> {
+    fn problems_of(document: Value) -> Vec<String> {
         parse(document).unwrap_err().iter().map(ToString::to_string).collect()
     }
 
@@ -228,46 +237,48 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_all_told_with_the_nearest_name() {
+    fn unknown_keys_are_all_reported_with_the_nearest_name() {
         let document = json!({
             "repositry": {},
             "repository": {"url": "s3://b", "recipient": []},
             "schedules": [{"crom": "@daily"}],
             "capture": {"spool": {"dir": "/x"}, "zebra": 1},
         });
-        let told = told(document);
+        let problems = problems_of(document);
         assert!(
-            told.contains(&"repositry: there is no such key; did you mean repository?".to_owned()),
-            "{told:?}"
+            problems
+                .contains(&"repositry: there is no such key; did you mean repository?".to_owned()),
+            "{problems:?}"
         );
         assert!(
-            told.iter().any(|line| line
+            problems.iter().any(|line| line
                 == "repository.recipient: there is no such key; did you mean recipients?")
         );
         assert!(
-            told.iter()
+            problems
+                .iter()
                 .any(|line| line == "schedules[0].crom: there is no such key; did you mean cron?")
         );
         assert!(
-            told.iter().any(|line| line.starts_with("capture.spool.dir: there is no such key")),
-            "{told:?}"
+            problems.iter().any(|line| line.starts_with("capture.spool.dir: there is no such key")),
+            "{problems:?}"
         );
-        assert!(told.iter().any(|line| line == "capture.zebra: there is no such key here"));
+        assert!(problems.iter().any(|line| line == "capture.zebra: there is no such key here"));
     }
 
     #[test]
-    fn values_of_a_wrong_type_are_told_with_their_path() {
-        let told = told(json!({"capture": {"max_hold": "5 parsecs"}}));
-        assert!(told[0].starts_with("capture.max_hold: "), "{told:?}");
+    fn values_of_a_wrong_type_are_reported_with_their_path() {
+        let problems = problems_of(json!({"capture": {"max_hold": "5 parsecs"}}));
+        assert!(problems[0].starts_with("capture.max_hold: "), "{problems:?}");
     }
 
     #[test]
-    fn bounds_are_told_together() {
-        let told = told(json!({
+    fn bounds_are_reported_together() {
+        let problems = problems_of(json!({
             "repository": {"compression_level": 99},
             "agent": {"admin": {"listen": "0.0.0.0:1"}, "grace": 0},
             "schedules": [{"name": "a/b"}, {"name": "x"}, {"name": "x"}],
         }));
-        assert_eq!(told.len(), 6, "{told:?}");
+        assert_eq!(problems.len(), 6, "{problems:?}");
     }
 }

@@ -5,15 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::Span;
 
-/// How etcd is reached. Certificates and the password are read again for every connection, so that rotated files
-/// are followed.
+/// How etcd is reached. Certificates and the password are read again for every connection, so that
+/// rotated files are followed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EtcdConfig {
-    /// The member beside this agent, as etcd spells it: `https://127.0.0.1:2379`, `unix://…`. Other members are
-    /// learned from its member list.
+    /// The member beside this agent, as etcd spells it: `https://127.0.0.1:2379`, `unix://…`. Other
+    /// members are learned from its member list.
     pub endpoint: String,
-    /// CA certificates (PEM file) that the server's is checked with; without it those of the system.
+    /// CA certificates (PEM file) that the server's is checked with; without it those of the
+    /// system.
     pub cacert: Option<String>,
     /// Client certificate (PEM file).
     pub cert: Option<String>,
@@ -23,12 +24,13 @@ pub struct EtcdConfig {
     pub user: Option<String>,
     /// File whose first line is the user's password.
     pub password_file: Option<String>,
-    /// Where the member's Prometheus metrics are, e.g. `http://127.0.0.1:2381/metrics`. Without it, `/metrics` of the
-    /// endpoint.
+    /// Where the member's Prometheus metrics are, e.g. `http://127.0.0.1:2381/metrics`. Without it,
+    /// `/metrics` of the endpoint.
     pub metrics_url: Option<String>,
     /// Time in which a connection must stand.
     pub dial_timeout: Span,
-    /// Time in which a short request must be answered. HashKV and defragmentation get thirty times as long.
+    /// Time in which a short request must be answered. HashKV and defragmentation get thirty times
+    /// as long.
     pub command_timeout: Span,
     /// Time without progress after which a snapshot stream counts as dead.
     pub stall_timeout: Span,

@@ -1,4 +1,4 @@
-//! Care for etcd itself.
+//! Maintenance of etcd itself: defragmentation, compaction, alarms and quota.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,8 +33,8 @@ impl Default for MaintenanceConfig {
     }
 }
 
-/// Rolling defragmentation: one member at a time, the leader last, never with an unhealthy member or during a
-/// capture.
+/// Rolling defragmentation: one member at a time, the leader last, never with an unhealthy member
+/// or during a capture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DefragmentConfig {

@@ -11,16 +11,19 @@ use crate::units::Span;
 pub struct RepositoryConfig {
     /// `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…`. The one key without a default.
     pub url: String,
-    /// File of `NAME=value` lines with the store's credentials, as its own tools name them (`AWS_ACCESS_KEY_ID`,
-    /// …). They come before those of the environment, and are read again when the file changes.
+    /// File of `NAME=value` lines with the store's credentials, as its own tools name them
+    /// (`AWS_ACCESS_KEY_ID`, …). They come before those of the environment, and are read again when
+    /// the file changes.
     pub credentials_file: Option<String>,
     /// CA certificates (PEM file) to trust for the store, beside the system's.
     pub cacert: Option<String>,
-    /// age recipients, or files of them; without any, those that `etcdr init` wrote into the repository.
+    /// age recipients, or files of them; without any, those that `etcdr init` wrote into the
+    /// repository.
     pub recipients: Vec<String>,
     /// minisign secret key (file, without password) that signs manifests.
     pub signing_key: Option<String>,
-    /// minisign public key (file); with it, manifests that are not signed by its secret key are refused.
+    /// minisign public key (file); with it, manifests that are not signed by its secret key are
+    /// refused.
     pub public_key: Option<String>,
     /// zstd level, 1 to 19.
     pub compression_level: i32,

@@ -23,8 +23,8 @@ pub struct Retention {
     pub keep_yearly: Option<u32>,
     /// All that are not older than this, counted back from the newest snapshot.
     pub keep_within: Option<Span>,
-    /// Oldest ones go until all images together are no larger, also ones that a rule keeps; never one that is
-    /// held, nor the newest verified.
+    /// Oldest ones go until all images together are no larger, also ones that a rule keeps; never
+    /// one that is held, nor the newest verified.
     pub max_total_size: Option<Size>,
     /// Time zone in which hours, days, weeks, months and years begin.
     pub time_zone: Option<String>,
@@ -34,13 +34,13 @@ pub struct Retention {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PruneConfig {
-    /// When this agent prunes, as in a schedule; without it, it never does: `etcdr prune` with credentials that
-    /// may delete does it then.
+    /// When this agent prunes, as in a schedule; without it, it never does: `etcdr prune` with
+    /// credentials that may delete does it then.
     pub cron: Option<String>,
     /// IANA time zone of `cron`.
     pub time_zone: String,
-    /// Age that an object without a manifest must have before it is deleted: it may belong to a snapshot that is
-    /// being taken, or to a restore that is being read.
+    /// Age that an object without a manifest must have before it is deleted: it may belong to a
+    /// snapshot that is being taken, or to a restore that is being read.
     pub grace: Span,
 }
 

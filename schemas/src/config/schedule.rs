@@ -9,17 +9,18 @@ use crate::units::Span;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleConfig {
-    /// Its name, of letters, digits, `-` and `_`: part of a key in the repository. Agents of one cluster share
-    /// schedules by name.
+    /// Its name, of letters, digits, `-` and `_`: part of a key in the repository. Agents of one
+    /// cluster share schedules by name.
     pub name: String,
-    /// Five fields (minute, hour, day of month, month, day of week), or `@hourly`, `@daily`, `@weekly`, `@monthly`,
-    /// `@yearly`, or `@every 10s`.
+    /// Five fields (minute, hour, day of month, month, day of week), or `@hourly`, `@daily`,
+    /// `@weekly`, `@monthly`, `@yearly`, or `@every 10s`.
     pub cron: String,
     /// IANA time zone in which the fields are meant.
     pub time_zone: String,
     /// Up to so much later, by a random time that all agents of the cluster share for one tick.
     pub jitter: Span,
-    /// Up to so much later, by a time that is always the same for one cluster: spreads many clusters.
+    /// Up to so much later, by a time that is always the same for one cluster: spreads many
+    /// clusters.
     pub splay: Span,
     /// What happens when the agent starts.
     pub on_start: OnStart,

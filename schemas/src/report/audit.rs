@@ -11,8 +11,9 @@ use crate::ids::{AuditId, ClusterName, SnapshotId};
 
 /// `etcdr audit`, and `<cluster>/reports/audits/<audit>-<sequence>.json`.
 ///
-/// A report stands alone: it holds the results of everything that its audit has looked at so far, also in
-/// earlier runs, and what is still to do. So the newest report of an audit is enough to go on from.
+/// A report stands alone: it holds the results of everything that its audit has looked at so far,
+/// also in earlier runs, and what is still to do. So the newest report of an audit is enough to go
+/// on from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditReport {
     /// The audit. One that is resumed keeps its id.
@@ -39,7 +40,8 @@ pub struct AuditReport {
     pub inventory: AuditInventory,
     /// How many snapshots were chosen, and what became of them.
     pub totals: AuditTotals,
-    /// What was found by listing and by reading manifests. At most 1,000 of each code; `counts` has all.
+    /// What was found by listing and by reading manifests. At most 1,000 of each code; `counts` has
+    /// all.
     pub findings: Vec<Finding>,
     /// Number of findings by code, those of `results` included.
     pub counts: BTreeMap<String, u64>,
@@ -124,7 +126,8 @@ pub struct AuditInventory {
     pub pruned: u64,
     /// The newest snapshot whose manifest can be used and whose image is there.
     pub newest: Option<SnapshotId>,
-    /// The newest snapshot that this audit or an earlier one found good at level `object` or deeper.
+    /// The newest snapshot that this audit or an earlier one found good at level `object` or
+    /// deeper.
     pub newest_verified: Option<SnapshotId>,
     /// Snapshots that no audit has found good at level `object` or deeper.
     pub never_verified: u64,

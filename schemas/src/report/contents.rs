@@ -5,17 +5,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::revision::Revision;
 
-/// What a database holds: level `semantic`. Lists name the largest first and are bounded; what they do not name is in
-/// their `other`.
+/// What a database holds: level `semantic`. Lists name the largest first and are bounded; what they
+/// do not name is in their `other`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Contents {
     /// Rows of the key space: every change that is still there.
     pub rows: u64,
     /// Keys that are not deleted, and bytes of their values.
     pub live: Tally,
-    /// HashKV as it was computed: at the revision that the manifest records, the current one otherwise.
+    /// HashKV as it was computed: at the revision that the manifest records, the current one
+    /// otherwise.
     pub hash_kv: Option<OfflineHash>,
-    /// Whether that equals what the manifest records of the live members; absent when it could not be compared.
+    /// Whether that equals what the manifest records of the live members; absent when it could not
+    /// be compared.
     pub hash_kv_matches: Option<bool>,
     /// Whether Kubernetes keeps its objects here.
     pub kubernetes: bool,

@@ -1,4 +1,4 @@
-//! The demo's story.
+//! What the demo did, stage by stage.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

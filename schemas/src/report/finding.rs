@@ -33,10 +33,10 @@ pub struct Finding {
     pub advice: String,
 }
 
-/// A kind of finding. Each crate keeps those that it can make in tables, so that a test can ask for a planted
-/// defect of each.
+/// A kind of finding. Each crate keeps those that it can make in tables, so that a test can ask for
+/// a planted defect of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Kind {
+pub struct FindingKind {
     /// Stable code. Part of the report contract: codes are added, never changed.
     pub code: &'static str,
     /// How bad.
@@ -45,7 +45,7 @@ pub struct Kind {
     pub advice: &'static str,
 }
 
-impl Kind {
+impl FindingKind {
     /// A finding of this kind.
     #[must_use]
     pub fn at(&self, place: impl Into<String>, message: impl Into<String>) -> Finding {

@@ -1,4 +1,5 @@
-//! `etcdr inspect`: what a database, a snapshot or a data directory holds, as far as it can be read.
+//! `etcdr inspect`: what a database, a snapshot or a data directory holds, as far as it can be
+//! read.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -156,7 +157,8 @@ pub struct BucketFacts {
 pub struct ClusterFacts {
     /// The cluster's id.
     pub id: Option<ClusterId>,
-    /// Where the id comes from: `log`, or `members`: computed, and right if these were the first members.
+    /// Where the id comes from: `log`, or `members`: computed, and right if these were the first
+    /// members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_from: Option<String>,
     /// Members.
@@ -344,14 +346,15 @@ pub struct Recovery {
     pub rows_read: u64,
     /// Parts of trees that could not be read.
     pub lost_parts: u64,
-    /// Pages that nothing reaches and that look like pages of trees. Free pages keep old ones, so not all of them
-    /// belong to what is lost.
+    /// Pages that nothing reaches and that look like pages of trees. Free pages keep old ones, so
+    /// not all of them belong to what is lost.
     pub stray_pages: u64,
     /// Rows of bucket `key` on those pages, old copies included.
     pub stray_revisions: u64,
     /// Highest revision on any of those pages.
     pub newest_stray_revision: Option<Revision>,
-    /// Pages among them that list buckets of etcd: roots that a database could be read from. Bounded.
+    /// Pages among them that list buckets of etcd: roots that a database could be read from.
+    /// Bounded.
     pub stray_roots: Vec<u64>,
     /// The other meta page, when it is valid and leads elsewhere.
     pub other_meta: Option<OtherMeta>,

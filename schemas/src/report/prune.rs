@@ -65,7 +65,8 @@ pub enum PruneAction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PruneOutcome {
-    /// It is gone. Of a snapshot: it is not listed any more, and its image goes when the grace has passed.
+    /// It is gone. Of a snapshot: it is not listed any more, and its image goes when the grace has
+    /// passed.
     Deleted,
     /// The store does not let it go: it is locked, or these credentials may not delete.
     Withheld,

@@ -208,8 +208,8 @@ pub enum DropReason {
     Superseded,
 }
 
-/// Leases that keys name and that the source does not have. etcd would crash at a write that keeps such a
-/// lease, so each got a row.
+/// Leases that keys name and that the source does not have. etcd would crash at a write that keeps
+/// such a lease, so each got a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DanglingLeases {
     /// How many leases.

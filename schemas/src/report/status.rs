@@ -54,7 +54,8 @@ pub struct StatusReport {
     pub last_prune: Option<PruneStatus>,
     /// How far the database is from its quota.
     pub quota: Option<QuotaStatus>,
-    /// What was wrong with the configuration that was read last and refused; empty when the one in use is the newest.
+    /// What was wrong with the configuration that was read last and refused; empty when the one in
+    /// use is the newest.
     pub refused_config: Vec<String>,
     /// What needs a look, the worst first.
     pub warnings: Vec<StatusWarning>,

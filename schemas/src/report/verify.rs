@@ -1,4 +1,4 @@
-//! What was found when a snapshot was looked at.
+//! What was found when a snapshot was verified.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -84,10 +84,10 @@ impl StoringFlags {
         let configured = global.file.as_ref().map(|file| &file.repository);
         let recipients = match (self.recipient.as_slice(), configured) {
             ([], Some(config)) if !config.recipients.is_empty() => {
-                Some(Recipients::gather(&config.recipients)?)
+                Some(Recipients::parse_or_read(&config.recipients)?)
             }
             ([], _) => repository.default_recipients()?,
-            (typed, _) => Some(Recipients::gather(typed)?),
+            (typed, _) => Some(Recipients::parse_or_read(typed)?),
         };
         let level = self.compression_level.or(configured.map(|config| config.compression_level));
         let options = SealOptions::new(recipients);

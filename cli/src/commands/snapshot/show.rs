@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
-use etcdr_repository::{HoldState, Loaded, SnapshotName};
+use etcdr_repository::{HoldState, LoadedManifest, SnapshotName};
 use etcdr_schemas::ExitCode;
 use etcdr_schemas::manifest::{Encryption, Manifest};
 use etcdr_schemas::report::{SignatureState, SnapshotReport};
@@ -24,7 +24,8 @@ impl Args {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let repository = global.open().await?;
         let id = repository.resolve(&global.cluster, &self.name).await?;
-        let Loaded { manifest, signature, .. } = repository.manifest(&global.cluster, &id).await?;
+        let LoadedManifest { manifest, signature, .. } =
+            repository.manifest(&global.cluster, &id).await?;
         let warnings = manifest.suspect.clone();
         let hold = repository.hold_of(&global.cluster, &id, context::now()).await?;
         let held = hold.as_ref().and_then(HoldState::holding);

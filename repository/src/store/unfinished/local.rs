@@ -22,14 +22,13 @@ pub(super) fn list(root: &File, folder: &File) -> Result<Vec<Upload>> {
     Ok(found)
 }
 
-/// Takes one away.
+/// Removes the file of one upload.
 pub(super) fn remove(root: &File, upload: &Upload) -> Result<()> {
     let path = root.join(format!("{}#{}", upload.key, upload.id));
     fs::remove_file(path).map_err(|source| failed("delete", &upload.key, source))
 }
 
-/// The store's own words for an error of the system, so that it is sorted as those of the store
-/// are.
+/// An error of the system as one of the store, so that it gets the same [`crate::StoreFault`].
 fn failed(operation: &'static str, key: impl std::fmt::Display, source: io::Error) -> Error {
     let key = key.to_string();
     let source = match source.kind() {
@@ -43,7 +42,7 @@ fn failed(operation: &'static str, key: impl std::fmt::Display, source: io::Erro
 
 fn walk(root: &File, folder: &File, depth: usize, found: &mut Vec<Upload>) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
-        // It goes with its last object.
+        // The store has removed it together with its last object.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };

@@ -17,8 +17,8 @@ use serde::Deserialize;
 use super::{Bucket, MAX_LISTED, Upload};
 use crate::error::{Error, Result};
 
-/// For how long an address is good.
-const GOOD_FOR: Duration = Duration::from_secs(60);
+/// How long a signed URL is valid. It is used at once.
+const URL_VALIDITY: Duration = Duration::from_secs(60);
 
 /// Upper bound of a page, in bytes: 1,000 uploads with keys of 1,024 bytes and room for the markup.
 const MAX_PAGE: usize = 4 << 20;
@@ -56,7 +56,7 @@ struct Marker {
 }
 
 impl Bucket {
-    /// All under a prefix of the repository.
+    /// All unfinished uploads under a prefix of the repository.
     pub(super) async fn list(&self, prefix: &Path) -> Result<Vec<Upload>> {
         let prefix = self.full(prefix);
         let mut found = Vec::new();
@@ -66,7 +66,7 @@ impl Bucket {
             let page = self.page(&prefix, &marker).await.map_err(fail)?;
             found.extend(page.uploads.into_iter().filter_map(|entry| self.upload(entry)));
             let next = Marker { key: page.next_key_marker, upload_id: page.next_upload_id_marker };
-            // A server that leads in a circle is not followed.
+            // A server that gives the same marker again would keep us here for ever.
             if !page.is_truncated || next == marker {
                 break;
             }
@@ -75,7 +75,7 @@ impl Bucket {
         Ok(found)
     }
 
-    /// Takes one away.
+    /// Aborts one upload.
     pub(super) async fn abort(&self, upload: &Upload) -> Result<()> {
         let aborted = self.store.abort_multipart(&self.full(&upload.key), &upload.id).await;
         aborted.map_err(|source| Error::store("abort the upload of", &upload.key, source))
@@ -101,15 +101,16 @@ impl Bucket {
         }
         let options = SignedUrlOptions::default().with_query(query);
         let method = http::Method::GET;
-        let url = self.store.signed_url_opts(method, &Path::default(), GOOD_FOR, &options).await?;
+        let url =
+            self.store.signed_url_opts(method, &Path::default(), URL_VALIDITY, &options).await?;
         let request: HttpRequest = http::Request::get(url.as_str())
             .body(HttpRequestBody::empty())
             .map_err(|error| generic(error.to_string()))?;
-        // Not what the error says: it has the address, which is signed.
+        // The error's own text holds the signed URL, which is a credential.
         let failed =
             |error: object_store::client::HttpError| generic(format!("{:?}", error.kind()));
         let answer = self.http.execute(request).await.map_err(failed)?;
-        judge(&answer, &prefix)?;
+        check_status(&answer, &prefix)?;
         let mut body = answer.into_body().bytes_stream();
         let mut text = Vec::new();
         while let Some(chunk) = body.next().await {
@@ -122,7 +123,7 @@ impl Bucket {
     }
 }
 
-fn judge(answer: &HttpResponse, prefix: &str) -> object_store::Result<()> {
+fn check_status(answer: &HttpResponse, prefix: &str) -> object_store::Result<()> {
     let status = answer.status();
     let (path, source) = (prefix.to_owned(), format!("status {status}").into());
     match status.as_u16() {

@@ -1,6 +1,6 @@
 //! The kinds of findings of level `semantic`.
 
-use etcdr_schemas::report::{Kind, Severity};
+use etcdr_schemas::report::{FindingKind, Severity};
 
 use crate::findings::{USE_ANOTHER, kinds};
 

@@ -1,6 +1,6 @@
 //! The checks of one row of bucket `key` by itself, without the other rows; they run on any thread.
 
-use etcdr_schemas::report::Kind;
+use etcdr_schemas::report::FindingKind;
 
 use super::kinds;
 use super::row_findings::RowFindings;
@@ -166,7 +166,7 @@ impl LeafVisitor for Rows<'_> {
         let damaged = |problem| Error::Page { page, offset: 0, problem };
         let mut row_findings = RowFindings::default();
         let mut facts = |key: RowKey, element: &LeafElement<'_>| {
-            let mut report = |kind: Kind, message: String| {
+            let mut report = |kind: FindingKind, message: String| {
                 if self.first_pass {
                     row_findings.add(kind, key, || message);
                 }
@@ -179,7 +179,7 @@ impl LeafVisitor for Rows<'_> {
     }
 }
 
-type Report<'a> = dyn FnMut(Kind, String) + 'a;
+type Report<'a> = dyn FnMut(FindingKind, String) + 'a;
 
 impl Rows<'_> {
     fn row(

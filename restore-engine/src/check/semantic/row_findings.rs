@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use etcdr_schemas::report::{Finding, Kind};
+use etcdr_schemas::report::{Finding, FindingKind};
 use etcdr_schemas::{ReadAt, Revision};
 
 use super::kinds;
@@ -27,7 +27,7 @@ pub(super) struct RowFinding {
 
 #[derive(Debug)]
 struct KindFindings {
-    kind: Kind,
+    kind: FindingKind,
     count: u64,
     first: Vec<RowFinding>,
 }
@@ -37,7 +37,7 @@ struct KindFindings {
 pub(super) struct RowFindings(BTreeMap<&'static str, KindFindings>);
 
 impl RowFindings {
-    pub(super) fn add(&mut self, kind: Kind, row: RowKey, message: impl FnOnce() -> String) {
+    pub(super) fn add(&mut self, kind: FindingKind, row: RowKey, message: impl FnOnce() -> String) {
         let of_kind = self.of(kind);
         of_kind.count += 1;
         if of_kind.first.len() < EACH || of_kind.first.last().is_some_and(|last| row < last.row) {
@@ -57,7 +57,7 @@ impl RowFindings {
         }
     }
 
-    pub(super) fn drop_kind(&mut self, kind: Kind) {
+    pub(super) fn drop_kind(&mut self, kind: FindingKind) {
         self.0.remove(kind.code);
     }
 
@@ -66,7 +66,7 @@ impl RowFindings {
         self.0.values().map(|of_kind| of_kind.first.len() * WEIGHT).sum()
     }
 
-    fn of(&mut self, kind: Kind) -> &mut KindFindings {
+    fn of(&mut self, kind: FindingKind) -> &mut KindFindings {
         self.0.entry(kind.code).or_insert_with(|| KindFindings {
             kind,
             count: 0,

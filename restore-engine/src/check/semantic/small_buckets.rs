@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use etcdr_schemas::pb::disk;
-use etcdr_schemas::report::{AuthSummary, Finding, Kind};
+use etcdr_schemas::report::{AuthSummary, Finding, FindingKind};
 use etcdr_schemas::{EtcdVersion, ReadAt};
 use prost::Message as _;
 use serde::Deserialize;
@@ -36,7 +36,7 @@ pub(super) struct SmallBuckets {
 }
 
 /// What is wrong with a row.
-type Problem = (Kind, String);
+type Problem = (FindingKind, String);
 
 /// Reads all buckets but `key`.
 pub(super) fn read<R: ReadAt>(db: &Db<R>, all: &[Bucket]) -> Result<SmallBuckets> {

@@ -1,6 +1,6 @@
 //! What can be wrong with a bbolt file, with the stable code of each finding.
 
-use etcdr_schemas::report::{Kind, Severity};
+use etcdr_schemas::report::{FindingKind, Severity};
 
 use crate::findings::USE_ANOTHER;
 
@@ -122,7 +122,7 @@ impl Problem {
 
     /// The kind of finding that it is.
     #[must_use]
-    pub const fn kind(self) -> Kind {
+    pub const fn kind(self) -> FindingKind {
         let advice = match self {
             Self::OneMeta | Self::MetaHeader => {
                 "etcd starts from the other meta page; take a new snapshot all the same."
@@ -130,7 +130,7 @@ impl Problem {
             Self::FreelistOrder(_) => "A restore drops the freelist, and etcd makes a new one.",
             _ => USE_ANOTHER,
         };
-        Kind { code: self.code(), severity: self.severity(), advice }
+        FindingKind { code: self.code(), severity: self.severity(), advice }
     }
 
     /// How bad it is. A damaged meta page that is not used, or a header that is not read, does no
