@@ -8,9 +8,6 @@ const MAX_FILE_LINES: usize = 400;
 const MAX_FUNCTION_LINES: usize = 70;
 
 const MAX_COLUMNS: usize = 100;
-/// Lines over the cap that were there when the check came, in the whole tree. It goes down to none,
-/// and then goes away.
-const WIDE_LINES: usize = 1_094;
 
 fn file_length_findings(path: &str, text: &str) -> Vec<String> {
     let lines = without_tests(text).lines().count();
@@ -73,11 +70,9 @@ fn lines_fit_a_hundred_columns() {
     let mut sources = files(".", ".rs");
     assert!(sources.len() > 400, "the sources were not found");
     // Generated from the .proto files.
-    sources.retain(|(path, _)| !path.contains("schemas/src/pb/"));
-    let found = over(sources, wide_line_findings);
-    if found.len() > WIDE_LINES {
-        assert_none(found);
-    }
+    let generated = ["schemas/src/pb/", "agent/src/admin/api/generated.rs"];
+    sources.retain(|(path, _)| !generated.iter().any(|part| path.contains(part)));
+    assert_none(over(sources, wide_line_findings));
     assert_none(wide_line_findings("a.rs", &format!("{}\n// {}", "x".repeat(100), "é".repeat(97))));
     assert_eq!(wide_line_findings("a.rs", &format!("x\n// {}", "é".repeat(98))).len(), 1);
 }
