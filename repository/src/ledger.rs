@@ -251,7 +251,7 @@ impl Repository {
             match page? {
                 Some(Ok(page)) => ledger.add(key, stored, &page),
                 Some(Err(reason)) => {
-                    ledger.unusable_pages.push(Unusable { key: key.to_string(), reason })
+                    ledger.unusable_pages.push(Unusable { key: key.to_string(), reason });
                 }
                 None => vanished = true,
             }

@@ -25,12 +25,12 @@ impl Inventory {
     /// The deletions that follow from the names of the images. Most images are named after their
     /// snapshot; one that kept its staging key is not.
     pub(crate) fn deletions_by_name(&self) -> Deletions {
-        let deletion = |key: &Box<str>| {
+        let deletions = self.objects.images.keys().filter_map(|key| {
             let id = layout::image_of(key)?;
             let stored = self.objects.tombstones.get(&id)?;
             Some((key.clone(), (id, stored.modified)))
-        };
-        self.objects.images.keys().filter_map(deletion).collect()
+        });
+        deletions.collect()
     }
 }
 
