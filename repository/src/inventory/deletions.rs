@@ -25,12 +25,12 @@ impl Inventory {
     /// The deletions that the names of the images tell. Most images are named after their snapshot;
     /// one that kept its first key is not.
     pub(crate) fn deletions_by_name(&self) -> Deletions {
-        let deletion = |key: &Box<str>| {
+        let deletion = |key: &str| {
             let id = layout::image_of(key)?;
             let stored = self.objects.tombstones.get(&id)?;
-            Some((key.clone(), (id, stored.modified)))
+            Some((key.into(), (id, stored.modified)))
         };
-        self.objects.images.keys().filter_map(deletion).collect()
+        self.objects.images.keys().filter_map(|key| deletion(key)).collect()
     }
 }
 

@@ -57,26 +57,26 @@ impl Inventory {
         let there: BTreeSet<&SnapshotId> = self.objects.ids.iter().collect();
         let named: BTreeSet<&str> =
             self.entries.values().map(|entry| entry.image.as_ref()).collect();
-        let image = |(key, stored): (&Box<str>, &StoredObject)| {
+        let image = |key: &str, stored: &StoredObject| {
             let deletion = deletions.get(key);
             let since = deletion.map_or(stored.modified, |(_, at)| stored.modified.max(*at));
             let snapshot = deletion.map(|(id, _)| *id).or_else(|| layout::image_of(key));
-            let own =
-                snapshot.is_some_and(|id| there.contains(&id) && !self.entries.contains_key(&id));
+            let own = |id| there.contains(&id) && !self.entries.contains_key(&id);
             let certainty = match () {
-                () if own || self.unread => Certainty::Unknown,
-                () if self.incomplete => Certainty::Likely,
-                () => Certainty::Certain,
+                // A manifest without an entry was deleted meanwhile.
+                () if !self.incomplete => Certainty::Certain,
+                () if self.unread || snapshot.is_some_and(own) => Certainty::Unknown,
+                () => Certainty::Likely,
             };
             let old = grace.passed(&self.objects, since);
-            OrphanImage { key: key.clone(), size: stored.size, snapshot, old, certainty }
+            OrphanImage { key: key.into(), size: stored.size, snapshot, old, certainty }
         };
         let unnamed = self.objects.images.iter().filter(|(key, _)| !named.contains(key.as_ref()));
         let alone = self.objects.signatures.iter().filter(|(id, stored)| {
             !there.contains(id) && grace.passed(&self.objects, stored.modified)
         });
         Orphans {
-            images: unnamed.map(image).collect(),
+            images: unnamed.map(|(key, stored)| image(key, stored)).collect(),
             signatures: alone.map(|(id, stored)| (*id, *stored)).collect(),
         }
     }
