@@ -62,12 +62,12 @@ impl Inventory {
             let deletion = deletions.get(key);
             let since = deletion.map_or(stored.modified, |(_, at)| stored.modified.max(*at));
             let snapshot = deletion.map(|(id, _)| *id).or_else(|| layout::image_of(key));
-            let own =
-                snapshot.is_some_and(|id| there.contains(&id) && !self.entries.contains_key(&id));
+            let own = |id| there.contains(&id) && !self.entries.contains_key(&id);
             let certainty = match () {
-                () if own || self.unread => Certainty::Unknown,
-                () if self.incomplete => Certainty::Likely,
-                () => Certainty::Certain,
+                // A manifest without an entry was deleted meanwhile.
+                () if !self.incomplete => Certainty::Certain,
+                () if self.unread || snapshot.is_some_and(own) => Certainty::Unknown,
+                () => Certainty::Likely,
             };
             let old = grace.passed(&self.objects, since);
             OrphanImage { key: key.into(), size: stored.size, snapshot, old, certainty }

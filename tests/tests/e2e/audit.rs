@@ -103,6 +103,13 @@ impl Spoilt<'_> {
         std::fs::write(path, bytes).unwrap();
     }
 
+    /// Writes a manifest again, as it is. Ages are counted up to the newest object that the store has, so
+    /// what was planted before is old only now.
+    fn time_passes(&self) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        change(&self.manifest(0), |_| {});
+    }
+
     fn audit(&self, args: &[&str]) -> etcdr_tests::process::Said {
         let url = format!("file://{}", self.root.display());
         let args = [&["audit", "--repository", &url, "--output", "json"], args].concat();
@@ -156,9 +163,7 @@ struct Row(
     fn(&mut Spoilt<'_>),
 );
 
-/// Of an age that everything has: ages count up to the newest object, and that may be the planted
-/// one.
-const NO_GRACE: &[&str] = &["--grace", "0"];
+const NO_GRACE: &[&str] = &["--grace", "1ms"];
 
 fn rows() -> Vec<Row> {
     let mut all = manifest_rows();
@@ -197,6 +202,7 @@ fn manifest_rows() -> Vec<Row> {
         Row("manifest.signature.orphan", ALL, 3, NO_GRACE, |at| {
             std::fs::remove_file(at.manifest(2)).unwrap();
             std::fs::remove_file(at.image(2)).unwrap();
+            at.time_passes();
         }),
         Row("manifest.chain.broken", ALL, 3, &[], |at| {
             for path in [at.manifest(1), at.signature(1), at.image(1)] {
@@ -241,9 +247,11 @@ fn object_rows() -> Vec<Row> {
         Row("image.orphan", ALL, 3, NO_GRACE, |at| {
             std::fs::remove_file(at.manifest(2)).unwrap();
             std::fs::remove_file(at.signature(2)).unwrap();
+            at.time_passes();
         }),
         Row("image.part", ALL, 0, NO_GRACE, |at| {
             at.write("default/images/20260101T000000Z-00000001.part", b"half");
+            at.time_passes();
         }),
         Row("image.plain", ALL, 3, &[], saved_before_the_repository_encrypted),
         Row("image.recipients", ALL, 3, &[], |at| {
