@@ -451,7 +451,7 @@ const ELSEWHERE: [(&str, &str); 19] = [
     ("directory.incomplete", "inspect.rs"),
     ("medium.unreadable", "inspect.rs"),
     // Needs four million leases: `too_many_leases_are_a_finding` in semantic/small_buckets.rs.
-    ("lease.unchecked", "../src/check/semantic/tables.rs"),
+    ("lease.unchecked", "../src/check/semantic/small_buckets.rs"),
 ];
 
 /// Findings of each level, by itself.
