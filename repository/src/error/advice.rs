@@ -11,6 +11,12 @@ const SNAPSHOTS_KEPT: &str =
 const NOTHING_RELEASED: &str =
     "Nothing was released from the damaged object, and nothing was changed.";
 
+const LOCATIONS: &str =
+    "Use file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix.";
+const GIVE_RECIPIENT: &str = "Give a recipient (age1…, or an ssh-ed25519 or ssh-rsa public key), or a file with one a \
+     line: the recipient.txt that etcdr keygen wrote.";
+const NAMES: &str =
+    "Names are latest, latest~2, an id or a part of one, @2026-11-22T07:00:00Z, @r12345.";
 const NEWER: &str = "Use a newer etcdr.";
 const MORE_OF_THE_ID: &str = "Run etcdr snapshot list, and give more of the id.";
 const GIVE_IDENTITY: &str = "Give the identity of one of these recipients: --identity FILE.";
@@ -28,11 +34,7 @@ impl Diagnose for Error {
         let permanent = |code, next: &'static str| Diagnosis::permanent(code, SNAPSHOTS_KEPT, next);
         let transient = |next: &'static str| Diagnosis::transient(Failed, SNAPSHOTS_KEPT, next);
         match self {
-            Self::BadLocation { .. } => permanent(
-                Usage,
-                "Use file:///path, s3://bucket/prefix, gs://bucket/prefix or \
-                 az://container/prefix.",
-            ),
+            Self::BadLocation { .. } => permanent(Usage, LOCATIONS),
             Self::ParentMissing { .. } => {
                 permanent(Failed, "Check the path, or make the parent directory first.")
             }
@@ -52,16 +54,8 @@ impl Diagnose for Error {
                 Usage,
                 "Name one with --recipient (etcdr keygen makes a pair), or say --no-encryption.",
             ),
-            Self::BadRecipient { .. } => permanent(
-                Usage,
-                "Give a recipient (age1…, or an ssh-ed25519 or ssh-rsa public key), or a file with \
-                 one a line: the recipient.txt that etcdr keygen wrote.",
-            ),
-            Self::BadName { .. } => permanent(
-                Usage,
-                "Names are latest, latest~2, an id or a part of one, @2026-11-22T07:00:00Z, \
-                 @r12345.",
-            ),
+            Self::BadRecipient { .. } => permanent(Usage, GIVE_RECIPIENT),
+            Self::BadName { .. } => permanent(Usage, NAMES),
             Self::UnknownSnapshot { .. } | Self::AmbiguousSnapshot { .. } => {
                 permanent(NotCovered, MORE_OF_THE_ID)
             }

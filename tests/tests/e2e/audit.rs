@@ -103,8 +103,8 @@ impl Spoilt<'_> {
         std::fs::write(path, bytes).unwrap();
     }
 
-    /// Writes a manifest again, as it is. Ages are counted up to the newest object that the store has, so
-    /// what was planted before is old only now.
+    /// Writes a manifest again, unchanged. Ages are counted up to the newest object in the store,
+    /// so what was planted before is old only after this.
     fn time_passes(&self) {
         std::thread::sleep(std::time::Duration::from_millis(20));
         change(&self.manifest(0), |_| {});

@@ -62,8 +62,8 @@ fn envelope(object: &[u8]) -> Vec<u8> {
 fn object(random: &mut Random, app: &str, namespace: &str, name: &str) -> String {
     let mut json = format!(
         "{{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{{\"name\":\"{name}\",\
-         \"namespace\":\"{namespace}\",\
-         \"uid\":\"{}\",\"creationTimestamp\":\"{}\",\"labels\":{{\"app\":\"{app}\",\
+         \"namespace\":\"{namespace}\",\"uid\":\"{}\",\
+         \"creationTimestamp\":\"{}\",\"labels\":{{\"app\":\"{app}\",\
          \"pod-template-hash\":\"{}\"}},\
          \"annotations\":{{\"prometheus.io/scrape\":\"true\",\"prometheus.io/port\":\"9090\"}},\
          \"ownerReferences\":[{{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\
@@ -90,10 +90,9 @@ fn object(random: &mut Random, app: &str, namespace: &str, name: &str) -> String
         "]}},\"spec\":{{\"containers\":[{{\"name\":\"app\",\
          \"image\":\"registry.local/{namespace}/{app}:v1.{}.{}\",\
          \"env\":[{{\"name\":\"LOG_LEVEL\",\"value\":\"info\"}},{{\"name\":\"DATABASE_URL\",\
-         \"value\":\
-         \"postgres://{app}.db.svc.cluster.local:5432/{app}\"}}],{CONTAINER}}}],{REST_OF_SPEC},\
-         \"nodeName\":\
-         \"ip-10-{}-{}-{}.internal\"}},\"status\":{{\"phase\":\"Running\",\"conditions\":[",
+         \"value\":\"postgres://{app}.db.svc.cluster.local:5432/{app}\"}}],{CONTAINER}}}],\
+         {REST_OF_SPEC},\"nodeName\":\"ip-10-{}-{}-{}.internal\"}},\
+         \"status\":{{\"phase\":\"Running\",\"conditions\":[",
         random.below(40),
         random.below(20),
         random.below(4),
@@ -113,10 +112,9 @@ fn object(random: &mut Random, app: &str, namespace: &str, name: &str) -> String
     let _ = write!(
         json,
         "],\"hostIP\":\"10.0.{}.{}\",\"podIP\":\"10.{}.{}.{}\",\"startTime\":\"{}\",\
-         \"containerStatuses\":[{{\"name\":\
-         \"app\",\"state\":{{\"running\":{{\"startedAt\":\"{}\"}}}},\"ready\":true,\
-         \"restartCount\":{},\"imageID\":\
-         \"registry.local/{app}@sha256:{}\",\"containerID\":\"containerd://{}\"}}],\
+         \"containerStatuses\":[{{\"name\":\"app\",\
+         \"state\":{{\"running\":{{\"startedAt\":\"{}\"}}}},\"ready\":true,\"restartCount\":{},\
+         \"imageID\":\"registry.local/{app}@sha256:{}\",\"containerID\":\"containerd://{}\"}}],\
          \"qosClass\":\"Burstable\"}}}}",
         random.below(256),
         random.below(256),
