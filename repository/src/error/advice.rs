@@ -13,8 +13,8 @@ const NOTHING_RELEASED: &str =
 
 const LOCATIONS: &str =
     "Use file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix.";
-const GIVE_RECIPIENT: &str = "Give a recipient (age1…, or an ssh-ed25519 or ssh-rsa public key), or a file with one a \
-     line: the recipient.txt that etcdr keygen wrote.";
+const GIVE_RECIPIENT: &str = "Give a recipient (age1…, or an ssh-ed25519 or ssh-rsa public key), \
+     or a file with one a line: the recipient.txt that etcdr keygen wrote.";
 const NAMES: &str =
     "Names are latest, latest~2, an id or a part of one, @2026-11-22T07:00:00Z, @r12345.";
 const NEWER: &str = "Use a newer etcdr.";
