@@ -7,6 +7,11 @@
 //! what it wrote. glibc takes both settings from the environment at start and from nowhere else
 //! that safe code can reach, so the program starts itself once more, in the same process. Other C
 //! libraries ignore the variables.
+//!
+//! A global allocator instead was measured on 1.35 GB, side by side with this (peak memory, time
+//! against ours): restore 49 MiB here, mimalloc 141 MiB (1.02), jemalloc 83 MiB (0.99); semantic
+//! check 75, 163 (0.96) and 90 MiB (0.94); import 48, 75 (0.90) and 58 MiB (0.95). Memory counts
+//! for more than those few percent: a sidecar has a limit.
 
 use std::os::unix::process::CommandExt as _;
 
